@@ -1,0 +1,188 @@
+//! What detectors say and what policy answers: plain records, printed one JSON object a line.
+
+use std::fmt;
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::facts::Time;
+use crate::identity::Identity;
+
+/// Whether a gate acts on its decisions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Never acts; says and counts what it would have done.
+    #[default]
+    Observe,
+    /// Acts on its decisions.
+    Enforce,
+}
+
+/// How far a finding may go by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+pub enum Tier {
+    /// Precise enough to block on.
+    One,
+    /// Tells an operator something; never blocks.
+    Two,
+}
+
+impl Serialize for Tier {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u8(match self {
+            Self::One => 1,
+            Self::Two => 2,
+        })
+    }
+}
+
+/// What is done about a finding, weakest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// It is told and nothing else.
+    Alert,
+    /// Offending values of the answer are moved to the nearest one that the contract allows.
+    Clamp,
+    /// The offending answer is replaced by the operator's.
+    Fallback,
+    /// The offending answer is withheld.
+    Refuse,
+    /// The client is refused before the upstream is contacted.
+    Block,
+}
+
+/// The memory that a finding rests on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Window {
+    /// Distinct rows that count towards the statistic.
+    pub rows: u64,
+    /// Requests that those rows came in.
+    pub requests: u64,
+    /// From the first of them to the last, in seconds.
+    pub seconds: f64,
+    /// Share of this client's requests that were looked into, 0 to 1.
+    pub observed: f64,
+}
+
+/// The id of a decision: stable under replay, meaningless to a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DecisionId(pub u64);
+
+impl fmt::Display for DecisionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "d-{:016x}", self.0)
+    }
+}
+
+impl std::str::FromStr for DecisionId {
+    type Err = InvalidDecisionId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let digits = text.strip_prefix("d-").filter(|digits| digits.len() == 16).ok_or(InvalidDecisionId)?;
+        u64::from_str_radix(digits, 16).map(Self).map_err(|_| InvalidDecisionId)
+    }
+}
+
+/// A text that is not a decision id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a decision id is \"d-\" and 16 hexadecimal digits, as in d-00f3a2b1c4d5e6f7")]
+pub struct InvalidDecisionId;
+
+impl Serialize for DecisionId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for DecisionId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// What a record is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A detector's statement.
+    Finding,
+    /// Policy's answer to a finding.
+    Decision,
+}
+
+/// A finding, or the decision that answers it: one shape, so that whoever reads the log learns it once.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Record {
+    /// When the row arrived that crossed the limit, as Unix seconds.
+    #[serde(serialize_with = "as_seconds")]
+    pub time: Time,
+    /// Finding or decision.
+    pub kind: Kind,
+    /// Whom it is about.
+    #[serde(serialize_with = "as_text")]
+    pub client: Identity,
+    /// The model that was asked.
+    pub model: Arc<str>,
+    /// The detector's name, as in `checkgate detectors`.
+    pub detector: &'static str,
+    /// How far the finding may go.
+    pub tier: Tier,
+    /// MITRE ATLAS technique.
+    pub atlas: &'static str,
+    /// The measured value.
+    pub statistic: f64,
+    /// The value at which the detector speaks.
+    pub limit: f64,
+    /// What was looked at.
+    pub window: Window,
+    /// What is done about it; in `observe`, what would have been.
+    pub action: Action,
+    /// The mode this record was made in.
+    pub mode: Mode,
+    /// The decision that this record is, or led to.
+    pub decision_id: Option<DecisionId>,
+    /// When the decision ends, as Unix seconds.
+    #[serde(serialize_with = "as_optional_seconds")]
+    pub until: Option<Time>,
+    /// The columns that gave it away.
+    pub fields: Vec<String>,
+    /// Up to three example request ids.
+    pub requests: Vec<String>,
+    /// The same in a sentence for a person at 3 a.m.
+    pub explanation: String,
+}
+
+/// How a request id is printed, in records, in the journal and in the `x-checkgate-request-id` header.
+#[must_use]
+pub fn request_id(id: u64) -> String {
+    format!("r-{id:016x}")
+}
+
+fn as_seconds<S: Serializer>(time: &Time, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(time.seconds())
+}
+
+fn as_optional_seconds<S: Serializer>(time: &Option<Time>, serializer: S) -> Result<S::Ok, S::Error> {
+    time.map(Time::seconds).serialize(serializer)
+}
+
+fn as_text<S: Serializer>(text: &impl fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_decision_id_reads_back() {
+        let id = DecisionId(0x00f3_a2b1_c4d5_e6f7);
+        assert_eq!(id.to_string().parse(), Ok(id));
+        for bad in ["", "d-", "d-12", "f-00f3a2b1c4d5e6f7", "d-00f3a2b1c4d5e6fg"] {
+            assert_eq!(bad.parse::<DecisionId>(), Err(InvalidDecisionId), "{bad:?} was read");
+        }
+    }
+}

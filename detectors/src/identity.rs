@@ -1,0 +1,110 @@
+//! Who asks: the canonical form of a client, used by decisions, lists and exports alike.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+
+use serde::{Deserialize, Serialize};
+
+/// The narrowest identity of a client that evidence can rest on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Identity {
+    /// A peer address: IPv4 whole, IPv6 by /64.
+    Address(Address),
+    /// The keyed hash of an API key; the key itself is never kept.
+    Key(u64),
+}
+
+/// A client address in its one canonical form: IPv4-mapped IPv6 is IPv4, and IPv6 is cut to its /64, because one
+/// customer line owns all 2^64 addresses of it (RFC 6177).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Address(IpAddr);
+
+impl Address {
+    /// The canonical form of `ip`.
+    #[must_use]
+    pub fn of(ip: IpAddr) -> Self {
+        match ip.to_canonical() {
+            IpAddr::V4(v4) => Self(IpAddr::V4(v4)),
+            IpAddr::V6(v6) => {
+                let [a, b, c, d, ..] = v6.segments();
+                Self(IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0)))
+            }
+        }
+    }
+
+    /// The address itself; for IPv6 the first of its /64.
+    #[must_use]
+    pub fn ip(self) -> IpAddr {
+        self.0
+    }
+
+    /// Whether the address is this machine's own: such a peer may be any process or a local proxy.
+    #[must_use]
+    pub fn is_loopback(self) -> bool {
+        match self.0 {
+            IpAddr::V4(v4) => v4.is_loopback(),
+            // ::1 is cut to ::/64, which holds nothing else that can be a peer.
+            IpAddr::V6(v6) => v6.is_unspecified(),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            IpAddr::V4(v4) => v4.fmt(f),
+            IpAddr::V6(v6) => write!(f, "{v6}/64"),
+        }
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Key(hash) => write!(f, "key:{hash:016x}"),
+        }
+    }
+}
+
+/// What is known of an address before any traffic is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Standing {
+    /// The operator said that addresses are clients (`--client ip`), or a trusted proxy named this one.
+    Declared,
+    /// Nobody said anything: the address counts as long as the traffic does not look like a shared hop.
+    Assumed,
+}
+
+/// Everything the request's way knows of who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asker {
+    /// The client's address.
+    pub address: Address,
+    /// What the address is worth as an identity.
+    pub standing: Standing,
+    /// The keyed hash of the API key, where the operator named a header and the request has it.
+    pub key: Option<u64>,
+    /// Whether the operator says that the upstream verifies keys; otherwise the engine watches for proof.
+    pub keys_verified: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn canonical(text: &str) -> String {
+        Address::of(text.parse().unwrap()).to_string()
+    }
+
+    #[test]
+    fn one_client_has_one_form() {
+        assert_eq!(canonical("203.0.113.9"), "203.0.113.9");
+        assert_eq!(canonical("::ffff:203.0.113.9"), "203.0.113.9");
+        assert_eq!(canonical("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::/64");
+        assert_eq!(canonical("2001:db8:1:2::1"), canonical("2001:db8:1:2:ffff::9"));
+        assert!(Address::of("::1".parse().unwrap()).is_loopback());
+        assert!(Address::of("127.9.9.9".parse().unwrap()).is_loopback());
+        assert_eq!(Identity::Key(0xab).to_string(), "key:00000000000000ab");
+    }
+}

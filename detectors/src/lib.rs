@@ -1,0 +1,17 @@
+//! The pure core of checkgate: facts in, findings and decisions out.
+//!
+//! Nothing here does I/O, reads a clock, starts a thread, draws randomness or iterates in hash order: time and
+//! keys are arguments, so the same facts give the same decisions, live or replayed. The crate cannot fail, only
+//! find; bad input is decided upon before it gets here.
+//!
+//! `bytes -> capture -> exchange -> detectors -> finding -> policy -> decision`: this crate begins at the
+//! exchange. See `docs/ARCHITECTURE.md` for the whole way and `docs/lexicon.md` for the words.
+
+pub mod contract;
+pub mod engine;
+pub mod facts;
+pub mod finding;
+pub mod identity;
+pub mod policy;
+pub mod query;
+pub mod reference;

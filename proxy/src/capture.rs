@@ -1,0 +1,130 @@
+//! Captures: what the request's way hands to a lane, in two parts with one id.
+//!
+//! Plain data without a handle in it, with a versioned byte form (the journal's): a lane can be fed from another
+//! process, and a recording can be read by a later version.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use checkgate_detectors::facts::{NotInspected, Time};
+use checkgate_detectors::finding::DecisionId;
+use checkgate_detectors::identity::Asker;
+use serde::{Deserialize, Serialize};
+
+/// The version of the byte form. Fields are only ever appended, under a new number.
+pub const VERSION: u16 = 1;
+
+/// The body of a part, as far as it was kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Body {
+    /// All of it.
+    Whole(Bytes),
+    /// Nothing of it, and why.
+    Not(NotInspected),
+}
+
+impl Body {
+    /// Memory that the body holds on to, in bytes.
+    pub fn held(&self) -> usize {
+        match self {
+            Self::Whole(bytes) => bytes.len(),
+            Self::Not(_) => 0,
+        }
+    }
+}
+
+/// What became of a request before the upstream was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Admission {
+    /// It went on.
+    Admitted,
+    /// A decision refused it: this part is a head only.
+    Refused(DecisionId),
+}
+
+/// The first part: the request body is complete.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Asked {
+    /// Joins the two parts.
+    pub id: u64,
+    /// When the request body was complete.
+    pub time: Time,
+    /// Who asks.
+    pub asker: Asker,
+    /// The configured model that claims the request, by position; `None` for unclaimed traffic.
+    pub model: Option<u16>,
+    /// The protocol that claims the request, by position in the list of decoders.
+    pub protocol: Option<u8>,
+    /// The model's name as the path gives it; empty where it gives none.
+    pub name: String,
+    /// Path without query.
+    pub path: String,
+    /// Headers that a decoder needs: content type, content encoding and their like.
+    pub headers: Vec<(String, String)>,
+    /// Length of the request body in bytes.
+    pub length: u64,
+    /// Keyed hash of the request body, also where the body itself was shed.
+    pub hash: u64,
+    /// The body.
+    pub body: Body,
+    /// What became of it.
+    pub admission: Admission,
+}
+
+/// How an exchange ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// The upstream's answer reached the client whole.
+    Answered,
+    /// The answer was withheld or replaced because it broke its contract.
+    Replaced,
+    /// The answer was withheld because it could not be judged.
+    Unjudged,
+    /// The client was blocked while it waited.
+    Blocked(DecisionId),
+    /// The upstream failed.
+    UpstreamFailed,
+    /// The client left, or the answer was cut.
+    Cut,
+}
+
+/// The second part: the client has its answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Answered {
+    /// The id of the asked part.
+    pub id: u64,
+    /// When the answer was complete.
+    pub time: Time,
+    /// The upstream's status; 0 where it gave none.
+    pub status: u16,
+    /// Headers that a decoder needs.
+    pub headers: Vec<(String, String)>,
+    /// Length of the upstream's answer body in bytes.
+    pub length: u64,
+    /// From the end of the question to the first byte of the answer.
+    pub latency: Duration,
+    /// The body as the upstream sent it, whatever the client got.
+    pub body: Body,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// What an operator did that the engine must know.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Lift {
+    /// When.
+    pub time: Time,
+    /// The decision that no longer holds.
+    pub decision: DecisionId,
+}
+
+/// One entry of a lane's journal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Entry {
+    /// A question.
+    Asked(Asked),
+    /// Its answer.
+    Answered(Answered),
+    /// An operator's lift.
+    Lift(Lift),
+}
