@@ -1,14 +1,33 @@
 //! The engine: all that is remembered of one model, and the order in which its detectors are asked.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::contract::Contract;
-use crate::facts::{Answered, Asked, Time};
-use crate::finding::{DecisionId, Record};
-use crate::identity::Identity;
+use serde::{Deserialize, Serialize};
+
+use crate::clients::Clients;
+use crate::contract::{Contract, Violation};
+use crate::explain::Reservation;
+use crate::facts::{Answered, Asked, Features, Question, Time};
+use crate::finding::{Action, DecisionId, Record};
+use crate::hashing::Hashing;
+use crate::identity::{Asker, Identity};
+use crate::in_force::InForce;
+use crate::keys::Keys;
+use crate::lines::{Origin, Trail};
+use crate::open::{OpenQuestion, OpenQuestions};
 use crate::policy::Policy;
-use crate::reference::Reference;
+use crate::query::{ErasedDetector, Exchange, Findings, QUERY, QuerySpec};
+use crate::reference::{Learner, Reference, Trust};
+use crate::seen::Seen;
+use crate::shelf::ClientIndex;
+use crate::standing::Recent;
+
+mod answers;
+mod decisions;
+#[cfg(test)]
+mod tests;
 
 /// Everything an engine is built from.
 pub struct Build {
@@ -31,7 +50,7 @@ pub struct Build {
 }
 
 /// Bounds on what one engine remembers.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Clients remembered.
     pub clients: usize,
@@ -72,6 +91,20 @@ pub struct Outbox {
     pub frozen: Option<Reference>,
     /// Detectors that this step quarantined after a panic.
     pub quarantined: Vec<&'static str>,
+    /// Whether the answer broke its contract; only a few such answers become records.
+    pub broke_contract: bool,
+}
+
+impl Outbox {
+    /// Forgets the content and keeps the memory.
+    pub fn clear(&mut self) {
+        self.records.clear();
+        self.blocks.clear();
+        self.proven_keys.clear();
+        self.frozen = None;
+        self.quarantined.clear();
+        self.broke_contract = false;
+    }
 }
 
 /// Counts of bounds reached and sizes, read by the metrics.
@@ -93,37 +126,373 @@ pub struct Gauges {
     pub repeats: u64,
     /// Rows in the reference now.
     pub reference_rows: u64,
+    /// Keys that did not become identities, or no longer are, for want of room or of an address's allowance, ever.
+    pub keys_turned_away: u64,
+    /// Decisions that stopped suspending evidence before their end, to make room, ever.
+    pub decisions_evicted: u64,
 }
 
 /// One model's engine.
-pub struct Engine {}
+pub struct Engine {
+    rules: Rules,
+    detectors: Vec<Running>,
+    memory: Memory,
+    /// Scratch, empty between two facts.
+    findings: Findings,
+    violations: Vec<Violation>,
+}
+
+/// What was decided at start-up and stays.
+struct Rules {
+    model: Arc<str>,
+    hashing: Hashing,
+    contract: Contract,
+    contract_action: Action,
+    policy: Policy,
+    limits: Limits,
+}
+
+/// A detector at work; without one once it is quarantined.
+struct Running {
+    label: Label,
+    detector: Option<Box<dyn ErasedDetector>>,
+}
+
+/// Who speaks.
+#[derive(Clone, Copy)]
+struct Label {
+    name: &'static str,
+    atlas: &'static str,
+}
+
+/// All that is remembered, detectors' own memories aside: plain, bounded data.
+#[derive(Serialize, Deserialize)]
+struct Memory {
+    clients: Clients,
+    tallies: Vec<Tally>,
+    seen: Seen,
+    recent: Recent,
+    keys: Keys,
+    in_force: InForce,
+    open: OpenQuestions,
+    learner: Learner,
+    reference: Option<Reference>,
+    /// Decisions and alerts so far: the source of decision ids.
+    decisions: u64,
+}
+
+/// What the engine itself counts of a client.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Tally {
+    requests: u64,
+    inspected: u64,
+    violations: Trail,
+    distinct_violations: u32,
+    /// Until when each detector, in their order, does not repeat an alert.
+    quiet_until: Vec<Time>,
+}
+
+/// Whose evidence a fact is.
+#[derive(Clone, Copy)]
+struct Subject {
+    identity: Identity,
+    reservation: Option<Reservation>,
+}
+
+impl Subject {
+    fn may_be_blocked(&self) -> bool {
+        self.reservation.is_none()
+    }
+}
+
+/// The subject of a fact, its place in the client table, and when.
+#[derive(Clone, Copy)]
+struct Case {
+    subject: Subject,
+    client: ClientIndex,
+    request: u64,
+    time: Time,
+}
+
+/// The version of the form that [`Engine::save`] writes.
+const SNAPSHOT_VERSION: u16 = 1;
+
+/// A snapshot: version, model, bounds, memory, and name, quarantine and memory of each detector.
+type Snapshot<M> = (u16, Arc<str>, Limits, M, Vec<(String, bool, Vec<u8>)>);
 
 impl Engine {
+    /// How long a client counts as active.
+    pub const ACTIVE: Duration = Duration::from_secs(600);
+
     /// Builds the engine of one model.
     ///
     /// # Errors
     /// Names a detector that does not exist or parameters that it cannot take.
-    pub fn new(_build: Build) -> Result<Self, BuildError> {
-        Ok(Self {})
+    pub fn new(build: Build) -> Result<Self, BuildError> {
+        let detectors = build.detectors.iter().map(|(name, parameters)| Running::new(name, parameters));
+        Ok(Self {
+            detectors: detectors.collect::<Result<_, _>>()?,
+            memory: Memory::new(build.limits, build.reference),
+            rules: Rules {
+                model: build.model,
+                hashing: Hashing::new(build.hash_key),
+                contract: build.contract,
+                contract_action: build.contract_action,
+                policy: build.policy,
+                limits: build.limits,
+            },
+            findings: Findings::new(),
+            violations: Vec::new(),
+        })
     }
 
-    /// Takes a question: repeats are removed, the detectors that need only the question judge it.
-    pub fn asked(&mut self, _asked: &Asked<'_>, _out: &mut Outbox) {}
+    /// Takes a question: repeats are removed, the detectors that need only the question judge it. O(rows x width).
+    pub fn asked(&mut self, asked: &Asked<'_>, out: &mut Outbox) {
+        self.memory.recent.count(asked.asker.address);
+        let subject = self.subject(&asked.asker, asked.time, out);
+        if self.memory.in_force.suspends(subject.identity, subject.may_be_blocked(), asked.time) {
+            return;
+        }
+        let client = self.enter(subject.identity, asked.time);
+        let case = Case { subject, client, request: asked.id, time: asked.time };
+        let rows = match asked.question {
+            Question::Rows(rows) => Some(rows),
+            Question::NotInspected(_) | Question::Refused => None,
+        };
+        if let Some(tally) = self.memory.tallies.get_mut(client) {
+            tally.requests += 1;
+            tally.inspected += u64::from(rows.is_some());
+        }
+        if let Some(rows) = rows {
+            self.take(case, rows, out);
+        }
+    }
 
-    /// Takes an answer: it is joined to its question and the rest of the detectors judge it.
-    pub fn answered(&mut self, _answered: &Answered<'_>, _out: &mut Outbox) {}
+    /// Takes an answer: it is joined to its question and the contract judges it. O(rows x width x rules).
+    pub fn answered(&mut self, answered: &Answered<'_>, out: &mut Outbox) {
+        let question = self.memory.open.close(answered.id);
+        let mut subject = self.subject(&answered.asker, answered.time, out);
+        if let Some(question) = &question {
+            subject.identity = question.identity;
+        }
+        if self.memory.in_force.suspends(subject.identity, subject.may_be_blocked(), answered.time) {
+            return;
+        }
+        self.memory.keys.answered(&answered.asker, answered.status, answered.time, &mut out.proven_keys);
+        if let Some(client) = self.memory.clients.index_of(subject.identity) {
+            let case = Case { subject, client, request: answered.id, time: answered.time };
+            self.judge_answer(case, question.as_ref(), answered, out);
+        }
+        if let (Some(question), Ok(answer)) = (question, answered.answer) {
+            self.learn(question, answered, answer, out);
+        }
+    }
 
     /// An operator lifted a decision: its client's evidence starts afresh.
-    pub fn lift(&mut self, _decision: DecisionId, _time: Time) {}
+    pub fn lift(&mut self, decision: DecisionId, _time: Time) {
+        self.memory.in_force.lift(decision);
+    }
 
     /// Sizes and bounds reached.
     #[must_use]
     pub fn gauges(&self) -> Gauges {
-        Gauges::default()
+        let (rows, rows_evicted) = self.memory.seen.held_and_evicted();
+        let reference = self.memory.reference.as_ref();
+        Gauges {
+            clients: self.memory.clients.len() as u64,
+            clients_evicted: self.memory.clients.evicted(),
+            open_questions: self.memory.open.len() as u64,
+            open_questions_evicted: self.memory.open.evicted(),
+            rows: rows as u64,
+            rows_evicted,
+            repeats: self.memory.seen.repeats(),
+            reference_rows: reference.map_or(self.memory.learner.len(), |frozen| frozen.rows().len()) as u64,
+            keys_turned_away: self.memory.keys.turned_away(),
+            decisions_evicted: self.memory.in_force.evicted(),
+        }
     }
 
-    /// How long a client counts as active.
-    pub const ACTIVE: Duration = Duration::from_secs(600);
+    /// How far the reference can be relied upon, if there is one by now.
+    #[must_use]
+    pub fn reference_trust(&self) -> Option<Trust> {
+        self.memory.reference.as_ref().map(|reference| reference.trust)
+    }
+
+    /// The detectors that run, and those that were switched off after a panic.
+    pub fn detectors(&self) -> impl Iterator<Item = (&'static str, bool)> + '_ {
+        self.detectors.iter().map(|running| (running.label.name, running.detector.is_some()))
+    }
+
+    /// Everything that is remembered, in a versioned byte form.
+    #[must_use]
+    pub fn save(&self) -> Vec<u8> {
+        let detectors = self.detectors.iter().map(|running| {
+            let memory = running.detector.as_ref().map(|detector| detector.save());
+            (running.label.name.to_owned(), running.detector.is_none(), memory.unwrap_or_default())
+        });
+        let snapshot: Snapshot<&Memory> = (
+            SNAPSHOT_VERSION,
+            Arc::clone(&self.rules.model),
+            self.rules.limits,
+            &self.memory,
+            detectors.collect(),
+        );
+        // Plain data of this crate's own types always serialises into memory.
+        postcard::to_stdvec(&snapshot).unwrap_or_default()
+    }
+
+    /// Takes what [`Engine::save`] gave; a reference that the operator named stays. Detectors that the snapshot
+    /// does not know start afresh. After an error, build the engine
+    /// anew: some of its detectors may have taken their part already.
+    ///
+    /// # Errors
+    /// Refuses another version, another model or other bounds, and bytes that are no snapshot.
+    pub fn restore(&mut self, bytes: &[u8]) -> Result<(), RestoreError> {
+        let (version, _) = postcard::take_from_bytes::<u16>(bytes)?;
+        if version != SNAPSHOT_VERSION {
+            return Err(RestoreError::Version(version));
+        }
+        let (_, model, limits, mut memory, detectors): Snapshot<Memory> = postcard::from_bytes(bytes)?;
+        if model != self.rules.model || limits != self.rules.limits {
+            return Err(RestoreError::Other);
+        }
+        for running in &mut self.detectors {
+            let saved = detectors.iter().find(|(name, _, _)| name == running.label.name);
+            running.restore(saved)?;
+        }
+        let named = self.memory.reference.take().filter(|reference| reference.trust == Trust::Trusted);
+        memory.reference = named.or(memory.reference);
+        self.memory = memory;
+        Ok(())
+    }
+
+    /// The narrowest proven identity of an asker; where none is proven, its address with a reservation.
+    fn subject(&mut self, asker: &Asker, time: Time, out: &mut Outbox) -> Subject {
+        let key = self.memory.keys.identity(asker, time, &mut out.proven_keys);
+        let spared = self.rules.policy.spares(asker.address).then_some(Reservation::NeverBlock);
+        match key {
+            Some(identity) => Subject { identity, reservation: spared },
+            None => {
+                let doubt = || self.memory.recent.doubt(asker).map(Reservation::Unproven);
+                Subject { identity: Identity::Address(asker.address), reservation: spared.or_else(doubt) }
+            }
+        }
+    }
+
+    /// Finds the client's place; whatever stands under a reused index is forgotten everywhere.
+    fn enter(&mut self, identity: Identity, time: Time) -> ClientIndex {
+        let place = self.memory.clients.touch(identity, time);
+        if self.memory.tallies.len() <= place.index {
+            self.memory.tallies.resize_with(place.index + 1, Tally::default);
+        } else if place.fresh {
+            self.forget(place.index);
+            self.memory.tallies.get_mut(place.index).map(std::mem::take);
+        }
+        place.index
+    }
+
+    fn take(&mut self, case: Case, rows: &Features, out: &mut Outbox) {
+        let identity = case.subject.identity;
+        let origin = Origin { request: case.request, time: case.time };
+        let hashing = self.rules.hashing;
+        // Only what the operator named is relied upon: a learned reference may have learned an invented column.
+        let trusted = self.memory.reference.as_ref().filter(|reference| reference.trust == Trust::Trusted);
+        let known = trusted.and_then(|reference| reference.columns_of(rows));
+        let salt = hashing.salt(identity);
+        self.memory.seen.take(&hashing, case.client, salt, origin, rows, known.as_deref());
+        let samples = self.samples(identity, rows);
+        let distinct_rows = self.memory.seen.rows().iter().map(|row| row.index as u32).collect();
+        self.memory.open.open(case.request, OpenQuestion { identity, distinct_rows, samples });
+        self.ask_detectors(case, rows, out);
+    }
+
+    /// Asks each detector in turn, until one leads to a block.
+    fn ask_detectors(&mut self, case: Case, rows: &Features, out: &mut Outbox) {
+        let mut findings = std::mem::take(&mut self.findings);
+        for turn in 0..self.detectors.len() {
+            let Some(label) = self.ask(turn, case, rows, &mut findings, out) else { continue };
+            if findings.drain(..).any(|finding| self.report(turn, label, case, finding, out)) {
+                break;
+            }
+        }
+        findings.clear();
+        self.findings = findings;
+    }
+
+    /// Asks one detector, if it is not quarantined; a panic costs nothing but that detector.
+    fn ask(
+        &mut self,
+        turn: usize,
+        case: Case,
+        rows: &Features,
+        findings: &mut Findings,
+        out: &mut Outbox,
+    ) -> Option<Label> {
+        let Memory { seen, reference, .. } = &self.memory;
+        let running = self.detectors.get_mut(turn)?;
+        let exchange =
+            Exchange { id: case.request, time: case.time, question: rows, reference: reference.as_ref() };
+        let detector = running.detector.as_mut()?;
+        let judged =
+            catch_unwind(AssertUnwindSafe(|| detector.observe(&exchange, seen, case.client, findings)));
+        if judged.is_err() {
+            findings.clear();
+            running.detector = None;
+            out.quarantined.push(running.label.name);
+        }
+        Some(running.label)
+    }
+}
+
+impl Memory {
+    fn new(limits: Limits, reference: Option<Reference>) -> Self {
+        Self {
+            clients: Clients::new(limits.clients),
+            tallies: Vec::new(),
+            seen: Seen::default(),
+            recent: Recent::default(),
+            keys: Keys::new(limits.clients, limits.new_keys_per_address),
+            in_force: InForce::new(limits.clients),
+            open: OpenQuestions::new(limits.open_questions),
+            learner: Learner::default(),
+            reference,
+            decisions: 0,
+        }
+    }
+}
+
+impl Running {
+    fn new(name: &str, parameters: &serde_json::Value) -> Result<Self, BuildError> {
+        let spec: Option<&QuerySpec> = QUERY.iter().find(|spec| spec.name == name);
+        let spec = spec.ok_or_else(|| BuildError::UnknownDetector(name.to_owned()))?;
+        let detector = (spec.build)(parameters).map_err(|error| BuildError::Parameters {
+            detector: name.to_owned(),
+            message: error.to_string(),
+        })?;
+        Ok(Self { label: Label { name: spec.name, atlas: spec.atlas }, detector: Some(detector) })
+    }
+
+    fn restore(&mut self, saved: Option<&(String, bool, Vec<u8>)>) -> Result<(), postcard::Error> {
+        let Some((_, quarantined, memory)) = saved else { return Ok(()) };
+        if *quarantined {
+            self.detector = None;
+        }
+        self.detector.as_mut().map_or(Ok(()), |detector| detector.restore(memory))
+    }
+}
+
+/// Why a snapshot cannot be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// Another version wrote it.
+    #[error("the snapshot has version {0}, this program reads {SNAPSHOT_VERSION}")]
+    Version(u16),
+    /// It is another model's, or was written under other bounds.
+    #[error("the snapshot belongs to another model or to other limits")]
+    Other,
+    /// It is damaged.
+    #[error("the snapshot cannot be read: {0}")]
+    Damaged(#[from] postcard::Error),
 }
 
 /// Why an engine cannot be built.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::contract::Violation;
 use crate::identity::Asker;
 
 /// A moment: microseconds since the Unix epoch. It enters as a field of a fact; nothing here reads a clock.
@@ -130,6 +131,8 @@ pub enum NotInspected {
     TooWide,
     /// The body ended before its time.
     Truncated,
+    /// The body was not complete when it had to be.
+    TooLate,
     /// The lane was full and this part was shed.
     Shed,
     /// A status, method or range that carries no whole prediction.
@@ -144,7 +147,7 @@ pub enum NotInspected {
 
 impl NotInspected {
     /// Every reason, in the order of the metric's documentation.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::TooLarge,
         Self::Encoding,
         Self::MediaType,
@@ -155,6 +158,7 @@ impl NotInspected {
         Self::Datatype,
         Self::TooWide,
         Self::Truncated,
+        Self::TooLate,
         Self::Shed,
         Self::NoPrediction,
         Self::UnknownProtocol,
@@ -176,6 +180,7 @@ impl NotInspected {
             Self::Datatype => "datatype",
             Self::TooWide => "too_wide",
             Self::Truncated => "truncated",
+            Self::TooLate => "too_late",
             Self::Shed => "shed",
             Self::NoPrediction => "no_prediction",
             Self::UnknownProtocol => "unknown_protocol",
@@ -228,6 +233,9 @@ pub struct Answered<'a> {
     pub latency: Duration,
     /// The decoded predictions, one row to a row of the question, as the upstream sent them.
     pub answer: Result<&'a Features, NotInspected>,
+    /// What the contract said of the whole answer, where it was held for it: then `answer`, which may be cut to
+    /// fewer rows or not kept at all, is not judged again.
+    pub judged: Option<&'a [Violation]>,
 }
 
 #[cfg(test)]

@@ -155,7 +155,7 @@ pub struct Record {
     pub explanation: String,
 }
 
-/// How a request id is printed, in records, in the journal and in the `x-checkgate-request-id` header.
+/// How a request id is printed, in records and in the journal.
 #[must_use]
 pub fn request_id(id: u64) -> String {
     format!("r-{id:016x}")

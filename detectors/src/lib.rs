@@ -7,11 +7,22 @@
 //! `bytes -> capture -> exchange -> detectors -> finding -> policy -> decision`: this crate begins at the
 //! exchange. See `docs/ARCHITECTURE.md` for the whole way and `docs/lexicon.md` for the words.
 
+pub mod clients;
 pub mod contract;
 pub mod engine;
+pub mod explain;
 pub mod facts;
 pub mod finding;
+pub mod geometry;
+pub mod hashing;
 pub mod identity;
+pub mod in_force;
+pub mod keys;
+pub mod lines;
+pub mod open;
 pub mod policy;
 pub mod query;
 pub mod reference;
+pub mod seen;
+pub mod shelf;
+pub mod standing;

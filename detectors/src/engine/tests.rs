@@ -1,0 +1,699 @@
+//! What must hold of an engine as a whole.
+
+use std::net::IpAddr;
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::contract::{self, Rule};
+use crate::facts::{Cell, NotInspected};
+use crate::finding::{Kind, Mode, Tier, request_id};
+use crate::identity::{Address, Standing};
+
+const BLOCK_FOR: Duration = Duration::from_secs(600);
+
+/// Defaults, and the leave to block for the one detector that has none by default.
+fn parameters(name: &str) -> serde_json::Value {
+    if name == "off_distribution" { json!({"may_block": true}) } else { json!({}) }
+}
+
+fn build(mode: Mode) -> Build {
+    Build {
+        model: Arc::from("tariff"),
+        hash_key: [1, 2],
+        detectors: QUERY.iter().map(|spec| (spec.name.to_owned(), parameters(spec.name))).collect(),
+        contract: Contract {
+            rules: vec![Rule { minimum: Some(0.0), ..Rule::default() }],
+            ..Contract::default()
+        },
+        contract_action: Action::Refuse,
+        policy: Policy { mode, block_for: BLOCK_FOR, never_block: Vec::new() },
+        reference: None,
+        limits: Limits { clients: 100, open_questions: 100, new_keys_per_address: 3 },
+    }
+}
+
+fn engine() -> Engine {
+    Engine::new(build(Mode::Observe)).unwrap()
+}
+
+fn address(number: u32) -> Address {
+    Address::of(IpAddr::V4(std::net::Ipv4Addr::from_bits(0xc633_6400 + number)))
+}
+
+fn declared(number: u32) -> Asker {
+    Asker { address: address(number), standing: Standing::Declared, key: None, keys_verified: false }
+}
+
+fn assumed(number: u32) -> Asker {
+    Asker { standing: Standing::Assumed, ..declared(number) }
+}
+
+/// A fact, owned: what a test's journal is made of.
+#[derive(Clone, Debug)]
+enum Fact {
+    Asked { id: u64, seconds: f64, asker: Asker, rows: Vec<Vec<f64>> },
+    Refused { id: u64, seconds: f64, asker: Asker },
+    Answered { id: u64, seconds: f64, asker: Asker, status: u16, predictions: Vec<f64> },
+}
+
+fn time(seconds: f64) -> Time {
+    Time((seconds * 1e6) as u64)
+}
+
+fn features(rows: &[Vec<f64>]) -> Features {
+    let cells = rows.iter().flatten().map(|&value| Cell::Number(value)).collect();
+    Features { width: rows.first().map_or(0, Vec::len), cells, ..Features::default() }
+}
+
+fn step(engine: &mut Engine, fact: &Fact) -> Outbox {
+    let mut out = Outbox::default();
+    match fact {
+        Fact::Asked { id, seconds, asker, rows } => {
+            let rows = features(rows);
+            let question = Question::Rows(&rows);
+            engine
+                .asked(&Asked { id: *id, time: time(*seconds), asker: *asker, bytes: 9, question }, &mut out);
+        }
+        Fact::Refused { id, seconds, asker } => {
+            let question = Question::Refused;
+            engine
+                .asked(&Asked { id: *id, time: time(*seconds), asker: *asker, bytes: 0, question }, &mut out);
+        }
+        Fact::Answered { id, seconds, asker, status, predictions } => {
+            let answer = features(&predictions.iter().map(|&value| vec![value]).collect::<Vec<_>>());
+            let answered = Answered {
+                id: *id,
+                time: time(*seconds),
+                asker: *asker,
+                status: *status,
+                bytes: 9,
+                latency: Duration::from_millis(5),
+                answer: if *status == 200 { Ok(&answer) } else { Err(NotInspected::NoPrediction) },
+                judged: None,
+            };
+            engine.answered(&answered, &mut out);
+        }
+    }
+    out
+}
+
+fn play(engine: &mut Engine, facts: &[Fact]) -> Vec<Record> {
+    facts.iter().flat_map(|fact| step(engine, fact).records).collect()
+}
+
+fn asked(id: u64, asker: Asker, rows: Vec<Vec<f64>>) -> Fact {
+    Fact::Asked { id, seconds: id as f64, asker, rows }
+}
+
+fn answered(id: u64, asker: Asker, predictions: &[f64]) -> Fact {
+    Fact::Answered { id, seconds: id as f64 + 0.5, asker, status: 200, predictions: predictions.to_vec() }
+}
+
+/// A row of a tariff with 7 fields.
+fn customer(number: u64) -> Vec<f64> {
+    (0..7).map(|field| ((number + 1) * (field + 3) % (31 + 13 * field)) as f64).collect()
+}
+
+/// One field of a customer moved over `values` values, a row to a request.
+fn sweep(asker: Asker, first_id: u64, values: u64) -> Vec<Fact> {
+    (0..values).map(|step| asked(first_id + step, asker, vec![swept(1, 2, step)])).collect()
+}
+
+fn swept(number: u64, field: usize, step: u64) -> Vec<f64> {
+    let mut row = customer(number);
+    row[field] = 1000.0 + step as f64;
+    row
+}
+
+fn blocks(records: &[Record]) -> Vec<&Record> {
+    records.iter().filter(|record| record.kind == Kind::Decision).collect()
+}
+
+#[test]
+fn a_sweep_is_blocked_at_its_twelfth_value() {
+    let mut engine = engine();
+    assert!(play(&mut engine, &sweep(declared(1), 0, 11)).is_empty());
+    let out = step(&mut engine, &sweep(declared(1), 0, 12)[11]);
+    let [finding, decision] = out.records.as_slice() else { panic!("{:?}", out.records) };
+    assert_eq!((finding.kind, decision.kind), (Kind::Finding, Kind::Decision));
+    assert_eq!(finding.decision_id, decision.decision_id);
+    assert_eq!((decision.action, decision.until), (Action::Block, Some(time(11.0).plus(BLOCK_FOR))));
+    assert_eq!(finding.fields, ["2"]);
+    assert_eq!((finding.window.rows, finding.window.requests, finding.window.seconds), (12, 12, 11.0));
+    assert_eq!(finding.requests, [request_id(0), request_id(1), request_id(11)]);
+    assert_eq!(
+        finding.explanation,
+        "Client 198.51.100.1 tried 12 different values of field \"2\" while every other field stayed the same: 12 rows \
+         in 12 requests within 11 s. Its requests are to be refused for 10 min, until 00:10:11 UTC."
+    );
+    assert_eq!(out.blocks.len(), 1);
+    assert!(out.blocks[0].may_act && out.blocks[0].id == finding.decision_id.unwrap());
+}
+
+#[test]
+fn six_fields_varied_from_one_row_are_blocked_wherever_the_row_stands() {
+    for base_at in [0, 3, 6] {
+        let mut rows: Vec<Vec<f64>> = (0..6).map(|field| swept(1, field, 0)).collect();
+        rows.insert(base_at, customer(1));
+        let facts: Vec<Fact> =
+            rows.into_iter().enumerate().map(|(id, row)| asked(id as u64, declared(1), vec![row])).collect();
+        let records = play(&mut engine(), &facts);
+        assert_eq!(blocks(&records).len(), 1, "base sent as number {base_at}");
+        assert_eq!(
+            (records[0].detector, records[0].time),
+            ("field_by_field", time(6.0)),
+            "base at {base_at}"
+        );
+        assert_eq!(records[0].fields, ["0", "1", "2", "3", "4", "5"]);
+    }
+}
+
+#[test]
+fn a_sweep_within_one_request_alerts_and_a_second_one_blocks() {
+    let batch = |id, customer| asked(id, declared(1), (0..20).map(|step| swept(customer, 2, step)).collect());
+    let records = play(&mut engine(), &[batch(0, 1), batch(1, 1), batch(2, 5), batch(3, 9)]);
+    assert_eq!(records.len(), 3, "{records:?}");
+    assert_eq!((records[0].tier, records[0].action, records[0].time), (Tier::Two, Action::Alert, time(0.0)));
+    assert_eq!((records[1].tier, records[1].action, records[1].time), (Tier::One, Action::Block, time(2.0)));
+}
+
+#[test]
+fn free_fields_may_be_swept() {
+    let mut build = build(Mode::Observe);
+    build.detectors = vec![("one_field_sweep".to_owned(), json!({"free_fields": ["2"]}))];
+    let records = play(&mut Engine::new(build).unwrap(), &sweep(declared(1), 0, 50));
+    assert!(records.is_empty(), "{records:?}");
+}
+
+#[test]
+fn sliders_and_what_if_forms_are_left_alone() {
+    let mut engine = engine();
+    for customer in 0..300 {
+        let steps = (0..8).map(|step| swept(customer, (customer % 7) as usize, step));
+        let what_ifs = (0..3).map(|field| swept(customer, field, 50));
+        let facts: Vec<Fact> = steps
+            .chain(what_ifs)
+            .enumerate()
+            .map(|(turn, row)| asked(customer * 20 + turn as u64, declared(1), vec![row]))
+            .collect();
+        assert!(play(&mut engine, &facts).is_empty(), "customer {customer}");
+    }
+}
+
+#[test]
+fn a_slow_attacker_is_not_forgotten_under_honest_traffic() {
+    let mut engine = engine();
+    let mut id = 0;
+    for probe in sweep(declared(1), 0, 12) {
+        for _ in 0..300 {
+            id += 1;
+            // Values of its own make every honest row far from every other.
+            let row = (0..100).map(|field| (id * 100 + field) as f64).collect();
+            let honest = asked(1_000_000 + id, declared(2 + (id % 40) as u32), vec![row]);
+            let records = step(&mut engine, &honest).records;
+            assert!(records.iter().all(|record| record.action != Action::Block), "{records:?}");
+        }
+        let records = step(&mut engine, &probe).records;
+        let Fact::Asked { id: turn, .. } = probe else { unreachable!() };
+        assert_eq!(blocks(&records).len(), usize::from(turn == 11), "probe {turn}");
+    }
+    assert!(engine.gauges().rows_evicted > 0, "the traffic must have been more than the memory holds");
+}
+
+#[test]
+fn named_columns_may_change_places() {
+    let mut engine = engine();
+    let mut records = Vec::new();
+    for step in 0..12 {
+        let mut names: Vec<String> = (0..7).map(|field| format!("field_{field}")).collect();
+        let mut row = swept(1, 2, step);
+        names.rotate_left(step as usize % 7);
+        row.rotate_left(step as usize % 7);
+        let rows = Features { names, ..features(&[row]) };
+        let mut out = Outbox::default();
+        let question = Question::Rows(&rows);
+        engine.asked(&Asked { id: step, time: time(0.0), asker: declared(1), bytes: 9, question }, &mut out);
+        records.append(&mut out.records);
+    }
+    assert_eq!(
+        (blocks(&records).len(), records[0].fields.as_slice()),
+        (1, ["field_2".to_owned()].as_slice())
+    );
+}
+
+#[test]
+fn exact_repeats_never_say_anything() {
+    let mut engine = engine();
+    let rows: Vec<Vec<f64>> = (0..11).map(|step| swept(1, 2, step)).collect();
+    let facts: Vec<Fact> = (0..2000).map(|id| asked(id, declared(1), rows.clone())).collect();
+    assert!(play(&mut engine, &facts).is_empty());
+    assert_eq!(engine.gauges().repeats, 1999 * 11);
+}
+
+#[test]
+fn unproven_identities_are_only_observed_and_the_mend_is_named() {
+    let loopback = Asker { address: Address::of(IpAddr::from([127, 0, 0, 1])), ..assumed(1) };
+    for asker in [loopback, assumed(1)] {
+        let mut engine = engine();
+        let outs: Vec<Outbox> = sweep(asker, 0, 30).iter().map(|fact| step(&mut engine, fact)).collect();
+        let blocks: Vec<&Block> = outs.iter().flat_map(|out| &out.blocks).collect();
+        assert_eq!((blocks.len(), blocks[0].may_act), (1, false));
+        for record in outs.iter().flat_map(|out| &out.records) {
+            assert_eq!(record.action, Action::Alert);
+            for setting in ["--client ip", "--client header:NAME", "--trusted-proxy CIDR"] {
+                assert!(record.explanation.contains(setting), "{}", record.explanation);
+            }
+        }
+    }
+}
+
+#[test]
+fn an_observation_gives_way_once_the_address_is_proven() {
+    let mut engine = engine();
+    play(&mut engine, &sweep(assumed(1), 0, 12));
+    let crowd: Vec<Fact> =
+        (0..200).map(|n| asked(100 + n, assumed(2 + (n % 20) as u32), vec![customer(n)])).collect();
+    play(&mut engine, &crowd);
+    let records = play(&mut engine, &sweep(assumed(1), 300, 12));
+    assert_eq!(blocks(&records).iter().map(|record| record.action).collect::<Vec<_>>(), [Action::Block]);
+}
+
+#[test]
+fn the_never_block_list_beats_addresses_and_their_keys() {
+    for key in [None, Some(7)] {
+        let mut build = build(Mode::Enforce);
+        build.policy.never_block = vec![(IpAddr::from([198, 51, 100, 0]), 24)];
+        let asker = Asker { key, keys_verified: true, ..declared(1) };
+        let mut engine = Engine::new(build).unwrap();
+        let outs: Vec<Outbox> = sweep(asker, 0, 12).iter().map(|fact| step(&mut engine, fact)).collect();
+        let block = outs.iter().flat_map(|out| &out.blocks).next().unwrap();
+        assert!(!block.may_act, "{block:?}");
+        assert!(outs[11].records[0].explanation.contains("never-block list"));
+    }
+}
+
+#[test]
+fn a_proven_key_carries_its_own_evidence_from_any_address() {
+    let mut engine = engine();
+    let asker = |number| Asker { key: Some(7), keys_verified: true, ..assumed(number) };
+    let facts: Vec<Fact> = (0..12).map(|n| asked(n, asker((n % 3) as u32), vec![swept(1, 2, n)])).collect();
+    let outs: Vec<Outbox> = facts.iter().map(|fact| step(&mut engine, fact)).collect();
+    assert_eq!(outs[0].proven_keys, [7]);
+    assert!(outs[1..].iter().all(|out| out.proven_keys.is_empty()), "a proof is told once");
+    assert_eq!(outs[11].blocks[0].client, Identity::Key(7));
+    assert!(outs[11].blocks[0].may_act);
+}
+
+#[test]
+fn a_key_is_proven_by_what_the_upstream_did() {
+    let mut engine = engine();
+    let asker = |key| Asker { key: Some(key), ..declared(1) };
+    let exchange = |engine: &mut Engine, id, key, status| {
+        play(engine, &[asked(id, asker(key), vec![customer(id)])]);
+        let answer =
+            Fact::Answered { id, seconds: id as f64, asker: asker(key), status, predictions: vec![1.0] };
+        step(engine, &answer).proven_keys
+    };
+    assert!(exchange(&mut engine, 1, 7, 200).is_empty());
+    assert!(exchange(&mut engine, 2, 8, 401).is_empty());
+    assert_eq!(exchange(&mut engine, 3, 7, 200), [7]);
+}
+
+#[test]
+fn evidence_rests_while_a_decision_lasts_and_starts_afresh_after_it() {
+    let mut engine = engine();
+    play(&mut engine, &sweep(declared(1), 0, 12));
+    assert!(play(&mut engine, &sweep(declared(1), 20, 100)).is_empty(), "the decision lasts");
+    let records = play(&mut engine, &sweep(declared(1), 1000, 12));
+    assert_eq!(blocks(&records).len(), 1);
+    assert_eq!(records[0].time, time(1011.0), "all twelve are needed again");
+    engine.lift(records[0].decision_id.unwrap(), time(1012.0));
+    assert_eq!(blocks(&play(&mut engine, &sweep(declared(1), 1020, 12))).len(), 1, "lifted");
+}
+
+#[test]
+fn uninspected_and_refused_requests_lower_the_observed_share() {
+    let mut engine = engine();
+    let mut out = Outbox::default();
+    let question = Question::NotInspected(NotInspected::TooLarge);
+    for id in 100..104 {
+        engine.asked(&Asked { id, time: time(0.0), asker: declared(1), bytes: 9, question }, &mut out);
+    }
+    let records = play(&mut engine, &sweep(declared(1), 0, 12));
+    assert_eq!(records[0].window.observed, 12.0 / 16.0);
+}
+
+#[test]
+fn violations_are_told_at_every_doubling() {
+    let mut engine = engine();
+    let mut told = Vec::new();
+    for id in 0..20 {
+        let facts = [asked(id, declared(1), vec![customer(id)]), answered(id, declared(1), &[-5.0])];
+        told.extend(play(&mut engine, &facts).into_iter().map(|record| (id + 1, record)));
+    }
+    assert_eq!(told.iter().map(|(count, _)| *count).collect::<Vec<_>>(), [1, 2, 4, 8, 16]);
+    let first = &told[0].1;
+    assert_eq!(
+        (first.detector, first.atlas, first.action),
+        (contract::NAME, contract::ATLAS, Action::Refuse)
+    );
+    assert_eq!((first.statistic, first.limit), (-5.0, 0.0));
+    for part in ["198.51.100.1", "-5", "row 0", "at least 0", "withheld"] {
+        assert!(first.explanation.contains(part), "{part:?} is missing in {:?}", first.explanation);
+    }
+}
+
+#[test]
+fn distinct_violating_rows_lead_to_a_block_and_repeats_do_not() {
+    let mut build = build(Mode::Enforce);
+    build.contract.block_after = 3;
+    let mut engine = Engine::new(build).unwrap();
+    let mut exchange = |id, row| {
+        let facts = [asked(id, declared(1), vec![customer(row)]), answered(id, declared(1), &[-1.0])];
+        blocks(&play(&mut engine, &facts)).len()
+    };
+    let repeats: usize = (0..10).map(|id| exchange(id, 0)).sum();
+    assert_eq!((repeats, exchange(10, 1), exchange(11, 2), exchange(12, 3)), (0, 0, 1, 0));
+}
+
+#[test]
+fn answers_to_questions_that_were_given_up_are_still_judged() {
+    let mut engine = engine();
+    let questions: Vec<Fact> = (0..150).map(|id| asked(id, declared(1), vec![customer(id)])).collect();
+    play(&mut engine, &questions);
+    assert_eq!((engine.gauges().open_questions, engine.gauges().open_questions_evicted), (100, 50));
+    assert_eq!(play(&mut engine, &[answered(0, declared(1), &[-1.0])]).len(), 1);
+}
+
+#[test]
+fn a_reference_is_learned_from_three_clients_and_told_once() {
+    let mut engine = engine();
+    let mut frozen = Vec::new();
+    for id in 0..600_u64 {
+        let asker = declared((id % 4) as u32);
+        let row = (0..7).map(|field| (id * 7 + field) as f64).collect();
+        step(&mut engine, &asked(id, asker, vec![row]));
+        frozen.extend(step(&mut engine, &answered(id, asker, &[1.0])).frozen);
+    }
+    assert_eq!(frozen.len(), 1);
+    assert_eq!((frozen[0].trust, frozen[0].rows().len()), (Trust::Provisional, 500));
+    assert_eq!(engine.gauges().reference_rows, 500);
+}
+
+#[test]
+fn a_blocked_client_leaves_no_row_in_the_reference() {
+    let mut engine = engine();
+    for fact in sweep(declared(1), 0, 12) {
+        let Fact::Asked { id, .. } = fact else { unreachable!() };
+        step(&mut engine, &fact);
+        step(&mut engine, &answered(id, declared(1), &[1.0]));
+    }
+    assert_eq!(engine.gauges().reference_rows, 0);
+}
+
+#[test]
+fn a_client_far_above_the_population_is_told_once_a_window() {
+    let mut engine = engine();
+    let row = |id: u64| (0..7).map(|field| (id * 7 + field) as f64).collect();
+    let crowd: Vec<Fact> =
+        (0..300).map(|id| asked(id, declared(2 + (id % 30) as u32), vec![row(id)])).collect();
+    assert!(play(&mut engine, &crowd).is_empty());
+    let rows_of = |batch: u64| (0..100).map(|turn| row(1000 + batch * 100 + turn)).collect();
+    let busy: Vec<Fact> = (0..20).map(|batch| asked(300 + batch, declared(1), rows_of(batch))).collect();
+    let records = play(&mut engine, &busy);
+    assert_eq!(records.len(), 1, "{records:?}");
+    let Record { detector, tier, action, statistic, limit, .. } = &records[0];
+    assert_eq!((*detector, *tier, *action), ("client_volume", Tier::Two, Action::Alert));
+    assert_eq!((*statistic, *limit), (500.0, 500.0), "the population stays at 10 rows, the floor is 500");
+}
+
+/// A small generator of numbers, the same on every run (Knuth's MMIX constants).
+struct Numbers(u64);
+
+impl Numbers {
+    /// Evenly from 0 to 1.
+    fn next(&mut self) -> f64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// A customer of a tariff with 7 fields: correlated, rounded, one with a heavy tail, one a category.
+    fn customer(&mut self) -> Vec<f64> {
+        let age = (18.0 + 60.0 * self.next()).floor();
+        let licence = (age - 18.0 - 10.0 * self.next()).max(0.0).floor();
+        let value = (5.0 / (0.02 + self.next()).powi(2)).round() * 100.0;
+        let kilometres = (5.0 + 30.0 * self.next() * self.next()).round() * 1000.0;
+        let claims = (4.0 * self.next().powi(6)).floor();
+        vec![
+            age,
+            licence,
+            value,
+            kilometres,
+            claims,
+            (9.0 * self.next()).floor(),
+            60.0 + (90.0 * self.next()).floor(),
+        ]
+    }
+}
+
+fn tariff_reference(numbers: &mut Numbers, trust: Trust) -> Reference {
+    let head = json!({"features": ["age", "licence", "value", "kilometres", "claims", "region", "power"]})
+        .to_string();
+    let rows = (0..500).map(|_| json!({"x": numbers.customer(), "p": [1.0]}).to_string());
+    let lines: Vec<String> = std::iter::once(head).chain(rows).collect();
+    Reference::from_json_lines(&lines.join("\n"), trust).unwrap()
+}
+
+fn with_reference(seed: u64, trust: Trust) -> (Engine, Numbers) {
+    let mut numbers = Numbers(seed);
+    let reference = Some(tariff_reference(&mut numbers, trust));
+    (Engine::new(Build { reference, ..build(Mode::Observe) }).unwrap(), numbers)
+}
+
+#[test]
+fn honest_clients_of_other_seeds_stay_unblocked_beside_a_reference() {
+    for seed in 0..30 {
+        let (mut engine, mut numbers) = with_reference(seed, Trust::Trusted);
+        let facts: Vec<Fact> = (0..400).map(|id| asked(id, declared(1), vec![numbers.customer()])).collect();
+        let records = play(&mut engine, &facts);
+        assert!(records.is_empty(), "seed {seed}: {records:?}");
+    }
+}
+
+#[test]
+fn uniform_queries_are_blocked_with_a_trusted_reference_and_told_with_a_learned_one() {
+    for (trust, tier, action) in
+        [(Trust::Trusted, Tier::One, Action::Block), (Trust::Provisional, Tier::Two, Action::Alert)]
+    {
+        let (mut engine, mut numbers) = with_reference(1, trust);
+        let mut uniform = || vec![(0..7).map(|_| 10_000.0 * numbers.next()).collect()];
+        let facts: Vec<Fact> = (0..50).map(|id| asked(id, declared(1), uniform())).collect();
+        let records = play(&mut engine, &facts);
+        let first = &records[0];
+        assert_eq!((first.detector, first.time), ("off_distribution", time(3.0)), "the fourth row");
+        assert_eq!((first.tier, first.action), (tier, action));
+        let mend = first.explanation.contains("--reference MODEL=FILE");
+        assert_eq!(mend, trust == Trust::Provisional, "{}", first.explanation);
+    }
+}
+
+#[test]
+fn an_alert_on_a_learned_reference_hides_no_sweep() {
+    let (mut engine, _) = with_reference(1, Trust::Provisional);
+    let noise =
+        (0..20).map(|id| asked(id, declared(1), vec![vec![-1e6 - (id * id) as f64; 7]])).collect::<Vec<_>>();
+    assert_eq!(play(&mut engine, &noise).len(), 1);
+    assert_eq!(blocks(&play(&mut engine, &sweep(declared(1), 100, 12))).len(), 1);
+}
+
+struct Panics;
+
+impl ErasedDetector for Panics {
+    fn observe(&mut self, exchange: &Exchange<'_>, _: &Seen, _: ClientIndex, _: &mut Findings) {
+        assert!(exchange.id != 5, "a detector that fails at request 5");
+    }
+    fn forget(&mut self, _: ClientIndex) {}
+    fn save(&self) -> Vec<u8> {
+        Vec::new()
+    }
+    fn restore(&mut self, _: &[u8]) -> Result<(), postcard::Error> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_detector_that_panics_is_quarantined_and_the_rest_go_on() {
+    let mut engine = engine();
+    let label = Label { name: "panics", atlas: "AML.T0029" };
+    engine.detectors.insert(0, Running { label, detector: Some(Box::new(Panics)) });
+    let outs: Vec<Outbox> = sweep(declared(1), 0, 12).iter().map(|fact| step(&mut engine, fact)).collect();
+    let quarantined: Vec<usize> = (0..12).filter(|&turn| !outs[turn].quarantined.is_empty()).collect();
+    assert_eq!((quarantined, outs[5].quarantined.as_slice()), (vec![5], ["panics"].as_slice()));
+    assert_eq!(outs[11].blocks.len(), 1, "the others still see the sweep");
+}
+
+#[test]
+fn what_is_wrong_with_a_build_is_named() {
+    let with = |name: &str, parameters| {
+        let mut build = build(Mode::Observe);
+        build.detectors = vec![(name.to_owned(), parameters)];
+        Engine::new(build).err().unwrap().to_string()
+    };
+    assert!(with("no_such", json!({})).contains("\"no_such\""));
+    assert!(
+        with("one_field_sweep", json!({"values": 1})).contains("one_field_sweep: values: 1 is out of range")
+    );
+}
+
+#[test]
+fn a_snapshot_of_another_model_is_refused() {
+    let snapshot = engine().save();
+    let mut other = Engine::new(Build { model: Arc::from("other"), ..build(Mode::Observe) }).unwrap();
+    assert!(matches!(other.restore(&snapshot), Err(RestoreError::Other)));
+    assert!(matches!(engine().restore(&[2, 0]), Err(RestoreError::Version(2))));
+    assert!(matches!(engine().restore(&snapshot[..snapshot.len() / 2]), Err(RestoreError::Damaged(_))));
+}
+
+/// Traffic of a few clients that provokes every part: rows near each other, repeats, bad answers, refused keys.
+fn traffic() -> impl Strategy<Value = Vec<Fact>> {
+    let row = (0..3_u64, 0..7_usize, 0..20_u64).prop_map(|(number, field, step)| swept(number, field, step));
+    let rows = prop::collection::vec(row, 1..4);
+    let exchange = (0..4_u32, prop::option::of(0..3_u64), rows, prop::bool::weighted(0.1), 0..8_u8);
+    prop::collection::vec(exchange, 1..150).prop_map(|exchanges| {
+        let facts =
+            exchanges.into_iter().enumerate().flat_map(|(id, (number, key, rows, refused, answer))| {
+                let (id, seconds) = (id as u64, id as f64 * 7.0);
+                let asker = Asker { key, ..if number < 3 { declared(number) } else { assumed(number) } };
+                let predictions = rows.iter().map(|_| if answer == 0 { -1.0 } else { 1.0 }).collect();
+                let status = if answer == 1 { 401 } else { 200 };
+                let asked = if refused {
+                    Fact::Refused { id, seconds, asker }
+                } else {
+                    Fact::Asked { id, seconds, asker, rows }
+                };
+                [asked, Fact::Answered { id, seconds: seconds + 1.0, asker, status, predictions }]
+            });
+        facts.collect()
+    })
+}
+
+/// What is the same whoever else asked: ids count decisions of all clients.
+fn without_ids(records: Vec<Record>) -> Vec<Record> {
+    records.into_iter().map(|record| Record { decision_id: None, ..record }).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn both_modes_give_the_same_records_but_for_the_mode(facts in traffic()) {
+        let run = |mode| play(&mut Engine::new(build(mode)).unwrap(), &facts);
+        let enforced = run(Mode::Enforce);
+        prop_assert!(enforced.iter().all(|record| record.mode == Mode::Enforce));
+        let observed: Vec<Record> =
+            enforced.into_iter().map(|record| Record { mode: Mode::Observe, ..record }).collect();
+        prop_assert_eq!(observed, run(Mode::Observe));
+    }
+
+    #[test]
+    fn what_enforcement_refuses_changes_no_record(facts in traffic()) {
+        let observed = play(&mut engine(), &facts);
+        let mut engine = engine();
+        let mut refused = std::collections::BTreeMap::new();
+        let mut records = Vec::new();
+        for fact in &facts {
+            let fact = match fact {
+                Fact::Asked { id, seconds, asker, .. } if asker.key.is_none() => {
+                    let identity = Identity::Address(asker.address);
+                    let blocked = refused.get(&identity).is_some_and(|&until| time(*seconds) < until);
+                    if blocked { Fact::Refused { id: *id, seconds: *seconds, asker: *asker } } else { fact.clone() }
+                }
+                other => other.clone(),
+            };
+            let out = step(&mut engine, &fact);
+            refused.extend(out.blocks.iter().filter(|block| block.may_act).map(|block| (block.client, block.until)));
+            records.extend(out.records);
+        }
+        prop_assert_eq!(observed, records);
+    }
+
+    #[test]
+    fn a_snapshot_in_mid_stream_changes_nothing(facts in traffic(), cut in 0.0..1.0_f64) {
+        let (before, after) = facts.split_at((facts.len() as f64 * cut) as usize);
+        let mut live = engine();
+        play(&mut live, before);
+        let snapshot = live.save();
+        let mut restored = engine();
+        restored.restore(&snapshot).unwrap();
+        prop_assert_eq!(&restored.save(), &snapshot);
+        prop_assert_eq!(play(&mut restored, after), play(&mut live, after));
+        prop_assert_eq!(restored.save(), live.save());
+    }
+
+    #[test]
+    fn one_clients_traffic_never_changes_anothers_findings(facts in traffic()) {
+        let asker_of = |fact: &Fact| match fact {
+            Fact::Asked { asker, .. } | Fact::Refused { asker, .. } | Fact::Answered { asker, .. } => asker.address,
+        };
+        let keyless = facts.into_iter().map(|mut fact| {
+            match &mut fact {
+                Fact::Asked { asker, .. } | Fact::Refused { asker, .. } | Fact::Answered { asker, .. } => asker.key = None,
+            }
+            fact
+        });
+        let keyless: Vec<Fact> = keyless.collect();
+        let together = play(&mut engine(), &keyless);
+        for number in 0..3 {
+            let own: Vec<Fact> = keyless.iter().filter(|fact| asker_of(fact) == address(number)).cloned().collect();
+            let alone = play(&mut engine(), &own);
+            let client = Identity::Address(address(number));
+            let among = together.iter().filter(|record| record.client == client).cloned().collect();
+            prop_assert_eq!(without_ids(among), without_ids(alone));
+        }
+    }
+
+    #[test]
+    fn order_and_packing_of_a_sweep_do_not_hide_it(
+        steps in Just((0..12_u64).collect::<Vec<_>>()).prop_shuffle(),
+        cuts in prop::collection::btree_set(1..12_usize, 1..5),
+    ) {
+        let ends: Vec<usize> = cuts.iter().copied().chain([12]).collect();
+        let mut start = 0;
+        let facts: Vec<Fact> = ends.iter().enumerate().map(|(id, &end)| {
+            let rows = steps[start..end].iter().map(|&step| swept(1, 2, step)).collect();
+            start = end;
+            asked(id as u64, declared(1), rows)
+        }).collect();
+        let records = play(&mut engine(), &facts);
+        prop_assert_eq!(blocks(&records).len(), 1);
+        prop_assert_eq!(records[0].time, time((ends.len() - 1) as f64), "with the request that completes it");
+    }
+}
+
+#[test]
+fn a_column_invented_for_each_request_hides_no_sweep_from_a_trusted_reference() {
+    for junk in [1, 120] {
+        let (mut engine, _) = with_reference(1, Trust::Trusted);
+        let mut out = Outbox::default();
+        for id in 0..12 {
+            let mut row = swept(1, 2, id);
+            row.extend((0..junk).map(|column| (id * 1_000 + column) as f64));
+            let names = ["age", "licence", "value", "kilometres", "claims", "region", "power"];
+            let invented = (0..junk).map(|column| format!("junk{column}"));
+            let names = names.into_iter().map(str::to_owned).chain(invented).collect();
+            let question = Features { names, ..features(&[row]) };
+            let asked = Asked {
+                id,
+                time: time(id as f64),
+                asker: declared(1),
+                bytes: 0,
+                question: Question::Rows(&question),
+            };
+            engine.asked(&asked, &mut out);
+        }
+        let found = out.records.first().map(|record| (record.detector, record.time));
+        assert_eq!(found, Some(("one_field_sweep", time(11.0))), "{junk} invented columns");
+    }
+}

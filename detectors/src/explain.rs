@@ -1,0 +1,126 @@
+//! Sentences for a person at 3 a.m.: who did what, how much of it, and what is done about it until when.
+//!
+//! They say the same in both modes: a decision is one thing, whether the gate acts on it another.
+
+use std::time::Duration;
+
+use crate::contract::Violation;
+use crate::facts::Time;
+use crate::finding::Action;
+use crate::identity::Identity;
+use crate::lines::Trail;
+use crate::reference::Trust;
+use crate::standing::Doubt;
+
+/// Why the gate may not act on a decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reservation {
+    /// The address is on the never-block list.
+    NeverBlock,
+    /// The identity is not proven.
+    Unproven(Doubt),
+}
+
+/// What a client did, and the rows that show it.
+#[must_use]
+pub fn evidence(client: Identity, did: &str, trail: &Trail, time: Time) -> String {
+    let rows = plural(u64::from(trail.rows), "row");
+    let requests = plural(u64::from(trail.requests), "request");
+    format!("Client {client} {did}: {rows} in {requests} within {}.", span(time.since(trail.since)))
+}
+
+/// What follows from a block decision.
+#[must_use]
+pub fn block(block_for: Duration, until: Time, reservation: Option<Reservation>) -> String {
+    let lasts = format!("for {}, until {} UTC", span(block_for), clock(until));
+    match reservation {
+        None => format!("Its requests are to be refused {lasts}."),
+        Some(reservation) => format!("Nothing is refused: {}.", reason(reservation)),
+    }
+}
+
+/// What follows from an alert.
+#[must_use]
+pub fn alert(rests_on: Option<Trust>) -> &'static str {
+    match rests_on {
+        Some(Trust::Provisional) => {
+            "This is an alert: the reference was learned from traffic and nobody has vouched for it; name one with \
+             --reference MODEL=FILE."
+        }
+        Some(Trust::Trusted) | None => "This is an alert: it does not block by itself.",
+    }
+}
+
+/// A broken contract.
+#[must_use]
+pub fn violation(
+    client: Identity,
+    output: &str,
+    violation: &Violation,
+    count: u64,
+    action: Action,
+) -> String {
+    let Violation { row, found, expected, .. } = violation;
+    let consequence = match action {
+        Action::Alert => "The answer goes on as it is",
+        Action::Clamp => "The offending values are moved to the nearest allowed ones",
+        Action::Fallback => "The operator's own answer stands in",
+        Action::Refuse | Action::Block => "The answer is withheld",
+    };
+    format!(
+        "The model answered client {client} with {found} in output {output:?} of row {row}, where the contract asks \
+         for {expected}; {} of this client's answers broke it so far. {consequence}.",
+        plural(count, "row")
+    )
+}
+
+fn reason(reservation: Reservation) -> &'static str {
+    match reservation {
+        Reservation::NeverBlock => "the address is on the never-block list",
+        Reservation::Unproven(Doubt::Loopback) => {
+            "a loopback address can be any process or proxy of this machine; tell clients apart with --client ip, \
+             --client header:NAME or --trusted-proxy CIDR"
+        }
+        Reservation::Unproven(Doubt::CarriesHalf) => {
+            "over half of this model's requests come from this one address, which may be a proxy in front of many; \
+             tell clients apart with --client ip, --client header:NAME or --trusted-proxy CIDR"
+        }
+        Reservation::Unproven(Doubt::FewAddresses) => {
+            "at most 8 addresses carry over 90 % of this model's requests and may be proxies in front of many; \
+             tell clients apart with --client ip, --client header:NAME or --trusted-proxy CIDR"
+        }
+    }
+}
+
+fn plural(count: u64, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+fn span(span: Duration) -> String {
+    match span.as_secs() {
+        0..10 => format!("{:.1} s", span.as_secs_f64()),
+        seconds @ 10..120 => format!("{seconds} s"),
+        seconds @ 120..7200 => format!("{} min", seconds / 60),
+        seconds => format!("{} h", seconds / 3600),
+    }
+}
+
+fn clock(time: Time) -> String {
+    let seconds = time.0 / 1_000_000 % 86_400;
+    format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_and_clock_times_read_well() {
+        let spans = [(500, "0.5 s"), (90_000, "90 s"), (900_000, "15 min"), (7_200_000, "2 h")];
+        for (milliseconds, expected) in spans {
+            assert_eq!(span(Duration::from_millis(milliseconds)), expected);
+        }
+        assert_eq!(clock(Time(1_764_000_000 * 1_000_000)), "16:00:00");
+        assert_eq!((plural(1, "row"), plural(2, "row")), ("1 row".to_owned(), "2 rows".to_owned()));
+    }
+}

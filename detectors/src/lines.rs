@@ -1,0 +1,295 @@
+//! Rows that differ in one field only: found by leave-one-out keys, remembered by suspicion.
+//!
+//! A row's key is the exclusive or of its cells' hashes and of its client's salt. Taking one cell out again gives
+//! the key of the *line* through the row along that field: all rows that are equal but for that field have it.
+//! Keys are salted by client: a client's lines are made of its own rows, so nobody can be framed by near copies of
+//! his queries.
+//!
+//! Three bounded memories, each shared fairly among clients. A line with one row is `fresh`: nearly all stay so. With
+//! its second row it becomes a suspect, kept apart: no amount of honest traffic pushes it out. `bases` are the rows
+//! from which different fields were varied.
+
+use serde::{Deserialize, Serialize};
+
+use crate::facts::Time;
+use crate::shelf::{Bounds, ClientIndex, Shelf};
+
+/// Widest row that has lines: beyond it, single fields carry too little to sweep one by one.
+pub const WIDTH_MAX: usize = 100;
+
+/// The field hash of a column that does not count.
+pub const IGNORED: u64 = 0;
+
+/// Lines with one row, over all clients; about 50 bytes each.
+const FRESH_LINES: usize = 1 << 18;
+
+/// Lines with more rows, over all clients; at most about 450 bytes each, mostly 100.
+const SUSPECT_LINES: usize = 1 << 15;
+
+/// Rows from which fields were varied, over all clients; at most about 450 bytes each, mostly 100.
+const BASES: usize = 1 << 14;
+
+/// A small set of truncated hashes, at most [`Marks::MAX`]: what comes beyond is not counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Marks(Vec<u32>);
+
+impl Marks {
+    /// Most elements of a set.
+    pub const MAX: usize = 64;
+
+    /// The element that stands for a hash.
+    #[must_use]
+    pub fn of(hash: u64) -> u32 {
+        (hash >> 32) as u32
+    }
+
+    /// Adds an element and says whether it was new.
+    pub fn add(&mut self, mark: u32) -> bool {
+        let new = self.0.len() < Self::MAX && !self.has(mark);
+        if new {
+            self.0.push(mark);
+        }
+        new
+    }
+
+    /// Whether `mark` is in the set.
+    #[must_use]
+    pub fn has(&self, mark: u32) -> bool {
+        self.0.contains(&mark)
+    }
+
+    /// Number of elements.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is no element.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// Which rows and requests a piece of evidence is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trail {
+    /// Distinct rows.
+    pub rows: u32,
+    /// Requests that they came in. Exact for one request, and never above `rows`.
+    pub requests: u32,
+    /// When the first row came.
+    pub since: Time,
+    /// The first requests, as examples; only as many as there are count.
+    pub first_requests: [u64; 2],
+    last_request: u64,
+}
+
+impl Trail {
+    /// Adds a row of a request.
+    pub fn add(&mut self, origin: Origin) {
+        if self.rows == 0 || origin.time < self.since {
+            self.since = origin.time;
+        }
+        if self.rows == 0 || self.last_request != origin.request {
+            if let Some(example) = self.first_requests.get_mut(self.requests as usize) {
+                *example = origin.request;
+            }
+            self.requests = self.requests.saturating_add(1);
+            self.last_request = origin.request;
+        }
+        self.rows = self.rows.saturating_add(1);
+    }
+
+    /// Up to three example requests: the first two and the last.
+    pub fn examples(&self) -> impl Iterator<Item = u64> + '_ {
+        let first = self.first_requests.iter().take(self.requests as usize).copied();
+        first.chain((self.requests > 2).then_some(self.last_request))
+    }
+}
+
+/// Where a row came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The request.
+    pub request: u64,
+    /// When it came.
+    pub time: Time,
+}
+
+/// A row that joined a line.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LineHit {
+    /// The column that alone differs.
+    pub column: usize,
+    /// Distinct values of that column so far, this row's included.
+    pub values: usize,
+    /// The rows of the line.
+    pub trail: Trail,
+}
+
+/// A base row, and what was varied from it, as of one row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BaseHit {
+    /// Fields varied one at a time.
+    pub fields: Marks,
+    /// The base and the rows varied from it.
+    pub trail: Trail,
+}
+
+/// Fewest varied fields worth telling detectors of.
+pub const BASE_FIELDS_MIN: usize = 3;
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct First {
+    row: u64,
+    value: u32,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Line {
+    base: u64,
+    values: Marks,
+    trail: Trail,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Base {
+    fields: Marks,
+    trail: Trail,
+}
+
+/// A row on its way into the store.
+#[derive(Clone, Copy, Debug)]
+pub struct NewRow<'a> {
+    /// Whose it is.
+    pub client: ClientIndex,
+    /// Its key, the client's salt included.
+    pub key: u64,
+    /// Where it came from.
+    pub origin: Origin,
+    /// Hashes of its columns.
+    pub fields: &'a [u64],
+    /// Hashes of its cells.
+    pub cells: &'a [u64],
+}
+
+/// The lines of all clients' rows.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Lines {
+    fresh: Shelf<First>,
+    suspects: Shelf<Line>,
+    bases: Shelf<Base>,
+}
+
+impl Default for Lines {
+    fn default() -> Self {
+        Self {
+            fresh: Shelf::new(Bounds::shared(FRESH_LINES)),
+            suspects: Shelf::new(Bounds::shared(SUSPECT_LINES)),
+            bases: Shelf::new(Bounds::shared(BASES)),
+        }
+    }
+}
+
+impl Lines {
+    /// Enters a distinct row and appends the lines it joined and the bases it belongs to; O(width) hash look-ups.
+    /// `rows` tells where the client's earlier rows came from.
+    pub fn enter(
+        &mut self,
+        row: NewRow<'_>,
+        rows: &Shelf<Origin>,
+        line_hits: &mut Vec<LineHit>,
+        base_hits: &mut Vec<BaseHit>,
+    ) {
+        let counted =
+            row.fields.iter().zip(row.cells).enumerate().filter(|(_, (field, _))| **field != IGNORED);
+        for (column, (&field, &cell)) in counted {
+            let Some((base, values, trail)) = self.join(row, row.key ^ cell, Marks::of(cell), rows) else {
+                continue;
+            };
+            line_hits.push(LineHit { column, values, trail });
+            let field = Marks::of(field);
+            let base_origin = rows.get(row.client, base).copied().unwrap_or(row.origin);
+            self.vary(row.client, base, field, base_origin, row.origin, base_hits);
+            // This row may be the base too, sent after the rows that vary it.
+            self.vary(row.client, row.key, field, row.origin, base_origin, base_hits);
+        }
+    }
+
+    /// Forgets everything of one client.
+    pub fn forget(&mut self, client: ClientIndex) {
+        self.fresh.forget(client);
+        self.suspects.forget(client);
+        self.bases.forget(client);
+    }
+
+    /// Entries held, and entries ever dropped to make room.
+    #[must_use]
+    pub fn held_and_evicted(&self) -> (usize, u64) {
+        let held = self.fresh.len() + self.suspects.len() + self.bases.len();
+        (held, self.fresh.evicted() + self.suspects.evicted() + self.bases.evicted())
+    }
+
+    /// Most entries ever held.
+    pub const ENTRIES_MAX: usize = FRESH_LINES + SUSPECT_LINES + BASES;
+
+    /// Joins `row` to the line under `key`: gives the line's first row, its distinct values and its trail, or nothing
+    /// where the row is the line's first or its value is known there.
+    fn join(
+        &mut self,
+        row: NewRow<'_>,
+        key: u64,
+        value: u32,
+        rows: &Shelf<Origin>,
+    ) -> Option<(u64, usize, Trail)> {
+        if let Some(line) = self.suspects.get_mut(row.client, key) {
+            return line.values.add(value).then(|| {
+                line.trail.add(row.origin);
+                (line.base, line.values.len(), line.trail)
+            });
+        }
+        let Some(&first) = self.fresh.get(row.client, key) else {
+            self.fresh.insert(row.client, key, First { row: row.key, value });
+            return None;
+        };
+        // A row that the memory of repeats forgot is still no second row.
+        if first.value == value {
+            return None;
+        }
+        let mut trail = Trail::default();
+        trail.add(rows.get(row.client, first.row).copied().unwrap_or(row.origin));
+        trail.add(row.origin);
+        let values = Marks(vec![first.value, value]);
+        self.suspects.insert(row.client, key, Line { base: first.row, values, trail });
+        Some((first.row, 2, trail))
+    }
+
+    /// Notes that `field` was varied from the row `base`.
+    fn vary(
+        &mut self,
+        client: ClientIndex,
+        base: u64,
+        field: u32,
+        base_origin: Origin,
+        spoke: Origin,
+        hits: &mut Vec<BaseHit>,
+    ) {
+        let Some(base) = self.base(client, base, base_origin) else { return };
+        if base.fields.add(field) {
+            base.trail.add(spoke);
+        }
+        if base.fields.len() >= BASE_FIELDS_MIN {
+            hits.push(BaseHit { fields: base.fields.clone(), trail: base.trail });
+        }
+    }
+
+    fn base(&mut self, client: ClientIndex, key: u64, origin: Origin) -> Option<&mut Base> {
+        if self.bases.get(client, key).is_none() {
+            let mut base = Base::default();
+            base.trail.add(origin);
+            self.bases.insert(client, key, base);
+        }
+        self.bases.get_mut(client, key)
+    }
+}

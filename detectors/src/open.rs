@@ -1,0 +1,160 @@
+//! Questions whose answers are awaited: what joins the two parts of an exchange.
+
+use std::collections::BTreeMap;
+
+use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
+
+use crate::identity::Identity;
+use crate::reference::ReferenceValue;
+
+/// Rows of all open questions together; about 4 bytes each.
+const ROWS_MAX: usize = 1 << 20;
+
+/// What is kept of a question until its answer comes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct OpenQuestion {
+    /// Whose evidence its answer is.
+    pub identity: Identity,
+    /// Positions of the rows that were not repeats, ascending.
+    pub distinct_rows: Vec<u32>,
+    /// Rows that may become part of a learned reference.
+    pub samples: Vec<Sample>,
+}
+
+/// A row that waits for its prediction.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Sample {
+    /// Its position in the question.
+    pub row: u32,
+    /// Its hash, the same for every client.
+    pub content: u64,
+    /// Its values.
+    pub values: Vec<ReferenceValue>,
+    /// Names of its columns, where the body gave them.
+    pub names: Vec<String>,
+}
+
+/// The open questions of one model, the oldest given up first.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(from = "Stored", into = "Stored")]
+pub struct OpenQuestions {
+    questions_max: usize,
+    opened: u64,
+    evicted: u64,
+    rows: usize,
+    questions: BTreeMap<u64, (u64, OpenQuestion)>,
+    turns: FxHashMap<u64, u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    questions_max: usize,
+    opened: u64,
+    evicted: u64,
+    questions: BTreeMap<u64, (u64, OpenQuestion)>,
+}
+
+impl OpenQuestions {
+    /// Nothing open; keeps at most `questions_max`, at least one.
+    #[must_use]
+    pub fn new(questions_max: usize) -> Self {
+        Self {
+            questions_max: questions_max.max(1),
+            opened: 0,
+            evicted: 0,
+            rows: 0,
+            questions: BTreeMap::new(),
+            turns: FxHashMap::default(),
+        }
+    }
+
+    /// Opens a question under the id of its exchange.
+    pub fn open(&mut self, id: u64, question: OpenQuestion) {
+        self.close(id);
+        let rows = question.distinct_rows.len();
+        while self.questions.len() >= self.questions_max || (self.rows + rows > ROWS_MAX && self.rows > 0) {
+            self.give_up_oldest();
+        }
+        self.opened += 1;
+        self.rows += rows;
+        self.turns.insert(id, self.opened);
+        self.questions.insert(self.opened, (id, question));
+    }
+
+    /// Takes out the question of an exchange.
+    pub fn close(&mut self, id: u64) -> Option<OpenQuestion> {
+        let turn = self.turns.remove(&id)?;
+        let (_, question) = self.questions.remove(&turn)?;
+        self.rows -= question.distinct_rows.len();
+        Some(question)
+    }
+
+    /// Questions open now.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.questions.len()
+    }
+
+    /// Whether none is open.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.questions.is_empty()
+    }
+
+    /// Questions given up to make room, ever.
+    #[must_use]
+    pub fn evicted(&self) -> u64 {
+        self.evicted
+    }
+
+    fn give_up_oldest(&mut self) {
+        if let Some((_, (id, question))) = self.questions.pop_first() {
+            self.turns.remove(&id);
+            self.rows -= question.distinct_rows.len();
+            self.evicted += 1;
+        }
+    }
+}
+
+impl From<Stored> for OpenQuestions {
+    fn from(stored: Stored) -> Self {
+        let Stored { questions_max, opened, evicted, questions } = stored;
+        let rows = questions.values().map(|(_, question)| question.distinct_rows.len()).sum();
+        let turns = questions.iter().map(|(&turn, &(id, _))| (id, turn)).collect();
+        Self { questions_max, opened, evicted, rows, questions, turns }
+    }
+}
+
+impl From<OpenQuestions> for Stored {
+    fn from(open: OpenQuestions) -> Self {
+        let OpenQuestions { questions_max, opened, evicted, questions, .. } = open;
+        Self { questions_max, opened, evicted, questions }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn question(rows: u32) -> OpenQuestion {
+        OpenQuestion { identity: Identity::Key(1), distinct_rows: (0..rows).collect(), samples: Vec::new() }
+    }
+
+    #[test]
+    fn the_oldest_question_is_given_up_and_counted() {
+        let mut open = OpenQuestions::new(2);
+        (1..=3).for_each(|id| open.open(id, question(4)));
+        assert!(open.close(1).is_none());
+        assert!(open.close(3).is_some());
+        assert_eq!((open.len(), open.evicted(), open.rows), (1, 1, 4));
+    }
+
+    #[test]
+    fn the_rows_of_all_questions_are_bounded() {
+        let mut open = OpenQuestions::new(1000);
+        (0..40).for_each(|id| open.open(id, question(100_000)));
+        assert!(open.rows <= ROWS_MAX, "{} rows", open.rows);
+        assert_eq!(open.len() as u64 + open.evicted(), 40);
+    }
+}

@@ -1,0 +1,212 @@
+//! A client that asks for far more distinct rows than the others of its model.
+//!
+//! What looks natural row by row, such as extraction with in-distribution queries or scraping, shows in nothing but
+//! its volume. The population's own quantile is the measure, so that a busy model needs no other limit than a quiet
+//! one; it is no proof of anything, hence it only alerts.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Exchange, Finding, Findings, Needs, ParameterError, Parameters, QueryDetector, QuerySpec};
+use crate::finding::Tier;
+use crate::lines::{Origin, Trail};
+use crate::seen::Seen;
+
+/// The entry of the visible list.
+pub const SPEC: QuerySpec = QuerySpec {
+    name: "client_volume",
+    summary: "One client asks for many times more distinct rows than nearly all others",
+    source: "counts against a quantile of the population; compare Kesarwani et al., ACSAC 2018",
+    atlas: "AML.T0024.002",
+    owasp: "ML05:2023",
+    tier: Tier::Two,
+    needs: Needs::Question,
+    state_bytes_max: 96,
+    schema: super::schema_of::<Volume>,
+    defaults: super::defaults_of::<Volume>,
+    example: r#"{"times": 20.0, "window_seconds": 86400}"#,
+    check: super::check_of::<Volume>,
+    build: |parameters| super::build_with(parameters, |volume: Volume| ClientVolume { volume }),
+};
+
+/// When a volume counts as out of proportion.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Volume {
+    /// Length of a window in seconds, at least 60. Windows follow each other without overlap.
+    #[schemars(range(min = 60))]
+    pub window_seconds: u64,
+    /// How many times the population's quantile a client must ask for, above 1.
+    pub times: f64,
+    /// The quantile of the clients' distinct rows that counts as usual, above 0 and below 1.
+    pub quantile: f64,
+    /// Fewest distinct rows of a client in a window worth a word.
+    pub rows_min: u64,
+    /// Fewest other clients in the window, or the one before, that make a population.
+    pub clients_min: u64,
+}
+
+impl Default for Volume {
+    fn default() -> Self {
+        Self { window_seconds: 3600, times: 10.0, quantile: 0.9, rows_min: 500, clients_min: 20 }
+    }
+}
+
+impl Parameters for Volume {
+    fn check(&self) -> Result<(), ParameterError> {
+        let wrong = |key, message: &str| Err(ParameterError::at(key, message));
+        if self.window_seconds < 60 {
+            return wrong("window_seconds", "too short; give 60 or more");
+        }
+        if !(self.times > 1.0 && self.times.is_finite()) {
+            return wrong("times", "must be a number above 1");
+        }
+        if !(self.quantile > 0.0 && self.quantile < 1.0) {
+            return wrong("quantile", "must lie between 0 and 1, as 0.9 does");
+        }
+        if self.clients_min == 0 {
+            return wrong("clients_min", "without other clients there is no measure; give 1 or more");
+        }
+        Ok(())
+    }
+}
+
+struct ClientVolume {
+    volume: Volume,
+}
+
+/// One client's window.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Slot {
+    window: u64,
+    alerted: bool,
+    trail: Trail,
+}
+
+/// The windows of all clients: this one and the one before.
+#[derive(Default, Serialize, Deserialize)]
+struct Population {
+    window: u64,
+    now: Histogram,
+    before: Histogram,
+}
+
+/// How many clients asked for how many rows, by classes a quarter of a doubling wide.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Histogram {
+    clients: Vec<u32>,
+}
+
+impl Histogram {
+    /// Four classes to a doubling of a 32-bit count.
+    const CLASSES: usize = 32 * 4;
+
+    fn class(rows: u32) -> usize {
+        let doublings = rows.max(1).ilog2();
+        // The two bits below the leading one tell the quarter.
+        let quarter = ((u64::from(rows.max(1)) << 2) >> doublings) & 3;
+        doublings as usize * 4 + quarter as usize
+    }
+
+    /// Most rows of a class.
+    fn upper(class: usize) -> f64 {
+        let (doublings, quarter) = (class / 4, class % 4);
+        libm::exp2(doublings as f64) * (1.0 + (quarter + 1) as f64 / 4.0)
+    }
+
+    fn move_client(&mut self, from: Option<u32>, to: u32) {
+        self.clients.resize(Self::CLASSES, 0);
+        if let Some(count) = from.and_then(|from| self.clients.get_mut(Self::class(from))) {
+            *count = count.saturating_sub(1);
+        }
+        if let Some(count) = self.clients.get_mut(Self::class(to)) {
+            *count += 1;
+        }
+    }
+
+    /// The population's quantile without one client that stands at `own`, where at least `clients_min` remain.
+    fn quantile(&self, quantile: f64, own: Option<u32>, clients_min: u64) -> Option<f64> {
+        let own_class = own.map(Self::class);
+        let others =
+            |class: usize, count: u32| u64::from(count) - u64::from(own_class == Some(class) && count > 0);
+        let total: u64 = self.clients.iter().enumerate().map(|(class, &count)| others(class, count)).sum();
+        if total < clients_min {
+            return None;
+        }
+        let wanted = libm::ceil(quantile * total as f64) as u64;
+        let mut below = 0;
+        let classes = self.clients.iter().enumerate();
+        classes.map(|(class, &count)| (class, others(class, count))).find_map(|(class, count)| {
+            below += count;
+            (below >= wanted).then(|| Self::upper(class))
+        })
+    }
+}
+
+impl QueryDetector for ClientVolume {
+    type Slot = Slot;
+    type Population = Population;
+
+    fn observe(
+        &self,
+        exchange: &Exchange<'_>,
+        seen: &Seen,
+        population: &mut Population,
+        me: &mut Slot,
+        out: &mut Findings,
+    ) {
+        if seen.rows().is_empty() {
+            return;
+        }
+        self.turn(exchange, population, me);
+        let before = (me.trail.rows > 0).then_some(me.trail.rows);
+        for _ in seen.rows() {
+            me.trail.add(Origin { request: exchange.id, time: exchange.time });
+        }
+        population.now.move_client(before, me.trail.rows);
+        if !me.alerted && u64::from(me.trail.rows) >= self.volume.rows_min {
+            self.judge(population, me, out);
+        }
+    }
+}
+
+impl ClientVolume {
+    /// Begins a new window where it is time to; a fact that comes late counts into the window that is open.
+    fn turn(&self, exchange: &Exchange<'_>, population: &mut Population, me: &mut Slot) {
+        let window = exchange.time.0 / 1_000_000 / self.volume.window_seconds;
+        if window > population.window {
+            let last = std::mem::take(&mut population.now);
+            population.before = if window == population.window + 1 { last } else { Histogram::default() };
+            population.window = window;
+        }
+        if me.window != population.window {
+            *me = Slot { window: population.window, ..Slot::default() };
+        }
+    }
+
+    fn judge(&self, population: &Population, me: &mut Slot, out: &mut Findings) {
+        let Volume { quantile, clients_min, times, .. } = self.volume;
+        let now = population.now.quantile(quantile, Some(me.trail.rows), clients_min);
+        let before = population.before.quantile(quantile, None, clients_min);
+        let Some(usual) = now.into_iter().chain(before).reduce(f64::max) else { return };
+        let limit = (usual * times).max(self.volume.rows_min as f64);
+        let statistic = f64::from(me.trail.rows);
+        if statistic < limit {
+            return;
+        }
+        me.alerted = true;
+        out.push(Finding {
+            tier: Tier::Two,
+            statistic,
+            limit,
+            trail: me.trail,
+            fields: Vec::new(),
+            did: format!(
+                "asked for {statistic} distinct rows within a window of {} s, where {} % of the clients stay within {usual}",
+                self.volume.window_seconds,
+                quantile * 100.0
+            ),
+            rests_on: None,
+        });
+    }
+}

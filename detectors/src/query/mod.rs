@@ -1,0 +1,288 @@
+//! The query detectors: who is attacking the model through its API?
+//!
+//! [`QUERY`] is the visible list. A detector is one file, one `mod` and one entry; its config key, JSON Schema,
+//! defaults, documentation, metric label and the rule tests follow from the entry.
+
+use schemars::{JsonSchema, Schema};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::facts::{Features, Time};
+use crate::finding::Tier;
+use crate::lines::Trail;
+use crate::reference::{Reference, Trust};
+use crate::seen::Seen;
+use crate::shelf::ClientIndex;
+
+pub mod client_volume;
+pub mod field_by_field;
+pub mod off_distribution;
+pub mod one_field_sweep;
+
+/// Every query detector, in the order in which they are asked.
+pub const QUERY: &[QuerySpec] =
+    &[one_field_sweep::SPEC, field_by_field::SPEC, off_distribution::SPEC, client_volume::SPEC];
+
+/// One detector as the rest of the program knows it.
+#[derive(Clone, Copy, Debug)]
+pub struct QuerySpec {
+    /// Config key, metric label and the `detector` of its findings.
+    pub name: &'static str,
+    /// One line for people.
+    pub summary: &'static str,
+    /// Where the method comes from.
+    pub source: &'static str,
+    /// MITRE ATLAS technique that it points to.
+    pub atlas: &'static str,
+    /// Entry of the OWASP Machine Learning Security Top 10 (2023).
+    pub owasp: &'static str,
+    /// The strongest tier that its findings can have.
+    pub tier: Tier,
+    /// What it must be given.
+    pub needs: Needs,
+    /// Most bytes that it keeps of one client, beyond the model's shared memory of rows.
+    pub state_bytes_max: usize,
+    /// JSON Schema of its parameters.
+    pub schema: fn() -> Schema,
+    /// Its parameters where the operator gives none.
+    pub defaults: fn() -> Value,
+    /// Parameters as an operator might give them, as JSON.
+    pub example: &'static str,
+    /// Says what is wrong with parameters.
+    pub check: fn(&Value) -> Result<(), ParameterError>,
+    /// Builds it; parameters left out take their defaults.
+    pub build: fn(&Value) -> Result<Box<dyn ErasedDetector>, ParameterError>,
+}
+
+/// What a detector must be given before it can say anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// The question alone: it judges before the answer is there.
+    Question,
+    /// The question and a reference; it is silent until there is one.
+    QuestionAndReference,
+}
+
+/// Parameters that a part cannot take.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}{message}", path.iter().map(|key| format!("{key}: ")).collect::<String>())]
+pub struct ParameterError {
+    /// Keys from the part's own object down to the offending value; empty for the object itself.
+    pub path: Vec<String>,
+    /// What is wrong, and the mend.
+    pub message: String,
+}
+
+impl ParameterError {
+    /// An error at one key of the part's own object.
+    #[must_use]
+    pub fn at(key: &str, message: impl Into<String>) -> Self {
+        Self { path: vec![key.to_owned()], message: message.into() }
+    }
+}
+
+/// The parameters of a detector: a struct whose fields all have defaults.
+pub trait Parameters: Default + Serialize + DeserializeOwned + JsonSchema {
+    /// Says what no type can: ranges, and values that contradict each other.
+    ///
+    /// # Errors
+    /// Names the offending key.
+    fn check(&self) -> Result<(), ParameterError>;
+}
+
+/// A question as a detector gets it.
+#[derive(Clone, Copy, Debug)]
+pub struct Exchange<'a> {
+    /// The request.
+    pub id: u64,
+    /// When it was complete.
+    pub time: Time,
+    /// Its rows, repeats included; [`Seen::rows`] tells which ones are new.
+    pub question: &'a Features,
+    /// What normal looks like, if that is known by now.
+    pub reference: Option<&'a Reference>,
+}
+
+/// What a detector says of a client; the engine adds who, which model and what is done about it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finding {
+    /// How far it may go.
+    pub tier: Tier,
+    /// The measured value.
+    pub statistic: f64,
+    /// The value at which the detector speaks.
+    pub limit: f64,
+    /// The rows and requests it rests on.
+    pub trail: Trail,
+    /// The columns that gave it away.
+    pub fields: Vec<String>,
+    /// What the client did, as the end of a sentence that begins with the client: "tried 12 values of ...".
+    pub did: String,
+    /// The trust of the reference that it rests on, if it rests on one.
+    pub rests_on: Option<Trust>,
+}
+
+/// Where a detector puts what it found.
+pub type Findings = Vec<Finding>;
+
+/// A query detector of one model. It is its parameters: all that it remembers is typed, bounded and serialisable.
+pub trait QueryDetector: Send {
+    /// What it remembers of one client, of bounded size.
+    type Slot: Default + Clone + Send + Serialize + DeserializeOwned;
+    /// What it remembers of all clients together, of bounded size; `()` for nothing.
+    type Population: Default + Send + Serialize + DeserializeOwned;
+
+    /// Judges a question of the client whose slot is `me`.
+    fn observe(
+        &self,
+        exchange: &Exchange<'_>,
+        seen: &Seen,
+        population: &mut Self::Population,
+        me: &mut Self::Slot,
+        out: &mut Findings,
+    );
+}
+
+/// A detector together with what it remembers, its types hidden from the engine.
+pub trait ErasedDetector: Send {
+    /// Judges a question of a client.
+    fn observe(&mut self, exchange: &Exchange<'_>, seen: &Seen, client: ClientIndex, out: &mut Findings);
+    /// Forgets one client.
+    fn forget(&mut self, client: ClientIndex);
+    /// All that it remembers.
+    fn save(&self) -> Vec<u8>;
+    /// Takes what [`ErasedDetector::save`] gave.
+    ///
+    /// # Errors
+    /// Refuses bytes that another version or another detector wrote.
+    fn restore(&mut self, bytes: &[u8]) -> Result<(), postcard::Error>;
+}
+
+/// A detector's column of the client table: one slot to a client, under the client's index.
+struct Column<D: QueryDetector> {
+    detector: D,
+    population: D::Population,
+    slots: Vec<D::Slot>,
+}
+
+impl<D: QueryDetector> ErasedDetector for Column<D> {
+    fn observe(&mut self, exchange: &Exchange<'_>, seen: &Seen, client: ClientIndex, out: &mut Findings) {
+        if self.slots.len() <= client {
+            self.slots.resize_with(client + 1, D::Slot::default);
+        }
+        if let Some(me) = self.slots.get_mut(client) {
+            self.detector.observe(exchange, seen, &mut self.population, me, out);
+        }
+    }
+
+    fn forget(&mut self, client: ClientIndex) {
+        if let Some(slot) = self.slots.get_mut(client) {
+            *slot = D::Slot::default();
+        }
+    }
+
+    fn save(&self) -> Vec<u8> {
+        // Plain data of this crate's own types always serialises into memory.
+        postcard::to_stdvec(&(&self.population, &self.slots)).unwrap_or_default()
+    }
+
+    fn restore(&mut self, bytes: &[u8]) -> Result<(), postcard::Error> {
+        (self.population, self.slots) = postcard::from_bytes(bytes)?;
+        Ok(())
+    }
+}
+
+/// Builds a detector from its parameters: the `build` of a spec, once its own constructor is given.
+///
+/// # Errors
+/// Names the key that is unknown or out of range.
+pub fn build_with<P: Parameters, D: QueryDetector + 'static>(
+    parameters: &Value,
+    new: fn(P) -> D,
+) -> Result<Box<dyn ErasedDetector>, ParameterError> {
+    let detector = new(read::<P>(parameters)?);
+    Ok(Box::new(Column { detector, population: D::Population::default(), slots: Vec::new() }))
+}
+
+/// The `schema` of a spec.
+#[must_use]
+pub fn schema_of<P: Parameters>() -> Schema {
+    schemars::schema_for!(P)
+}
+
+/// The `defaults` of a spec.
+#[must_use]
+pub fn defaults_of<P: Parameters>() -> Value {
+    serde_json::to_value(P::default()).unwrap_or_default()
+}
+
+/// The `check` of a spec.
+///
+/// # Errors
+/// Names the key that is unknown or out of range.
+pub fn check_of<P: Parameters>(parameters: &Value) -> Result<(), ParameterError> {
+    read::<P>(parameters).map(drop)
+}
+
+fn read<P: Parameters>(parameters: &Value) -> Result<P, ParameterError> {
+    let parameters: P = serde_path_to_error::deserialize(parameters).map_err(|error| ParameterError {
+        path: keys_of(error.path()),
+        message: error.inner().to_string(),
+    })?;
+    parameters.check()?;
+    Ok(parameters)
+}
+
+fn keys_of(path: &serde_path_to_error::Path) -> Vec<String> {
+    path.iter()
+        .filter(|segment| !matches!(segment, serde_path_to_error::Segment::Unknown))
+        .map(ToString::to_string)
+        .collect()
+}
+
+/// What sweeps leave in a client's slot: a sweep within one request may be a data sheet, with marked rows in a
+/// second request it is a habit.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Habit {
+    last_marked: Option<u64>,
+}
+
+impl Habit {
+    /// The tier of a mark that `request` completes and that rests on the rows of `trail`.
+    pub fn tier(&mut self, request: u64, trail: &Trail) -> Tier {
+        let before = self.last_marked.replace(request).is_some_and(|last| last != request);
+        if before || trail.requests > 1 { Tier::One } else { Tier::Two }
+    }
+}
+
+/// Adds to `out` the first finding of each tier, and nothing after one of tier 1: a large batch of marked rows is
+/// one statement. `marks` gives the tier and the means to word the finding.
+pub fn tell_first<'a, M: 'a>(
+    marks: impl Iterator<Item = (Tier, M)> + 'a,
+    out: &mut Findings,
+    word: impl Fn(Tier, M) -> Finding,
+) {
+    let mut alerted = false;
+    for (tier, mark) in marks {
+        match tier {
+            Tier::One => return out.push(word(tier, mark)),
+            Tier::Two if !alerted => out.push(word(tier, mark)),
+            Tier::Two => {}
+        }
+        alerted = true;
+    }
+}
+
+/// Whether `column` of `question` is one of `fields`, given by name or by position.
+#[must_use]
+pub fn is_one_of(fields: &[String], question: &Features, column: usize) -> bool {
+    !fields.is_empty() && {
+        let position = column.to_string();
+        let name = question.names.get(column).unwrap_or(&position);
+        fields.iter().any(|field| field == name || *field == position)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,180 @@
+//! What a model was asked before: removal of exact repeats, and the lines on which a row lies.
+//!
+//! Everything is kept by client: no client's traffic can hide another's rows or lend it some.
+
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+use crate::facts::Features;
+use crate::hashing::Hashing;
+use crate::lines::{BaseHit, IGNORED, LineHit, Lines, Marks, NewRow, Origin, WIDTH_MAX};
+use crate::shelf::{Bounds, ClientIndex, Shelf};
+
+/// Rows remembered to recognise repeats, over all clients; about 60 bytes each.
+const ROWS: usize = 1 << 16;
+
+/// The model's memory of rows, and what it says of the rows of the question at hand.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Seen {
+    rows: Shelf<Origin>,
+    lines: Lines,
+    repeats: u64,
+    #[serde(skip)]
+    now: Now,
+}
+
+/// What is known of the question at hand: scratch, reused.
+#[derive(Debug, Default)]
+struct Now {
+    rows: Vec<SeenRow>,
+    line_hits: Vec<LineHit>,
+    base_hits: Vec<BaseHit>,
+    fields: Vec<u64>,
+    cells: Vec<u64>,
+}
+
+/// A row of the question at hand that this client had not sent before.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SeenRow {
+    /// Its position in the question.
+    pub index: usize,
+    /// Its keyed hash, salted by client.
+    pub key: u64,
+    /// Its keyed hash, the same for every client.
+    pub content: u64,
+    line_hits: Range<usize>,
+    base_hits: Range<usize>,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self {
+            rows: Shelf::new(Bounds::shared(ROWS)),
+            lines: Lines::default(),
+            repeats: 0,
+            now: Now::default(),
+        }
+    }
+}
+
+impl Seen {
+    /// Takes the rows of a question in order: repeats are counted and dropped, the rest is remembered and looked up.
+    /// Columns that are not `known`, where that is given, count for nothing: a server ignores what it does not know,
+    /// so a column invented for each request must not make its rows look unrelated.
+    /// O(rows x width), without allocation once the scratch has grown, beyond what is remembered.
+    pub fn take(
+        &mut self,
+        hashing: &Hashing,
+        client: ClientIndex,
+        salt: u64,
+        origin: Origin,
+        question: &Features,
+        known: Option<&[usize]>,
+    ) {
+        self.clear_now();
+        hashing.fields(question, &mut self.now.fields);
+        if let Some(known) = known.filter(|known| known.len() < question.width) {
+            let all = std::mem::take(&mut self.now.fields);
+            self.now.fields.resize(all.len(), IGNORED);
+            for &column in known {
+                if let (Some(field), Some(hash)) = (self.now.fields.get_mut(column), all.get(column)) {
+                    *field = *hash;
+                }
+            }
+        }
+        for index in 0..question.rows() {
+            self.take_row(hashing, client, salt, origin, question, index);
+        }
+    }
+
+    /// Rows of the question at hand that are not repeats, in order.
+    #[must_use]
+    pub fn rows(&self) -> &[SeenRow] {
+        &self.now.rows
+    }
+
+    /// The lines that a row joined, as they stood with it.
+    #[must_use]
+    pub fn line_hits(&self, row: &SeenRow) -> &[LineHit] {
+        self.now.line_hits.get(row.line_hits.clone()).unwrap_or(&[])
+    }
+
+    /// The bases that a row belongs to, as they stood with it.
+    #[must_use]
+    pub fn base_hits(&self, row: &SeenRow) -> &[BaseHit] {
+        self.now.base_hits.get(row.base_hits.clone()).unwrap_or(&[])
+    }
+
+    /// What stands for each column of the question in [`BaseHit::fields`].
+    pub fn field_marks(&self) -> impl Iterator<Item = u32> + '_ {
+        self.now.fields.iter().map(|&field| Marks::of(field))
+    }
+
+    /// Forgets everything of one client.
+    pub fn forget(&mut self, client: ClientIndex) {
+        self.rows.forget(client);
+        self.lines.forget(client);
+    }
+
+    /// Forgets what was said of the last question.
+    pub fn clear_now(&mut self) {
+        self.now.rows.clear();
+        self.now.line_hits.clear();
+        self.now.base_hits.clear();
+    }
+
+    /// Rows that were exact repeats, ever.
+    #[must_use]
+    pub fn repeats(&self) -> u64 {
+        self.repeats
+    }
+
+    /// Rows held, lines and bases included, and how many were ever dropped to make room.
+    #[must_use]
+    pub fn held_and_evicted(&self) -> (usize, u64) {
+        let (held, evicted) = self.lines.held_and_evicted();
+        (held + self.rows.len(), evicted + self.rows.evicted())
+    }
+
+    /// Most entries ever held.
+    pub const ENTRIES_MAX: usize = ROWS + Lines::ENTRIES_MAX;
+
+    fn take_row(
+        &mut self,
+        hashing: &Hashing,
+        client: ClientIndex,
+        salt: u64,
+        origin: Origin,
+        question: &Features,
+        index: usize,
+    ) {
+        let now = &mut self.now;
+        now.cells.clear();
+        let fields = now.fields.iter().zip(question.row(index));
+        now.cells.extend(fields.map(|(&field, &cell)| match field {
+            IGNORED => 0,
+            field => hashing.cell(field, cell, question),
+        }));
+        let content = now.cells.iter().fold(0, |sum, cell| sum ^ cell);
+        let key = content ^ salt;
+        if self.rows.get(client, key).is_some() {
+            self.repeats += 1;
+            return;
+        }
+        let (lines_before, bases_before) = (now.line_hits.len(), now.base_hits.len());
+        let width = now.fields.iter().filter(|field| **field != IGNORED).count();
+        if (2..=WIDTH_MAX).contains(&width) {
+            let row = NewRow { client, key, origin, fields: &now.fields, cells: &now.cells };
+            self.lines.enter(row, &self.rows, &mut now.line_hits, &mut now.base_hits);
+        }
+        self.rows.insert(client, key, origin);
+        now.rows.push(SeenRow {
+            index,
+            key,
+            content,
+            line_hits: lines_before..now.line_hits.len(),
+            base_hits: bases_before..now.base_hits.len(),
+        });
+    }
+}
