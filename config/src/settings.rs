@@ -16,7 +16,7 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Where operators ask.
     pub admin: Admin,
-    /// Threads that serve requests.
+    /// Threads that serve requests; 0 means one for each core.
     pub threads: usize,
     /// Lane threads; each model is pinned to one.
     pub lanes: usize,
@@ -36,7 +36,8 @@ pub struct Settings {
     pub limits: Limits,
     /// How long anything may take.
     pub timeouts: Timeouts,
-    /// What holds for traffic that no entry of `models` claims; its model names are discovered.
+    /// What holds for traffic that no entry of `models` claims; its model names are discovered, and its own name is
+    /// `discovered`, which no entry of `models` bears.
     pub unclaimed: Option<Model>,
     /// The protected endpoints.
     pub models: Vec<Model>,
@@ -47,7 +48,7 @@ pub struct Settings {
 pub struct Admin {
     /// Its address; loopback, unless a token is configured.
     pub listen: SocketAddr,
-    /// The bearer token that the operator configured. Without one, a token is made in the state directory, writes
+    /// The bearer token that the operator configured. Without one, a token is made in the state folder, writes
     /// need it, and reads on loopback need none.
     pub token: Option<Secret>,
 }
@@ -206,7 +207,7 @@ pub struct Model {
 /// Where a model's requests go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
-    /// Host name or address.
+    /// Host name or address; an IPv6 address without brackets.
     pub host: String,
     /// Port.
     pub port: u16,

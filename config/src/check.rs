@@ -1,0 +1,183 @@
+//! From what was typed to what is meant: every value in range, every name known, every file there.
+
+mod clients;
+mod listeners;
+mod models;
+mod parts;
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::defaults::{self, DEFAULTS};
+use crate::parts::Parts;
+use crate::path::Path;
+use crate::problem::Problem;
+use crate::raw::{Raw, RawBrake, RawLimits, RawTimeouts};
+use crate::settings::{Brake, Findings, Limits, Settings, Timeouts};
+use crate::source::Source;
+use crate::units::{ByteSize, Period, quantity};
+
+/// Letters of a path prefix, a host or a header name.
+const TEXT_MAX: usize = 256;
+
+/// Checks `raw`, which has every default filled in; `whole` is the same as JSON.
+pub(crate) fn settings(
+    raw: &Raw,
+    whole: &Value,
+    source: &Source,
+    parts: &Parts<'_>,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<Settings, Vec<Problem>> {
+    let mut check = Check { whole, source, parts, environment, problems: Vec::new() };
+    let settings = check.settings(raw);
+    match settings {
+        Some(settings) if check.problems.is_empty() => Ok(settings),
+        None if check.problems.is_empty() => {
+            Err(vec![source.value_problem(&Path::top(), "a setting without a default has no value")])
+        }
+        _ => Err(check.problems),
+    }
+}
+
+/// One check of one document. Each method says what is wrong and goes on, so that all problems come out at once.
+struct Check<'a> {
+    whole: &'a Value,
+    source: &'a Source,
+    parts: &'a Parts<'a>,
+    environment: &'a dyn Fn(&str) -> Option<String>,
+    problems: Vec<Problem>,
+}
+
+impl Check<'_> {
+    fn settings(&mut self, raw: &Raw) -> Option<Settings> {
+        self.ranges(raw);
+        self.inspectable(raw.limits.as_ref()?);
+        let listen = self.address(&Path::dotted("listen"), raw.listen.as_deref()?);
+        let admin = self.admin(raw.admin.as_ref()?);
+        self.distinct_listeners(listen, admin.as_ref());
+        let clients = self.clients(raw.clients.as_ref()?);
+        let shared = models::shared_by_all_models(raw);
+        let unclaimed = self.unclaimed(&shared);
+        let models = self.models(raw.models.as_deref().unwrap_or_default(), &shared);
+        self.something_to_protect(raw);
+        self.no_loop(listen, admin.as_ref(), unclaimed.iter().flatten().chain(models.iter().flatten()));
+        Some(Settings {
+            listen: listen?,
+            admin: admin?,
+            threads: raw.threads?,
+            lanes: raw.lanes?,
+            state: self.resolve(&Path::dotted("state"), raw.state.as_ref()?),
+            findings: self.findings(raw.findings.as_ref()?),
+            record: raw.record.as_ref().map(|file| self.resolve(&Path::dotted("record"), file)),
+            log: raw.log.as_ref()?.format?,
+            clients: clients?,
+            brake: brake(raw.brake.as_ref()?)?,
+            limits: limits(raw.limits.as_ref()?)?,
+            timeouts: timeouts(raw.timeouts.as_ref()?)?,
+            unclaimed: unclaimed?,
+            models: models?,
+        })
+    }
+
+    fn refuse(&mut self, path: &Path, message: impl Into<String>) {
+        self.push(self.source.value_problem(path, message));
+    }
+
+    fn refuse_key(&mut self, path: &Path, message: impl Into<String>) {
+        self.push(self.source.key_problem(path, message));
+    }
+
+    /// Several models may inherit one mistake; it is told once.
+    fn push(&mut self, problem: Problem) {
+        if !self.problems.contains(&problem) {
+            self.problems.push(problem);
+        }
+    }
+
+    fn resolve(&self, path: &Path, file: &std::path::Path) -> PathBuf {
+        self.source.folder(path).join(file)
+    }
+
+    fn or_refuse<T>(&mut self, path: &Path, result: Result<T, String>) -> Option<T> {
+        result.map_err(|message| self.refuse(path, message)).ok()
+    }
+
+    fn findings(&self, typed: &std::path::Path) -> Findings {
+        match typed.to_str() {
+            Some("stdout") => Findings::Stdout,
+            _ => Findings::File(self.resolve(&Path::dotted("findings"), typed)),
+        }
+    }
+
+    fn ranges(&mut self, raw: &Raw) {
+        for known in DEFAULTS {
+            if let Some(range) = known.range {
+                self.range(&Path::dotted(known.key), range);
+            }
+        }
+        let block_for = defaults::of("block_for").and_then(|known| known.range);
+        for index in 0..raw.models.as_deref().unwrap_or_default().len() {
+            if let Some(range) = block_for {
+                self.range(&Path::dotted("models").index(index).key("block_for"), range);
+            }
+        }
+    }
+
+    /// A body that fills more than one client's share of a lane would never be looked at.
+    fn inspectable(&mut self, limits: &RawLimits) {
+        let (Some(inspect), Some(lane)) = (limits.inspect_bytes, limits.lane_bytes) else { return };
+        let share = lane.0 as f64 * limits.lane_share_per_client.unwrap_or(1.0);
+        if inspect.0 as f64 > share {
+            self.refuse(
+                &Path::dotted("limits.inspect_bytes"),
+                format!("more than one client's share of lane_bytes ({share:.0} bytes), so such a body would never be looked at; raise lane_bytes or lane_share_per_client"),
+            );
+        }
+    }
+
+    fn range(&mut self, path: &Path, (least, greatest): (&str, &str)) {
+        let bound = |typed| quantity(&defaults::scalar(typed));
+        let typed = path.find(self.whole).and_then(quantity);
+        if let (Some(typed), Some(minimum), Some(maximum)) = (typed, bound(least), bound(greatest))
+            && !(minimum..=maximum).contains(&typed)
+        {
+            self.refuse(path, format!("out of range; allowed is {least} to {greatest}"));
+        }
+    }
+}
+
+fn brake(raw: &RawBrake) -> Option<Brake> {
+    Some(Brake { blocks_per_minute: raw.blocks_per_minute?, share_of_clients: raw.share_of_clients? })
+}
+
+fn limits(raw: &RawLimits) -> Option<Limits> {
+    Some(Limits {
+        inspect_bytes: bytes(raw.inspect_bytes)?,
+        rows_per_exchange: raw.rows_per_exchange?,
+        columns: raw.columns?,
+        lane_bytes: bytes(raw.lane_bytes)?,
+        lane_share_per_client: raw.lane_share_per_client?,
+        open_questions: raw.open_questions?,
+        discovered_models: raw.discovered_models?,
+        hold_bytes: bytes(raw.hold_bytes)?,
+        blocks: raw.blocks?,
+        record_bytes: raw.record_bytes?.0,
+    })
+}
+
+fn bytes(typed: Option<ByteSize>) -> Option<usize> {
+    usize::try_from(typed?.0).ok()
+}
+
+fn timeouts(raw: &RawTimeouts) -> Option<Timeouts> {
+    let time = |typed: Option<Period>| typed.map(|period| period.0);
+    Some(Timeouts {
+        connect: time(raw.connect)?,
+        first_byte: time(raw.first_byte)?,
+        idle: time(raw.idle)?,
+        hold_answer: time(raw.hold_answer)?,
+        hold_question: time(raw.hold_question)?,
+        drain: time(raw.drain)?,
+    })
+}

@@ -1,0 +1,162 @@
+//! Detectors, protocols and contracts: their names are checked here, their parameters by the parts themselves.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use super::Check;
+use super::models::inherited;
+use crate::files;
+use crate::parts::Part;
+use crate::path::{Path, Step};
+use crate::raw::{RawContract, RawDetector, RawModel, RawOnViolation};
+use crate::settings::{Chosen, Contract, OnViolation};
+use crate::words;
+
+impl Check<'_> {
+    pub(super) fn protocol(
+        &mut self,
+        scope: &Path,
+        own: &RawModel,
+        shared: &RawModel,
+    ) -> Option<Option<Chosen>> {
+        let Some((typed, path)) =
+            inherited(scope, "protocol", own.protocol.as_ref(), shared.protocol.as_ref())
+        else {
+            return Some(None);
+        };
+        let Some(part) = find(self.parts.protocols, &typed.name) else {
+            let message = words::unknown("protocol", &typed.name, &names(self.parts.protocols));
+            match typed.parameters {
+                Some(_) => self.refuse_key(&path.key(&typed.name), message),
+                None => self.refuse(&path, message),
+            }
+            return None;
+        };
+        let parameters = typed.parameters.clone().unwrap_or_default();
+        let place = if typed.parameters.is_some() { path.key(&typed.name) } else { path };
+        self.chosen(part, parameters, |_| place.clone()).map(Some)
+    }
+
+    pub(super) fn detectors(
+        &mut self,
+        scope: &Path,
+        own: &RawModel,
+        shared: &RawModel,
+    ) -> Option<Vec<Chosen>> {
+        let none = BTreeMap::new();
+        let (own, shared) =
+            (own.detectors.as_ref().unwrap_or(&none), shared.detectors.as_ref().unwrap_or(&none));
+        self.known_detectors(scope, own);
+        self.known_detectors(&Path::top(), shared);
+        let parts = self.parts.detectors;
+        let running: Vec<Option<Chosen>> = parts
+            .iter()
+            .filter(|part| {
+                !matches!(own.get(part.name).or(shared.get(part.name)), Some(RawDetector::Switched(false)))
+            })
+            .map(|part| self.detector(part, scope, own.get(part.name), shared.get(part.name)))
+            .collect();
+        running.into_iter().collect()
+    }
+
+    fn known_detectors(&mut self, scope: &Path, typed: &BTreeMap<String, RawDetector>) {
+        for name in typed.keys().filter(|name| find(self.parts.detectors, name).is_none()) {
+            let message = words::unknown("detector", name, &names(self.parts.detectors));
+            self.refuse_key(&scope.key("detectors").key(name), message);
+        }
+    }
+
+    /// A model's `on` takes the parameters that stand at the top level.
+    fn detector(
+        &mut self,
+        part: &Part,
+        scope: &Path,
+        own: Option<&RawDetector>,
+        shared: Option<&RawDetector>,
+    ) -> Option<Chosen> {
+        let at = |scope: &Path| scope.key("detectors").key(part.name);
+        let (typed, place) = match (own, shared) {
+            (Some(RawDetector::Parameters(own)), _) => (own.clone(), at(scope)),
+            (_, Some(RawDetector::Parameters(shared))) => (shared.clone(), at(&Path::top())),
+            _ => (Map::new(), at(scope)),
+        };
+        self.chosen(part, typed, |_| place.clone())
+    }
+
+    pub(super) fn contract(&mut self, scope: &Path, own: &RawModel, shared: &RawModel) -> Option<Contract> {
+        let none = RawContract::default();
+        let (own, shared) =
+            (own.contract.as_ref().unwrap_or(&none), shared.contract.as_ref().unwrap_or(&none));
+        let at = |scope: &Path| scope.key("contract");
+        let mut parameters = shared.parameters.clone();
+        parameters.extend(own.parameters.clone());
+        let is_own = |key: Option<&String>| key.is_some_and(|key| own.parameters.contains_key(key));
+        let chosen = self.chosen(&self.parts.contract.clone(), parameters, |key| {
+            if is_own(key) { at(scope) } else { at(&Path::top()) }
+        });
+        let on_violation = match (&own.on_violation, &shared.on_violation) {
+            (Some(own), _) => self.on_violation(&at(scope).key("on_violation"), own),
+            (None, Some(shared)) => self.on_violation(&at(&Path::top()).key("on_violation"), shared),
+            (None, None) => None,
+        };
+        Some(Contract {
+            parameters: chosen?.parameters,
+            on_violation: on_violation?,
+            on_error: own.on_error.or(shared.on_error)?,
+        })
+    }
+
+    fn on_violation(&mut self, path: &Path, typed: &RawOnViolation) -> Option<OnViolation> {
+        match typed {
+            RawOnViolation::Refuse => Some(OnViolation::Refuse),
+            RawOnViolation::Clamp => Some(OnViolation::Clamp),
+            RawOnViolation::Fallback(file) => {
+                let path = path.key("fallback");
+                let file = self.resolve(&path, file);
+                self.or_refuse(&path, files::fallback(&file)).map(OnViolation::Fallback)
+            }
+        }
+    }
+
+    /// Lays `typed` over the part's defaults and lets the part judge. `place` tells where a first key was typed.
+    fn chosen(
+        &mut self,
+        part: &Part,
+        typed: Map<String, Value>,
+        place: impl Fn(Option<&String>) -> Path,
+    ) -> Option<Chosen> {
+        let mut parameters = (part.defaults)();
+        match &mut parameters {
+            Value::Object(parameters) => parameters.extend(typed),
+            other => *other = Value::Object(typed),
+        }
+        match (part.check)(part.name, &parameters) {
+            Ok(()) => Some(Chosen { name: part.name.to_owned(), parameters }),
+            Err(error) => {
+                let path = place(error.path.first()).keys(&error.path, self.whole);
+                self.refuse_parameter(path, &error.message);
+                None
+            }
+        }
+    }
+
+    /// A part may say what serde said; an unknown key is then shown itself, whether or not the path names it.
+    fn refuse_parameter(&mut self, path: Path, message: &str) {
+        match words::unknown_key(message) {
+            Some(key) if path.0.last() != Some(&Step::Key(key.into())) => {
+                self.refuse_key(&path.key(key), words::plain(message));
+            }
+            Some(_) => self.refuse_key(&path, words::plain(message)),
+            None => self.refuse(&path, words::plain(message)),
+        }
+    }
+}
+
+fn find<'a>(parts: &'a [Part], name: &str) -> Option<&'a Part> {
+    parts.iter().find(|part| part.name == name)
+}
+
+fn names(parts: &[Part]) -> Vec<&'static str> {
+    parts.iter().map(|part| part.name).collect()
+}
