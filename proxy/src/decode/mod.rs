@@ -1,0 +1,193 @@
+//! Decoders: bodies to rows. Adding one is a file in `decode/`, a `mod` line and an entry in [`DECODERS`].
+//!
+//! Model servers in Python accept more than strict JSON (NaN, a byte order mark, UTF-16), and a body that the
+//! server reads but the inspector does not is the easiest evasion there is. So a decoder either reads a body or
+//! says why not: never a crash, never a silent skip.
+
+mod generic;
+mod json;
+mod mlflow;
+mod oip_v2;
+mod table;
+mod tensor;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use checkgate_detectors::facts::{Features, NotInspected};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// Which part of an exchange a body belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The request body.
+    Question,
+    /// The response body.
+    Answer,
+}
+
+/// What a decoder may look at besides the body.
+#[derive(Clone, Copy, Debug)]
+pub struct Head<'a> {
+    /// Headers of the part that the body belongs to.
+    pub headers: &'a HeaderMap,
+    /// Which part it is.
+    pub part: Part,
+    /// Rows beyond this many are counted and not kept.
+    pub rows_max: usize,
+    /// A wider body is refused as [`NotInspected::TooWide`].
+    pub columns_max: usize,
+}
+
+/// A protocol's claim to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim<'a> {
+    /// The name that the path gives the model, where it gives one.
+    pub model: Option<&'a str>,
+}
+
+/// Reads the bodies of one protocol.
+pub trait Decoder: Send + Sync {
+    /// Writes the rows of `body` into `out`, which the caller has cleared.
+    ///
+    /// # Errors
+    /// Says why the body cannot be looked into; `out` then means nothing.
+    fn decode(&self, head: &Head<'_>, body: &[u8], out: &mut Features) -> Result<(), NotInspected>;
+}
+
+/// An entry in the list of decoders.
+pub struct DecoderSpec {
+    /// The config value under `protocol`.
+    pub name: &'static str,
+    /// One line for help and reference page.
+    pub summary: &'static str,
+    /// JSON Schema of its parameters.
+    pub schema: fn() -> schemars::Schema,
+    /// Its parameters where the operator gives none.
+    pub defaults: fn() -> Value,
+    /// Whether a request belongs to this protocol, by method and path alone; `None` where it does not. A protocol
+    /// that must be configured claims nothing.
+    pub claim: for<'a> fn(method: &http::Method, path: &'a str) -> Option<Claim<'a>>,
+    /// Builds it from checked parameters.
+    pub build: fn(&Value) -> Result<Box<dyn Decoder>, ParameterError>,
+}
+
+/// Parameters that a decoder cannot take.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ParameterError {
+    /// Keys down to the offending value.
+    pub path: Vec<String>,
+    /// What is wrong, and the mend.
+    pub message: String,
+}
+
+/// Every decoder, in the order in which they are asked to claim a request.
+pub const DECODERS: &[DecoderSpec] = &[oip_v2::SPEC, mlflow::SPEC, generic::SPEC];
+
+/// Headers that decoders look at, in lower case: a capture keeps every line of these and needs no others.
+pub const KEPT_HEADERS: &[&str] = &["content-type", "content-encoding", oip_v2::BINARY_HEADER];
+
+/// The decoder of that name.
+pub fn spec(name: &str) -> Option<&'static DecoderSpec> {
+    DECODERS.iter().find(|spec| spec.name == name)
+}
+
+/// Every line of the [`KEPT_HEADERS`] of `headers`, for a capture.
+pub fn keep_headers(headers: &HeaderMap) -> Vec<(String, String)> {
+    let lines = |name: &&'static str| {
+        let name = *name;
+        headers.get_all(name).iter().map(move |value| (name, String::from_utf8_lossy(value.as_bytes())))
+    };
+    KEPT_HEADERS.iter().flat_map(lines).map(|(name, value)| (name.to_owned(), value.into_owned())).collect()
+}
+
+/// The headers that [`keep_headers`] kept, as a [`Head`] takes them.
+pub fn kept_headers(lines: &[(String, String)]) -> HeaderMap {
+    let header = |(name, value): &(String, String)| {
+        Some((name.parse::<HeaderName>().ok()?, HeaderValue::from_bytes(value.as_bytes()).ok()?))
+    };
+    let mut headers = HeaderMap::new();
+    for (name, value) in lines.iter().filter_map(header) {
+        headers.append(name, value);
+    }
+    headers
+}
+
+/// Every decoder with its default parameters, by position in [`DECODERS`]; `None` where one must be configured.
+pub fn defaults() -> Vec<Option<Box<dyn Decoder>>> {
+    DECODERS.iter().map(|spec| (spec.build)(&(spec.defaults)()).ok()).collect()
+}
+
+/// The first decoder that claims a request, by position in [`DECODERS`].
+pub fn claim<'a>(method: &http::Method, path: &'a str) -> Option<(u8, Claim<'a>)> {
+    DECODERS.iter().zip(0..).find_map(|(spec, position)| Some((position, (spec.claim)(method, path)?)))
+}
+
+/// Reads a body as JSON and hands its outermost value to `write`, which every decoder of JSON brings.
+fn read(
+    head: &Head<'_>,
+    body: &[u8],
+    write: impl FnOnce(json::Value<'_>, table::Limits) -> Result<(), NotInspected>,
+) -> Result<(), NotInspected> {
+    let text = text::read(head.headers, body)?;
+    let document = json::Document::scan(&text.characters, text.start)?;
+    let root = document.root().ok_or(NotInspected::Unparsable)?;
+    write(root, table::Limits::new(head, text.in_place))
+}
+
+/// Whether a raw segment of a path means `name`: servers route by the percent-decoded path.
+fn segment_is(raw: &str, name: &str) -> bool {
+    let mut rest = raw.as_bytes();
+    let same = name.bytes().all(|wanted| {
+        let (byte, after) = first_decoded(rest);
+        rest = after;
+        byte == Some(wanted)
+    });
+    same && rest.is_empty()
+}
+
+/// The first byte of a percent-encoded text, and what follows it.
+fn first_decoded(raw: &[u8]) -> (Option<u8>, &[u8]) {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    match raw {
+        [b'%', high, low, after @ ..] => match (digit(*high), digit(*low)) {
+            (Some(high), Some(low)) => (Some(high << 4 | low), after),
+            _ => (Some(b'%'), raw.get(1..).unwrap_or(&[])),
+        },
+        [first, after @ ..] => (Some(*first), after),
+        [] => (None, raw),
+    }
+}
+
+fn parameters<P: DeserializeOwned>(value: &Value) -> Result<P, ParameterError> {
+    P::deserialize(value).map_err(|error| ParameterError { path: Vec::new(), message: error.to_string() })
+}
+
+/// What decoders without parameters put into their entry.
+mod without_parameters {
+    use schemars::JsonSchema;
+    use serde::{Deserialize, Serialize};
+    use serde_json::Value;
+
+    use super::{ParameterError, parameters};
+
+    /// This protocol has no parameters.
+    #[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    struct Nothing {}
+
+    pub fn schema() -> schemars::Schema {
+        schemars::schema_for!(Nothing)
+    }
+
+    pub fn defaults() -> Value {
+        Value::Object(serde_json::Map::new())
+    }
+
+    pub fn check(value: &Value) -> Result<(), ParameterError> {
+        parameters::<Nothing>(value).map(|_| ())
+    }
+}

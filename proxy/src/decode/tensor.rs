@@ -1,0 +1,146 @@
+//! Tensors, whose first dimension is the batch, joined column by column into one table.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use checkgate_detectors::facts::{Cell, Features, NotInspected};
+
+use super::json::{Kind, Value};
+use super::table::{self, Limits};
+
+/// One named tensor of a body.
+#[derive(Debug)]
+pub struct Tensor<'d> {
+    /// Its name.
+    pub name: Cow<'d, str>,
+    /// The first dimension; 1 for a scalar.
+    pub rows: usize,
+    /// The product of all other dimensions.
+    pub columns: usize,
+    /// Its values, row-major, nested or flat.
+    pub data: Value<'d>,
+    /// Whether its type is numeric: a server then reads a number out of a string.
+    pub numeric: bool,
+}
+
+impl<'d> Tensor<'d> {
+    /// A tensor that gives its shape by nesting alone.
+    ///
+    /// # Errors
+    /// [`NotInspected::Shape`] where it is ragged or holds an object.
+    pub fn from_nested(name: Cow<'d, str>, data: Value<'d>) -> Result<Self, NotInspected> {
+        if !data.is_container() {
+            return Ok(Self { name, rows: 1, columns: 1, data, numeric: false });
+        }
+        let mut widths = data.elements().map(leaf_count);
+        let columns = widths.next().unwrap_or(Ok(0))?;
+        let mut rows = usize::from(data.elements().next().is_some());
+        for width in widths {
+            if width? != columns {
+                return Err(NotInspected::Shape);
+            }
+            rows += 1;
+        }
+        Ok(Self { name, rows, columns, data, numeric: false })
+    }
+
+    fn cell(&self, leaf: Value<'_>, text: &mut String) -> Result<Cell, NotInspected> {
+        match leaf.kind() {
+            Kind::Text { .. } if self.numeric => number_in_text(leaf),
+            _ => leaf.cell(text).ok_or(NotInspected::Shape),
+        }
+    }
+
+    fn write_names(&self, names: &mut Vec<String>) -> Result<(), NotInspected> {
+        table::check_name(&self.name)?;
+        if self.columns == 1 {
+            names.push(self.name.clone().into_owned());
+            return Ok(());
+        }
+        names.extend((0..self.columns).map(|column| format!("{}[{column}]", self.name)));
+        Ok(())
+    }
+
+    fn write(&self, first_column: usize, rows: usize, out: &mut Features) -> Result<(), NotInspected> {
+        for (position, leaf) in self.data.leaves().take(rows.saturating_mul(self.columns)).enumerate() {
+            let leaf = leaf?;
+            let cell = self.cell(leaf, &mut out.text)?;
+            let (row, column) = (position / self.columns, first_column + position % self.columns);
+            table::place(row, column, cell, leaf.span(), out);
+        }
+        Ok(())
+    }
+}
+
+/// How many scalars stand in `value`.
+///
+/// # Errors
+/// [`NotInspected::Shape`] where an object stands in it.
+pub fn leaf_count(value: Value<'_>) -> Result<usize, NotInspected> {
+    value.leaves().try_fold(0, |count, leaf| leaf.map(|_| count + 1))
+}
+
+/// Numpy reads numbers out of strings when it is asked for a numeric type.
+fn number_in_text(leaf: Value<'_>) -> Result<Cell, NotInspected> {
+    let text = leaf.text().unwrap_or_default();
+    text.trim().parse().map(Cell::Number).map_err(|_| NotInspected::Shape)
+}
+
+/// Writes tensors side by side: row `i` is row `i` of each, and a column is called after its tensor, with its
+/// position where the tensor has several (`name[i]`).
+///
+/// # Errors
+/// [`NotInspected::DuplicateKey`] where two share a name, [`NotInspected::Shape`] where they differ in rows or
+/// have rows without columns, [`NotInspected::TooWide`] beyond the limits.
+pub fn join<'d>(
+    tensors: impl Iterator<Item = Result<Tensor<'d>, NotInspected>>,
+    limits: Limits,
+    out: &mut Features,
+) -> Result<(), NotInspected> {
+    let tensors = bounded(tensors, limits)?;
+    let names: BTreeSet<&str> = tensors.iter().map(|tensor| tensor.name.as_ref()).collect();
+    if names.len() < tensors.len() {
+        return Err(NotInspected::DuplicateKey);
+    }
+    let rows = tensors.first().ok_or(NotInspected::Shape)?.rows;
+    if tensors.iter().any(|tensor| tensor.rows != rows) {
+        return Err(NotInspected::Shape);
+    }
+    let width = tensors.iter().fold(0, |width: usize, tensor| width.saturating_add(tensor.columns));
+    if width > limits.columns_max {
+        return Err(NotInspected::TooWide);
+    }
+    if width == 0 && rows > 0 {
+        return Err(NotInspected::Shape);
+    }
+    write_columns(&tensors, rows.min(limits.rows_max), width, limits, out)?;
+    out.rows_over = rows.saturating_sub(limits.rows_max) as u64;
+    Ok(())
+}
+
+/// Collects the tensors; more than there may be columns are refused, even where some have no column.
+fn bounded<'d>(
+    tensors: impl Iterator<Item = Result<Tensor<'d>, NotInspected>>,
+    limits: Limits,
+) -> Result<Vec<Tensor<'d>>, NotInspected> {
+    let tensors: Vec<Tensor<'d>> =
+        tensors.take(limits.columns_max.saturating_add(1)).collect::<Result<_, _>>()?;
+    if tensors.len() > limits.columns_max { Err(NotInspected::TooWide) } else { Ok(tensors) }
+}
+
+fn write_columns(
+    tensors: &[Tensor<'_>],
+    rows: usize,
+    width: usize,
+    limits: Limits,
+    out: &mut Features,
+) -> Result<(), NotInspected> {
+    table::make_room(rows, width, limits, out)?;
+    let mut first_column = 0;
+    for tensor in tensors {
+        tensor.write_names(&mut out.names)?;
+        tensor.write(first_column, rows, out)?;
+        first_column += tensor.columns;
+    }
+    Ok(())
+}
