@@ -1,0 +1,59 @@
+//! Errors of the admin API as problem documents (RFC 9457), each with what mends it.
+
+use axum::response::{AppendHeaders, IntoResponse, Response};
+use http::StatusCode;
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+
+/// Why a request to the admin API was not served.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    status: StatusCode,
+    detail: String,
+    mend: &'static str,
+    header: Option<(HeaderName, HeaderValue)>,
+}
+
+impl Problem {
+    /// A problem with what is wrong and what mends it.
+    pub fn new(status: StatusCode, detail: impl Into<String>, mend: &'static str) -> Self {
+        Self { status, detail: detail.into(), mend, header: None }
+    }
+
+    /// No token, or a wrong one.
+    pub fn unauthorized(detail: &'static str) -> Self {
+        let mend = "send `Authorization: Bearer TOKEN`, with the configured token or the one in the file admin.token \
+                    of the state folder";
+        let mut problem = Self::new(StatusCode::UNAUTHORIZED, detail, mend);
+        problem.header = Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
+        problem
+    }
+
+    /// Too many wrong tokens.
+    pub fn too_many_tries(seconds: u64) -> Self {
+        let mend = "wait, then send the right token; the kill switch also works by its file";
+        let mut problem =
+            Self::new(StatusCode::TOO_MANY_REQUESTS, "too many wrong tokens came from here", mend);
+        problem.header = Some((RETRY_AFTER, HeaderValue::from(seconds)));
+        problem
+    }
+
+    /// The status that the problem is answered with.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = serde_json::json!({
+            "type": "about:blank",
+            "title": self.status.canonical_reason().unwrap_or("Error"),
+            "status": self.status.as_u16(),
+            "detail": self.detail,
+            "mend": self.mend,
+        });
+        let content_type = [(CONTENT_TYPE, "application/problem+json")];
+        (self.status, AppendHeaders(self.header), content_type, body.to_string()).into_response()
+    }
+}

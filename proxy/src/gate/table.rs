@@ -1,0 +1,301 @@
+//! The block table: whom the gate refuses, asked once for every request.
+//!
+//! Readers take one shard lock of a hash map and nothing else; while no block acts they read one atomic. Writers
+//! (lanes, the admin API, the sweep) are rare and queue behind one mutex that keeps the order of expiry.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use checkgate_detectors::engine::Block;
+use checkgate_detectors::facts::Time;
+use checkgate_detectors::finding::DecisionId;
+use checkgate_detectors::identity::Identity;
+use dashmap::DashMap;
+use parking_lot::Mutex;
+
+/// A block that has not expired.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActiveBlock {
+    /// The decision.
+    pub id: DecisionId,
+    /// Whom it is about.
+    pub client: Identity,
+    /// When it was taken.
+    pub time: Time,
+    /// When it ends.
+    pub until: Time,
+    /// Whether it refuses requests; otherwise it is an observation.
+    pub acts: bool,
+    /// The decision's record as JSON: why.
+    pub evidence: Arc<str>,
+}
+
+/// The part of a block that a refused request needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InForce {
+    /// When it ends.
+    pub until: Time,
+    /// The decision.
+    pub id: DecisionId,
+}
+
+impl ActiveBlock {
+    /// The block of `block`, which `evidence` explains.
+    #[must_use]
+    pub fn new(block: &Block, acts: bool, evidence: Arc<str>) -> Self {
+        Self { id: block.id, client: block.client, time: block.time, until: block.until, acts, evidence }
+    }
+
+    /// Room is made from the front: observations before blocks that act, then what expires first.
+    fn rank(&self) -> Rank {
+        Rank { acts: self.acts, until: self.until, id: self.id }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    acts: bool,
+    until: Time,
+    id: DecisionId,
+}
+
+/// What writers keep in step: every block by rank and by id.
+#[derive(Debug, Default)]
+struct Order {
+    by_rank: BTreeMap<Rank, Identity>,
+    by_id: HashMap<DecisionId, Rank, ahash::RandomState>,
+}
+
+/// All blocks of all models.
+#[derive(Debug)]
+pub struct BlockTable {
+    /// A client may be blocked by several models at once, so that lifting one decision leaves the others in force.
+    by_client: DashMap<Identity, Vec<ActiveBlock>, ahash::RandomState>,
+    /// Blocks that act and were not removed yet: the way past the table while there are none.
+    acting: AtomicUsize,
+    order: Mutex<Order>,
+    blocks_max: usize,
+}
+
+impl BlockTable {
+    /// An empty table for at most `blocks_max` blocks and observations.
+    #[must_use]
+    pub fn new(blocks_max: usize) -> Self {
+        Self {
+            by_client: DashMap::with_hasher(ahash::RandomState::new()),
+            acting: AtomicUsize::new(0),
+            order: Mutex::default(),
+            blocks_max,
+        }
+    }
+
+    /// Puts `block` in. A full table first loses what has expired by `now`, then what matters least: an observation,
+    /// or the block that would have ended first. Returns how many blocks and observations made room.
+    pub fn insert(&self, block: ActiveBlock, now: Time) -> usize {
+        let (id, rank, client, acts) = (block.id, block.rank(), block.client, block.acts);
+        let mut order = self.order.lock();
+        self.remove(&mut order, id);
+        self.remove_expired(&mut order, now);
+        order.by_id.insert(id, rank);
+        order.by_rank.insert(rank, client);
+        self.by_client.entry(client).or_default().push(block);
+        self.acting.fetch_add(usize::from(acts), Ordering::Release);
+        let over = order.by_id.len().saturating_sub(self.blocks_max);
+        (0..over).map_while(|_| self.remove_least(&mut order)).count()
+    }
+
+    /// Whether no block acts: then nobody needs to be looked up.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.acting.load(Ordering::Acquire) == 0
+    }
+
+    /// The block that refuses `client` now and does so for longest.
+    #[must_use]
+    pub fn find(&self, client: &Identity, now: Time) -> Option<InForce> {
+        if self.is_idle() {
+            return None;
+        }
+        let blocks = self.by_client.get(client)?;
+        let in_force = blocks.iter().filter(|block| block.acts && now < block.until);
+        in_force.map(|block| InForce { until: block.until, id: block.id }).max_by_key(|block| block.until)
+    }
+
+    /// Removes the block of one decision and gives it back.
+    pub fn lift(&self, id: DecisionId) -> Option<ActiveBlock> {
+        self.remove(&mut self.order.lock(), id)
+    }
+
+    /// Every block in force and every observation, the last to end first.
+    #[must_use]
+    pub fn list(&self, now: Time) -> Vec<ActiveBlock> {
+        let mut blocks: Vec<ActiveBlock> =
+            self.by_client.iter().flat_map(|entry| entry.value().clone()).collect();
+        blocks.retain(|block| now < block.until);
+        blocks.sort_unstable_by_key(|block| std::cmp::Reverse((block.until, block.id)));
+        blocks
+    }
+
+    /// Removes what has expired.
+    pub fn sweep(&self, now: Time) {
+        self.remove_expired(&mut self.order.lock(), now);
+    }
+
+    /// Blocks that act, those included whose end was not swept yet.
+    #[must_use]
+    pub fn acting(&self) -> usize {
+        self.acting.load(Ordering::Acquire)
+    }
+
+    fn remove_expired(&self, order: &mut Order, now: Time) {
+        for acts in [false, true] {
+            let first = Rank { acts, until: Time(0), id: DecisionId(0) };
+            let over = Rank { until: now, id: DecisionId(u64::MAX), ..first };
+            while let Some(id) = order.by_rank.range(first..=over).next().map(|(rank, _)| rank.id) {
+                self.remove(order, id);
+            }
+        }
+    }
+
+    fn remove_least(&self, order: &mut Order) -> Option<ActiveBlock> {
+        let id = order.by_rank.first_key_value()?.0.id;
+        self.remove(order, id)
+    }
+
+    fn remove(&self, order: &mut Order, id: DecisionId) -> Option<ActiveBlock> {
+        let rank = order.by_id.remove(&id)?;
+        let client = order.by_rank.remove(&rank)?;
+        let mut blocks = self.by_client.get_mut(&client)?;
+        let position = blocks.iter().position(|block| block.id == id)?;
+        let block = blocks.swap_remove(position);
+        let was_last = blocks.is_empty();
+        drop(blocks);
+        if was_last {
+            self.by_client.remove_if(&client, |_, blocks| blocks.is_empty());
+        }
+        self.acting.fetch_sub(usize::from(block.acts), Ordering::Release);
+        Some(block)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn block(id: u64, client: u64, until: u64) -> Block {
+        Block {
+            id: DecisionId(id),
+            client: Identity::Key(client),
+            time: Time(0),
+            until: Time(until),
+            may_act: true,
+            clients_active: 100,
+        }
+    }
+
+    fn insert(table: &BlockTable, block: &Block, acts: bool) -> usize {
+        table.insert(ActiveBlock::new(block, acts, "{}".into()), block.time)
+    }
+
+    fn found(table: &BlockTable, client: u64, now: u64) -> Option<u64> {
+        table.find(&Identity::Key(client), Time(now)).map(|block| block.id.0)
+    }
+
+    #[test]
+    fn a_block_holds_until_its_end_and_not_at_it() {
+        let table = BlockTable::new(10);
+        insert(&table, &block(1, 7, 100), true);
+        assert_eq!(found(&table, 7, 99), Some(1));
+        assert_eq!(found(&table, 7, 100), None);
+        assert_eq!(found(&table, 8, 50), None, "another client");
+        table.sweep(Time(100));
+        assert!(table.is_idle());
+        assert!(
+            table.by_client.is_empty() && table.order.lock().by_rank.is_empty(),
+            "the sweep left something"
+        );
+    }
+
+    #[test]
+    fn an_observation_is_listed_and_refuses_nobody() {
+        let table = BlockTable::new(10);
+        insert(&table, &block(1, 7, 100), false);
+        assert!(table.is_idle());
+        insert(&table, &block(2, 8, 100), true);
+        assert_eq!(found(&table, 7, 0), None);
+        assert_eq!(table.list(Time(0)).len(), 2);
+    }
+
+    #[test]
+    fn lifting_one_decision_leaves_the_other_in_force() {
+        let table = BlockTable::new(10);
+        insert(&table, &block(1, 7, 200), true);
+        insert(&table, &block(2, 7, 100), true);
+        insert(&table, &block(3, 7, 300), false);
+        assert_eq!(found(&table, 7, 0), Some(1), "the longest of those that act");
+        assert_eq!(table.lift(DecisionId(1)).map(|block| block.id), Some(DecisionId(1)));
+        assert_eq!(table.lift(DecisionId(1)), None, "it is lifted already");
+        assert_eq!(found(&table, 7, 0), Some(2));
+    }
+
+    #[test]
+    fn a_decision_that_comes_again_replaces_itself() {
+        let table = BlockTable::new(10);
+        insert(&table, &block(1, 7, 100), true);
+        insert(&table, &block(1, 7, 200), true);
+        assert_eq!(table.acting(), 1);
+        assert_eq!(found(&table, 7, 150), Some(1));
+    }
+
+    #[test]
+    fn a_full_table_gives_up_observations_first_and_then_what_ends_first() {
+        let table = BlockTable::new(2);
+        assert_eq!(insert(&table, &block(1, 1, 100), true), 0);
+        assert_eq!(insert(&table, &block(2, 2, 900), false), 0);
+        assert_eq!(insert(&table, &block(3, 3, 200), true), 1);
+        assert_eq!((found(&table, 1, 0), found(&table, 3, 0)), (Some(1), Some(3)));
+        insert(&table, &block(4, 4, 900), false);
+        assert_eq!(
+            (found(&table, 1, 0), found(&table, 3, 0)),
+            (Some(1), Some(3)),
+            "no observation ends a block"
+        );
+        insert(&table, &block(5, 5, 300), true);
+        assert_eq!((found(&table, 1, 0), found(&table, 3, 0), found(&table, 5, 0)), (None, Some(3), Some(5)));
+    }
+
+    #[test]
+    fn a_full_table_of_expired_blocks_evicts_nothing() {
+        let table = BlockTable::new(2);
+        insert(&table, &block(1, 1, 100), true);
+        insert(&table, &block(2, 2, 100), true);
+        let evicted = insert(&table, &Block { time: Time(100), ..block(3, 3, 200) }, true);
+        assert_eq!(evicted, 0);
+        assert_eq!(found(&table, 3, 100), Some(3));
+    }
+
+    proptest! {
+        #[test]
+        fn the_parts_stay_in_step(
+            steps in prop::collection::vec((0..40_u64, 0..12_u64, 1..100_u64, any::<bool>(), any::<bool>()), 0..200)
+        ) {
+            let table = BlockTable::new(16);
+            for (now, (id, client, until, acts, lifts)) in steps.into_iter().enumerate() {
+                if lifts {
+                    table.lift(DecisionId(id));
+                } else {
+                    insert(&table, &Block { time: Time(now as u64 / 4), ..block(id, client, until) }, acts);
+                }
+                let listed = table.list(Time(0));
+                let order = table.order.lock();
+                prop_assert!(listed.len() <= 16);
+                prop_assert_eq!(listed.len(), order.by_id.len());
+                prop_assert_eq!(order.by_id.len(), order.by_rank.len());
+                prop_assert_eq!(listed.iter().filter(|block| block.acts).count(), table.acting());
+            }
+        }
+    }
+}

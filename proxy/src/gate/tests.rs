@@ -1,0 +1,280 @@
+//! What must hold between a block and a refusal.
+
+use std::net::IpAddr;
+
+use checkgate_detectors::identity::{Address, Standing};
+
+use super::*;
+use crate::records;
+
+const NOW: Time = Time(1_700_000_000_000_000);
+const ENFORCE: Origin = Origin { model: Some(0), mode: Mode::Enforce };
+const OBSERVE: Origin = Origin { model: Some(0), mode: Mode::Observe };
+
+struct Fixture {
+    gate: Gate,
+    metrics: Arc<Metrics>,
+    outlet: Arc<Outlet>,
+    state: tempfile::TempDir,
+}
+
+fn fixture() -> Fixture {
+    with_brake(BrakeLimits { blocks_per_minute: 1000, share_of_clients: 1.0 })
+}
+
+fn with_brake(brake: BrakeLimits) -> Fixture {
+    let state = tempfile::tempdir().unwrap();
+    let metrics = Metrics::new(&["prices".to_owned()], &["one_field_sweep"]).unwrap();
+    let outlet = Arc::new(records::tests::silent(&metrics));
+    let settings = GateSettings {
+        blocks_max: 100,
+        proven_keys_max: 100,
+        brake,
+        never_block: vec!["10.0.0.0/8".parse().unwrap()],
+        kill_switch: state.path().join("kill-switch"),
+    };
+    let gate = Gate::new(settings, Arc::clone(&metrics), Arc::clone(&outlet));
+    Fixture { gate, metrics, outlet, state }
+}
+
+fn address(text: &str) -> Address {
+    Address::of(text.parse::<IpAddr>().unwrap())
+}
+
+fn asker(text: &str, key: Option<u64>) -> Asker {
+    Asker { address: address(text), standing: Standing::Declared, key, keys_verified: false }
+}
+
+fn block(id: u64, client: Identity) -> Block {
+    Block {
+        id: DecisionId(id),
+        client,
+        time: NOW,
+        until: NOW.plus(Duration::from_secs(600)),
+        may_act: true,
+        clients_active: 100,
+    }
+}
+
+fn by_address(id: u64, text: &str) -> Block {
+    block(id, Identity::Address(address(text)))
+}
+
+impl Fixture {
+    fn apply(&self, block: &Block, origin: Origin) -> Applied {
+        self.apply_at(block, origin, NOW)
+    }
+
+    fn apply_at(&self, block: &Block, origin: Origin, now: Time) -> Applied {
+        let why = records::tests::record(Kind::Decision, block.id.0);
+        self.gate.apply(block, &why, origin, now)
+    }
+
+    fn refuses(&self, asker: &Asker) -> bool {
+        self.gate.admit(asker, true, NOW).is_some()
+    }
+
+    fn would_block(&self, reason: Reason) -> u64 {
+        self.metrics.model(Some(0)).would_block.get(reason)
+    }
+}
+
+#[test]
+fn a_block_refuses_its_client_and_nobody_else_until_it_ends() {
+    let it = fixture();
+    assert_eq!(it.apply(&by_address(1, "192.0.2.1"), ENFORCE), Applied::Enforced);
+    let refusal = it.gate.admit(&asker("192.0.2.1", None), true, NOW).unwrap();
+    assert_eq!(refusal.decision, DecisionId(1));
+    assert!(!it.refuses(&asker("192.0.2.2", None)));
+    let end = NOW.plus(Duration::from_secs(600));
+    assert_eq!(it.gate.admit(&asker("192.0.2.1", None), true, end), None);
+    it.gate.tick(end);
+    assert_eq!(it.metrics.blocks_active.get(), 0);
+}
+
+#[test]
+fn in_observe_nothing_ever_acts() {
+    let it = fixture();
+    assert_eq!(it.apply(&by_address(1, "192.0.2.1"), OBSERVE), Applied::Observed(Reason::Mode));
+    assert!(!it.refuses(&asker("192.0.2.1", None)), "a block of an observing model refused a request");
+    it.apply(&by_address(2, "192.0.2.2"), ENFORCE);
+    let observing = it.gate.admit(&asker("192.0.2.2", None), false, NOW);
+    assert_eq!(observing, None, "an observing model refused a client that another model blocked");
+    assert_eq!(it.would_block(Reason::Mode), 1);
+}
+
+#[test]
+fn the_never_block_list_beats_everything() {
+    let it = fixture();
+    assert_eq!(it.apply(&by_address(1, "10.1.2.3"), ENFORCE), Applied::Observed(Reason::NeverBlock));
+    it.apply(&block(2, Identity::Key(7)), ENFORCE);
+    assert!(!it.refuses(&asker("10.1.2.3", Some(7))), "a key's block reached an address on the list");
+    assert!(it.refuses(&asker("192.0.2.1", Some(7))));
+}
+
+#[test]
+fn what_is_unproven_or_unexplained_does_not_act() {
+    let it = fixture();
+    let unproven = Block { may_act: false, ..by_address(1, "192.0.2.1") };
+    assert_eq!(it.apply(&unproven, ENFORCE), Applied::Observed(Reason::Unproven));
+    let another = records::tests::record(Kind::Decision, 99);
+    let applied = it.gate.apply(&by_address(2, "192.0.2.2"), &another, ENFORCE, NOW);
+    assert_eq!(applied, Applied::Observed(Reason::NoEvidence));
+    let out = Outbox { blocks: vec![by_address(3, "192.0.2.3")], ..Outbox::default() };
+    it.gate.apply_all(&out, ENFORCE);
+    assert_eq!(it.would_block(Reason::NoEvidence), 2);
+    assert!(["192.0.2.1", "192.0.2.2", "192.0.2.3"].iter().all(|text| !it.refuses(&asker(text, None))));
+}
+
+#[test]
+fn a_proven_key_is_innocent_of_its_address_and_answers_for_itself() {
+    let it = fixture();
+    it.apply(&by_address(1, "192.0.2.1"), ENFORCE);
+    assert!(it.refuses(&asker("192.0.2.1", Some(7))), "any key would be a way around the block");
+    it.gate.note_proven(7);
+    assert!(!it.refuses(&asker("192.0.2.1", Some(7))), "a customer behind a blocked address was refused");
+    assert!(it.refuses(&asker("192.0.2.1", Some(8))));
+    assert!(it.refuses(&asker("192.0.2.1", None)));
+    it.apply(&block(2, Identity::Key(7)), ENFORCE);
+    assert!(it.refuses(&asker("192.0.2.1", Some(7))));
+    assert!(it.refuses(&asker("198.51.100.1", Some(7))), "a blocked key moved to another address");
+}
+
+#[test]
+fn a_step_of_a_lane_is_taken_whole() {
+    let it = fixture();
+    let out = Outbox {
+        records: vec![records::tests::record(Kind::Finding, 1), records::tests::record(Kind::Decision, 1)],
+        blocks: vec![by_address(1, "192.0.2.1")],
+        proven_keys: vec![7],
+        ..Outbox::default()
+    };
+    it.gate.apply_all(&out, ENFORCE);
+    assert!(it.refuses(&asker("192.0.2.1", None)));
+    assert!(!it.refuses(&asker("192.0.2.1", Some(7))));
+    let listed = it.gate.list(NOW);
+    let evidence: Vec<_> = listed.iter().map(|block| block.evidence.to_string()).collect();
+    assert_eq!(evidence, [records::line(&out.records[1])], "the block must carry its decision's record");
+}
+
+#[test]
+fn the_kill_switch_lets_everybody_through_and_new_blocks_stay_observations() {
+    let it = fixture();
+    it.apply(&by_address(1, "192.0.2.1"), ENFORCE);
+    it.gate.set_kill_switch(true).unwrap();
+    assert!(!it.refuses(&asker("192.0.2.1", None)));
+    assert_eq!(it.metrics.kill_switch.get(), 1);
+    assert_eq!(it.apply(&by_address(2, "192.0.2.2"), ENFORCE), Applied::Observed(Reason::KillSwitch));
+    it.gate.set_kill_switch(false).unwrap();
+    assert!(it.refuses(&asker("192.0.2.1", None)), "a block from before holds again");
+    assert!(!it.refuses(&asker("192.0.2.2", None)), "an observation came into force by itself");
+}
+
+#[test]
+fn the_kill_switch_follows_its_file_at_the_next_tick() {
+    let it = fixture();
+    it.apply(&by_address(1, "192.0.2.1"), ENFORCE);
+    kill_switch::write(&it.state.path().join("kill-switch"), true).unwrap();
+    it.gate.tick(NOW);
+    assert!(!it.refuses(&asker("192.0.2.1", None)));
+}
+
+#[test]
+fn enforcement_is_off_within_a_second_of_the_file() {
+    let it = fixture();
+    it.apply(&by_address(1, "192.0.2.1"), ENFORCE);
+    let gate = Arc::new(it.gate);
+    gate.watch(|| NOW).unwrap();
+    let (start, asker) = (std::time::Instant::now(), asker("192.0.2.1", None));
+    kill_switch::write(&it.state.path().join("kill-switch"), true).unwrap();
+    while gate.admit(&asker, true, NOW).is_some() {
+        assert!(start.elapsed() < Duration::from_secs(1), "the watcher is too slow");
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn the_brake_turns_blocks_into_observations_and_says_so_once() {
+    let it = with_brake(BrakeLimits { blocks_per_minute: 3, share_of_clients: 1.0 });
+    let clients: Vec<String> = (1..=6).map(|last| format!("192.0.2.{last}")).collect();
+    let applied: Vec<Applied> = clients
+        .iter()
+        .zip(1..)
+        .map(|(client, id)| it.apply(&Block { clients_active: 1000, ..by_address(id, client) }, ENFORCE))
+        .collect();
+    let braked = Applied::Observed(Reason::Brake);
+    assert_eq!(applied, [Applied::Enforced, Applied::Enforced, Applied::Enforced, braked, braked, braked]);
+    let refused: Vec<bool> = clients.iter().map(|client| it.refuses(&asker(client, None))).collect();
+    assert_eq!(refused, [true, true, true, false, false, false]);
+    let findings = it.outlet.recent(Kind::Finding);
+    assert_eq!(findings.len(), 1, "one loud finding, not one to a block");
+    assert!(findings[0].contains(r#""detector":"brake""#) && findings[0].contains("d-0000000000000004"));
+    assert_eq!((it.metrics.brake_trips.get(), it.metrics.brake_engaged.get()), (1, 1));
+    let later = NOW.plus(brake::MINUTE);
+    it.gate.tick(later);
+    assert_eq!(it.metrics.brake_engaged.get(), 0);
+    let again = Block { clients_active: 1000, ..by_address(9, "192.0.2.9") };
+    assert_eq!(it.apply_at(&again, ENFORCE, later), Applied::Enforced);
+}
+
+#[test]
+fn the_brake_of_one_model_leaves_the_others_alone_and_judges_in_either_mode() {
+    let it = with_brake(BrakeLimits { blocks_per_minute: 3, share_of_clients: 1.0 });
+    let mut of_another = records::tests::record(Kind::Decision, 0);
+    of_another.model = "another".into();
+    for id in 1..100 {
+        let block = by_address(id, "192.0.2.1");
+        let why = Record { decision_id: Some(block.id), ..of_another.clone() };
+        let applied = it.gate.apply(&block, &why, OBSERVE, NOW);
+        let expected = if id <= 3 { Reason::Mode } else { Reason::Brake };
+        assert_eq!(
+            applied,
+            Applied::Observed(expected),
+            "block {id}: what is told must not depend on the mode"
+        );
+    }
+    assert_eq!(it.apply(&by_address(100, "192.0.2.2"), ENFORCE), Applied::Enforced);
+}
+
+#[test]
+fn waiting_requests_hear_of_blocks_that_act_and_of_no_others() {
+    let it = fixture();
+    let mut changed = it.gate.changed();
+    it.apply(&by_address(1, "192.0.2.1"), OBSERVE);
+    assert!(!changed.has_changed().unwrap());
+    it.apply(&by_address(2, "192.0.2.2"), ENFORCE);
+    assert!(changed.has_changed().unwrap());
+    let seen = *changed.borrow_and_update();
+    it.apply(&by_address(3, "192.0.2.3"), ENFORCE);
+    assert_eq!(*changed.borrow(), seen + 1);
+}
+
+#[test]
+fn a_lifted_decision_refuses_nobody() {
+    let it = fixture();
+    it.apply(&by_address(1, "192.0.2.1"), ENFORCE);
+    assert_eq!(it.gate.lift(DecisionId(1)).map(|block| block.id), Some(DecisionId(1)));
+    assert!(!it.refuses(&asker("192.0.2.1", None)));
+    assert_eq!(it.metrics.blocks_active.get(), 0);
+    assert_eq!(it.gate.lift(DecisionId(1)), None);
+}
+
+#[test]
+fn the_wait_is_rounded_up_to_the_ladder() {
+    for (left, told) in [(0, 60), (60, 60), (61, 300), (301, 900), (901, 3600), (3601, 7200), (7201, 86_400)]
+    {
+        assert_eq!(retry_after(Duration::from_secs(left)).as_secs(), told, "{left} s are left");
+    }
+    assert_eq!(retry_after(Duration::from_secs(1_000_000)).as_secs(), 86_400, "nothing is above the ladder");
+}
+
+#[test]
+fn evicted_blocks_and_keys_are_counted() {
+    let it = fixture();
+    for id in 0..150 {
+        it.apply(&block(id, Identity::Key(id)), ENFORCE);
+        it.gate.note_proven(id);
+    }
+    assert_eq!((it.metrics.blocks_active.get(), it.metrics.blocks_evicted.get()), (100, 50));
+    assert_eq!((it.metrics.proven_keys.get(), it.metrics.proven_keys_evicted.get()), (100, 50));
+}

@@ -1,0 +1,240 @@
+//! Every metric, declared once: name, labels and help on one list.
+//!
+//! Handles are resolved when the program starts and only bumped afterwards. Label values come from the config and
+//! from closed sets, so the number of series is known at start-up and no traffic can change it.
+
+mod families;
+pub mod labels;
+mod model;
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use prometheus::{
+    Error, Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
+    TextEncoder,
+};
+
+use self::families::families;
+use self::labels::{HeldOutcome, PerLabel};
+pub use self::model::ModelMetrics;
+
+/// Label of models that were discovered in unclaimed traffic.
+pub const DISCOVERED: &str = "discovered";
+/// Label of traffic that belongs to no model at all.
+pub const NONE: &str = "none";
+/// Label of what a detector says that nobody registered.
+pub const OTHER: &str = "other";
+/// Detectors outside the lanes whose findings are counted all the same.
+pub const GATE_DETECTORS: [&str; 1] = [crate::gate::BRAKE];
+
+/// From half a millisecond to a minute, in seconds.
+const LATENCY: &[f64] =
+    &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+/// From a tenth of a millisecond to ten seconds, in seconds: a decision is due within a tenth of a second.
+const LAG: &[f64] =
+    &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 10.0];
+
+families! {
+    // Traffic.
+
+    /// Requests that were answered, by class of the status the client got.
+    requests: IntCounterVec = "checkgate_requests_total", ["model", "code_class"];
+    /// Time from the head of a request to the end of its answer.
+    request_duration: HistogramVec = "checkgate_request_duration_seconds", ["model"], LATENCY;
+    /// Time from the end of a question to the first byte of the upstream's answer.
+    upstream_duration: HistogramVec = "checkgate_upstream_duration_seconds", ["model"], LATENCY;
+    /// Bytes of request bodies.
+    request_bytes: IntCounterVec = "checkgate_request_bytes_total", ["model"];
+    /// Bytes of answer bodies that clients got.
+    response_bytes: IntCounterVec = "checkgate_response_bytes_total", ["model"];
+    /// Requests to an upstream that failed, by how.
+    upstream_errors: IntCounterVec = "checkgate_upstream_errors_total", ["model", "kind"];
+    /// Open client connections.
+    pub connections: IntGauge = "checkgate_connections", [];
+
+    // What was seen and said.
+
+    /// Rows of questions that were scored.
+    rows: IntCounterVec = "checkgate_rows_total", ["model"];
+    /// Rows that were not scored, for their body held more than the cap.
+    rows_over_cap: IntCounterVec = "checkgate_rows_over_cap_total", ["model"];
+    /// Rows that a client had sent before and that count once.
+    repeats: IntCounterVec = "checkgate_repeats_total", ["model"];
+    /// Findings, by the detector that made them.
+    findings: IntCounterVec = "checkgate_findings_total", ["model", "detector"];
+    /// Decisions, acted on or not, by the detector they rest on.
+    decisions: IntCounterVec = "checkgate_decisions_total", ["model", "detector"];
+    /// Blocks that were not acted on, by why not.
+    would_block: IntCounterVec = "checkgate_would_block_total", ["model", "reason"];
+    /// Requests that a decision refused.
+    refused: IntCounterVec = "checkgate_refused_total", ["model"];
+    /// Answers that have a contract, by what became of them.
+    contract_answers: IntCounterVec = "checkgate_contract_answers_total", ["model", "outcome"];
+    /// Questions that waited for a verdict, by what became of them.
+    held_questions: IntCounterVec = "checkgate_held_questions_total", ["outcome"];
+
+    // What was not seen.
+
+    /// Bodies that were not looked into, by why not.
+    not_inspected: IntCounterVec = "checkgate_not_inspected_total", ["model", "part", "reason"];
+    /// Parts of exchanges whose bodies were dropped because a lane was full.
+    shed: IntCounterVec = "checkgate_shed_total", ["model"];
+    /// Detectors that were switched off after they panicked.
+    detectors_quarantined: IntCounterVec = "checkgate_detectors_quarantined_total", ["detector"];
+    /// Captures of which not even the head found room in front of a lane.
+    pub captures_lost: IntCounter = "checkgate_captures_lost_total", [];
+    /// Captures that were skipped, for looking at them made a lane panic.
+    pub lane_panics: IntCounter = "checkgate_lane_panics_total", [];
+    /// Findings and decisions that never reached the log of findings.
+    pub records_dropped: IntCounter = "checkgate_records_dropped_total", [];
+    /// Size of the recording.
+    pub recording_bytes: IntGauge = "checkgate_recording_bytes", [];
+    /// Entries that are missing from the recording.
+    pub recording_dropped: IntCounter = "checkgate_recording_dropped_total", [];
+
+    // Lanes: what they remember and how far behind they are.
+
+    /// Time from a capture's hand-over until its lane has judged it.
+    pub lane_lag: Histogram = "checkgate_lane_lag_seconds", [], LAG;
+    /// Bytes of captures that wait in front of lanes.
+    pub lane_waiting_bytes: IntGauge = "checkgate_lane_waiting_bytes", [];
+    /// Captures that wait in front of lanes.
+    pub lane_waiting_parts: IntGauge = "checkgate_lane_waiting_parts", [];
+    /// Models discovered in unclaimed traffic.
+    pub models_discovered: IntGauge = "checkgate_models_discovered", [];
+    /// Requests whose model name is beyond the bound on discovered models.
+    pub models_over_limit: IntCounter = "checkgate_models_over_limit_total", [];
+    /// Clients remembered.
+    clients: IntGaugeVec = "checkgate_clients", ["model"];
+    /// Clients forgotten to make room.
+    clients_evicted: IntCounterVec = "checkgate_clients_evicted_total", ["model"];
+    /// Questions whose answers are awaited.
+    open_questions: IntGaugeVec = "checkgate_open_questions", ["model"];
+    /// Open questions given up to make room.
+    open_questions_evicted: IntCounterVec = "checkgate_open_questions_evicted_total", ["model"];
+    /// Keys that did not become identities, or no longer are, for want of room or of an address's allowance.
+    keys_turned_away: IntCounterVec = "checkgate_keys_turned_away_total", ["model"];
+    /// Decisions whose clients' evidence counts again before their end, to make room.
+    decisions_evicted: IntCounterVec = "checkgate_decisions_evicted_total", ["model"];
+    /// Rows remembered.
+    rows_remembered: IntGaugeVec = "checkgate_rows_remembered", ["model"];
+    /// Rows forgotten to make room.
+    rows_evicted: IntCounterVec = "checkgate_rows_evicted_total", ["model"];
+    /// Rows in the reference.
+    reference_rows: IntGaugeVec = "checkgate_reference_rows", ["model"];
+
+    // Enforcement.
+
+    /// Blocks that act.
+    pub blocks_active: IntGauge = "checkgate_blocks_active", [];
+    /// Blocks and observations that made room for others.
+    pub blocks_evicted: IntCounter = "checkgate_blocks_evicted_total", [];
+    /// API keys that are known to be identities.
+    pub proven_keys: IntGauge = "checkgate_proven_keys", [];
+    /// Proven API keys forgotten to make room.
+    pub proven_keys_evicted: IntCounter = "checkgate_proven_keys_evicted_total", [];
+    /// Whether the kill switch is on: 1 while nothing is enforced.
+    pub kill_switch: IntGauge = "checkgate_kill_switch", [];
+    /// Whether the brake is on: 1 while new blocks are observations.
+    pub brake_engaged: IntGauge = "checkgate_brake_engaged", [];
+    /// Times the brake tripped.
+    pub brake_trips: IntCounter = "checkgate_brake_trips_total", [];
+    /// Requests to the admin API with a wrong token.
+    pub admin_refusals: IntCounter = "checkgate_admin_refusals_total", [];
+
+    // The process.
+
+    /// Always 1; the version is the label.
+    build_info: IntGaugeVec = "checkgate_build_info", ["version"];
+    /// When the process started, as Unix seconds.
+    pub start_time: Gauge = "checkgate_start_time_seconds", [];
+}
+
+/// Resolved handles of everything that is counted.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    models: Vec<ModelMetrics>,
+    discovered: ModelMetrics,
+    none: ModelMetrics,
+    families: Families,
+    /// Questions that waited, by what became of them.
+    pub held_questions: PerLabel<HeldOutcome>,
+}
+
+impl Metrics {
+    /// Declares everything, with one series for every value that a label can take.
+    ///
+    /// `models` are the configured names in the order of the config, `detectors` every detector of the lanes.
+    ///
+    /// # Errors
+    /// Only where the list above declares a name twice or ill-formed: a mistake of the build.
+    pub fn new(models: &[String], detectors: &[&'static str]) -> Result<Arc<Self>, Error> {
+        let registry = Registry::new();
+        let families = Families::register(&registry)?;
+        let detectors: Vec<&'static str> = detectors.iter().chain(&GATE_DETECTORS).copied().collect();
+        families.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        families.start_time.set(unix_seconds());
+        for detector in detectors.iter().chain([&OTHER]) {
+            families.detectors_quarantined.with_label_values(&[detector]);
+        }
+        let model = |name: &str| ModelMetrics::resolve(&families, name, &detectors);
+        Ok(Arc::new(Self {
+            models: models.iter().map(|name| model(name)).collect(),
+            discovered: model(DISCOVERED),
+            none: model(NONE),
+            held_questions: PerLabel::resolve(|outcome| {
+                families.held_questions.with_label_values(&[outcome])
+            }),
+            registry,
+            families,
+        }))
+    }
+
+    /// The handles of a configured model by its place in the config; `None` for models that were discovered.
+    #[must_use]
+    pub fn model(&self, index: Option<u16>) -> &ModelMetrics {
+        match index {
+            Some(index) => self.models.get(usize::from(index)).unwrap_or(&self.none),
+            None => &self.discovered,
+        }
+    }
+
+    /// The handles of traffic that belongs to no model.
+    #[must_use]
+    pub fn unclaimed(&self) -> &ModelMetrics {
+        &self.none
+    }
+
+    /// Counts a detector that was switched off.
+    pub fn quarantined(&self, detector: &str) {
+        let detector = self.none.known(detector);
+        self.families.detectors_quarantined.with_label_values(&[detector]).inc();
+    }
+
+    /// Everything in Prometheus' text format, version 0.0.4.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_else(|error| {
+            tracing::error!(%error, "metrics cannot be encoded");
+            String::new()
+        })
+    }
+}
+
+/// The metrics without labels can be bumped directly: each is one handle.
+impl std::ops::Deref for Metrics {
+    type Target = Families;
+
+    fn deref(&self) -> &Families {
+        &self.families
+    }
+}
+
+fn unix_seconds() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests;

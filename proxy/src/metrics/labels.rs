@@ -1,0 +1,228 @@
+//! The closed sets of label values. What traffic can choose is never a label.
+
+use std::marker::PhantomData;
+
+use checkgate_detectors::facts::NotInspected;
+use prometheus::IntCounter;
+
+use crate::decode::Part;
+use crate::gate::Reason;
+
+/// A label whose values are known when the program is built.
+pub trait Label: Copy + 'static {
+    /// Every value; a value's place in it is [`Label::index`].
+    const ALL: &'static [Self];
+
+    /// The value as it stands in the exposition.
+    fn as_str(self) -> &'static str;
+
+    /// The value's place in [`Label::ALL`].
+    fn index(self) -> usize;
+}
+
+/// One resolved counter for each value of a label.
+#[derive(Clone, Debug)]
+pub struct PerLabel<L> {
+    counters: Box<[IntCounter]>,
+    label: PhantomData<L>,
+}
+
+impl<L: Label> PerLabel<L> {
+    pub(super) fn resolve(counter: impl Fn(&str) -> IntCounter) -> Self {
+        Self { counters: L::ALL.iter().map(|value| counter(value.as_str())).collect(), label: PhantomData }
+    }
+
+    /// Counts one.
+    pub fn inc(&self, value: L) {
+        self.inc_by(value, 1);
+    }
+
+    /// Counts `count`.
+    pub fn inc_by(&self, value: L, count: u64) {
+        if let Some(counter) = self.counters.get(value.index()) {
+            counter.inc_by(count);
+        }
+    }
+
+    /// What was counted so far.
+    #[cfg(test)]
+    pub fn get(&self, value: L) -> u64 {
+        self.counters.get(value.index()).map_or(0, IntCounter::get)
+    }
+}
+
+/// Class of the status that a client got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CodeClass {
+    /// 100 to 199.
+    Informational,
+    /// 200 to 299.
+    Success,
+    /// 300 to 399.
+    Redirection,
+    /// 400 to 499.
+    ClientError,
+    /// 500 to 599.
+    ServerError,
+    /// Anything else; also a request whose client left before it had a status.
+    Other,
+}
+
+impl CodeClass {
+    /// The class of a status; 0 stands for none.
+    #[must_use]
+    pub fn of(status: u16) -> Self {
+        match status {
+            100..=199 => Self::Informational,
+            200..=299 => Self::Success,
+            300..=399 => Self::Redirection,
+            400..=499 => Self::ClientError,
+            500..=599 => Self::ServerError,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// How an upstream failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpstreamFailure {
+    /// No connection could be made.
+    Connect,
+    /// A deadline passed.
+    Timeout,
+    /// What came was not HTTP, or not whole.
+    Protocol,
+    /// The connection was reset.
+    Reset,
+}
+
+/// What became of an answer that has a contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ContractOutcome {
+    /// It kept the contract.
+    Passed,
+    /// It broke it and was withheld.
+    Refused,
+    /// It broke it and was moved to the nearest allowed values.
+    Clamped,
+    /// It broke it and the operator's own answer stood in.
+    Fallback,
+    /// It could not be judged.
+    Unjudged,
+    /// It broke it and went on, for the mode is `observe`.
+    Observed,
+}
+
+/// What became of a question that waited for its verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeldOutcome {
+    /// The verdict came and it went on.
+    Passed,
+    /// Its client was blocked while it waited.
+    Blocked,
+    /// The deadline came first and it went on.
+    Deadline,
+    /// It was too long to be looked into, and it went on.
+    TooLarge,
+}
+
+/// Implements [`Label`] from one list of values.
+macro_rules! label {
+    ($type:ty { $($value:ident => $text:literal),+ $(,)? }) => {
+        impl Label for $type {
+            const ALL: &'static [Self] = &[$(Self::$value),+];
+
+            fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$value => $text),+
+                }
+            }
+
+            fn index(self) -> usize {
+                self as usize
+            }
+        }
+    };
+}
+
+label!(CodeClass {
+    Informational => "1xx",
+    Success => "2xx",
+    Redirection => "3xx",
+    ClientError => "4xx",
+    ServerError => "5xx",
+    Other => "other",
+});
+label!(UpstreamFailure { Connect => "connect", Timeout => "timeout", Protocol => "protocol", Reset => "reset" });
+label!(ContractOutcome {
+    Passed => "passed",
+    Refused => "refused",
+    Clamped => "clamped",
+    Fallback => "fallback",
+    Unjudged => "unjudged",
+    Observed => "observed",
+});
+label!(HeldOutcome { Passed => "passed", Blocked => "blocked", Deadline => "deadline", TooLarge => "too_large" });
+label!(Part { Question => "question", Answer => "answer" });
+label!(Reason {
+    Mode => "mode",
+    Unproven => "unproven",
+    NeverBlock => "never_block",
+    KillSwitch => "kill_switch",
+    Brake => "brake",
+    NoEvidence => "no_evidence",
+});
+
+impl Label for NotInspected {
+    const ALL: &'static [Self] = &NotInspected::ALL;
+
+    fn as_str(self) -> &'static str {
+        NotInspected::as_str(self)
+    }
+
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn check<L: Label>() {
+        let name = std::any::type_name::<L>();
+        for (place, value) in L::ALL.iter().enumerate() {
+            assert_eq!(value.index(), place, "{name} lists {:?} out of order", value.as_str());
+        }
+        let texts: BTreeSet<_> = L::ALL.iter().map(|value| value.as_str()).collect();
+        assert_eq!(texts.len(), L::ALL.len(), "two values of {name} share a text");
+    }
+
+    #[test]
+    fn every_label_counts_in_its_own_place() {
+        check::<CodeClass>();
+        check::<UpstreamFailure>();
+        check::<ContractOutcome>();
+        check::<HeldOutcome>();
+        check::<Part>();
+        check::<Reason>();
+        check::<NotInspected>();
+    }
+
+    #[test]
+    fn every_status_has_a_class() {
+        for (status, class) in [
+            (0, "other"),
+            (100, "1xx"),
+            (204, "2xx"),
+            (304, "3xx"),
+            (499, "4xx"),
+            (599, "5xx"),
+            (600, "other"),
+        ] {
+            assert_eq!(CodeClass::of(status).as_str(), class, "status {status}");
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! What must hold for all metrics at once.
+
+use std::collections::BTreeMap;
+
+use checkgate_detectors::engine::Gauges;
+use checkgate_detectors::facts::NotInspected;
+use prometheus::proto::{MetricFamily, MetricType};
+
+use super::*;
+use crate::decode::Part;
+use crate::metrics::labels::CodeClass;
+
+fn metrics() -> Arc<Metrics> {
+    Metrics::new(&["prices".to_owned(), "digits".to_owned()], &["one_field_sweep", "contract"]).unwrap()
+}
+
+fn declared() -> Vec<MetricFamily> {
+    metrics().registry.gather()
+}
+
+/// Samples, that is lines that are no comment.
+fn series(text: &str) -> usize {
+    text.lines().filter(|line| !line.starts_with('#')).count()
+}
+
+#[test]
+fn names_and_helps_follow_the_conventions() {
+    for family in declared() {
+        let name = family.name();
+        assert!(name.starts_with("checkgate_"), "{name} lacks the prefix");
+        assert!(name.chars().all(|c| c.is_ascii_lowercase() || c == '_'), "{name} has other characters");
+        assert!(family.help().ends_with('.'), "the help of {name} is no sentence: {:?}", family.help());
+        let is_counter = family.get_field_type() == MetricType::COUNTER;
+        assert_eq!(
+            name.ends_with("_total"),
+            is_counter,
+            "{name}: _total is for counters and for all of them"
+        );
+        for unit in ["_ms", "_millis", "_minutes", "_kb", "_kib", "_mb", "_percent"] {
+            assert!(!format!("{name}_").contains(&format!("{unit}_")), "{name} is not in a base unit");
+        }
+        for reserved in ["_count", "_sum", "_bucket", "_info_total"] {
+            assert!(!name.ends_with(reserved), "{name} ends in {reserved}, which histograms use");
+        }
+    }
+}
+
+#[test]
+fn every_metric_exists_before_the_first_request() {
+    let text = metrics().encode();
+    let declared = declaration_names();
+    for name in &declared {
+        assert!(text.contains(&format!("# HELP {name} ")), "{name} has no series at the start");
+    }
+    assert_eq!(text.matches("# HELP ").count(), declared.len());
+    for line in [
+        r#"checkgate_not_inspected_total{model="prices",part="answer",reason="duplicate_key"} 0"#,
+        r#"checkgate_findings_total{detector="one_field_sweep",model="none"} 0"#,
+        r#"checkgate_would_block_total{model="discovered",reason="kill_switch"} 0"#,
+        r#"checkgate_upstream_errors_total{kind="timeout",model="digits"} 0"#,
+    ] {
+        assert!(text.contains(line), "{line} is missing");
+    }
+}
+
+/// The names on the list in `metrics.rs`, read from its source: what is declared, registered or not.
+fn declaration_names() -> Vec<String> {
+    let names: Vec<String> = include_str!("../metrics.rs")
+        .lines()
+        .filter_map(|line| line.split_once("= \"checkgate_"))
+        .filter_map(|(_, rest)| Some(format!("checkgate_{}", rest.split_once('"')?.0)))
+        .collect();
+    assert!(names.len() > 40, "the list was not found");
+    names
+}
+
+#[test]
+fn a_million_model_numbers_add_no_series() {
+    let metrics = metrics();
+    let before = series(&metrics.encode());
+    for index in 0..1_000_000_u32 {
+        let model = metrics.model((index % 7 != 0).then_some(index.wrapping_mul(2_654_435_761) as u16));
+        model.requests.inc(CodeClass::of(index as u16));
+        model.not_inspected(Part::Question, NotInspected::Shape);
+    }
+    metrics.quarantined("nobody_knows_me");
+    assert_eq!(series(&metrics.encode()), before);
+}
+
+#[test]
+fn engines_that_share_a_label_add_up() {
+    let metrics = metrics();
+    let discovered = metrics.model(None);
+    let (empty, one) = (Gauges::default(), Gauges { clients: 5, clients_evicted: 2, ..Gauges::default() });
+    let fewer = Gauges { clients: 3, clients_evicted: 4, ..Gauges::default() };
+    discovered.sizes(&empty, &one);
+    discovered.sizes(&empty, &one);
+    discovered.sizes(&one, &fewer);
+    let text = metrics.encode();
+    assert!(text.contains(r#"checkgate_clients{model="discovered"} 8"#), "5 + 3 clients");
+    assert!(text.contains(r#"checkgate_clients_evicted_total{model="discovered"} 6"#), "4 + 2 evictions");
+}
+
+/// Metrics that deserve no panel, each for a reason.
+const WITHOUT_PANEL: [&str; 0] = [];
+
+/// Every `checkgate_` name in the expressions of all dashboards, by file.
+fn names_on_dashboards() -> BTreeMap<String, String> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../dashboards");
+    let mut names = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "json") {
+            let dashboard: serde_json::Value =
+                serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+            collect(&dashboard, &path.display().to_string(), &mut names);
+        }
+    }
+    names
+}
+
+fn collect(value: &serde_json::Value, file: &str, names: &mut BTreeMap<String, String>) {
+    match value {
+        serde_json::Value::Object(fields) => fields.iter().for_each(|(key, field)| match field.as_str() {
+            Some(text) if key == "expr" || key == "query" => {
+                names.extend(metric_names(text).map(|name| (name, file.to_owned())));
+            }
+            _ => collect(field, file, names),
+        }),
+        serde_json::Value::Array(items) => items.iter().for_each(|item| collect(item, file, names)),
+        _ => {}
+    }
+}
+
+fn metric_names(expression: &str) -> impl Iterator<Item = String> {
+    expression
+        .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .filter(|word| word.starts_with("checkgate_"))
+        .map(|word| {
+            ["_bucket", "_sum", "_count"].iter().find_map(|end| word.strip_suffix(end)).unwrap_or(word).into()
+        })
+}
+
+#[test]
+fn dashboards_and_code_name_the_same_metrics() {
+    let declared = declaration_names();
+    let shown = names_on_dashboards();
+    for (name, file) in &shown {
+        assert!(declared.contains(name), "{file} shows {name}, which no code declares");
+    }
+    for name in &declared {
+        let excepted = WITHOUT_PANEL.contains(&name.as_str());
+        assert_ne!(
+            shown.contains_key(name),
+            excepted,
+            "{name}: on a panel or on the list of exceptions, not both"
+        );
+    }
+}

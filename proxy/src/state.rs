@@ -1,0 +1,309 @@
+//! The state folder: the little that outlives a restart.
+//!
+//! ```text
+//! instance.key   16 random bytes; keys every hash of this instance
+//! admin.token    the bearer token of the admin API, where the operator configured none
+//! kill-switch    while this file exists, nothing is enforced
+//! references/    references that were learned
+//! ```
+//!
+//! Whatever cannot be read or written is replaced by a value in memory and told: a full or read-only disk costs
+//! durability, never the traffic.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use checkgate_config::settings::Secret;
+
+/// Bytes of the instance key.
+const KEY_BYTES: usize = 16;
+/// Random bytes of a made token; it is written as twice as many hexadecimal digits.
+const TOKEN_BYTES: usize = 32;
+/// A token on disk that is shorter was cut or tampered with.
+const TOKEN_CHARACTERS_MIN: usize = 16;
+/// Nothing in the directory that is read whole is longer.
+const FILE_BYTES_MAX: u64 = 4096;
+/// Permission bits that nobody but the owner should have.
+const OTHERS: u32 = 0o077;
+
+/// What the state folder holds, or what stands in for it.
+#[derive(Debug)]
+pub struct State {
+    directory: PathBuf,
+    hash_key: [u8; KEY_BYTES],
+    token: Secret,
+    problems: Vec<String>,
+}
+
+/// The one thing without which nothing can start.
+#[derive(Debug, thiserror::Error)]
+#[error("the operating system gives no random bytes: {0}")]
+pub struct NoRandomness(getrandom::Error);
+
+impl State {
+    /// Opens the directory, making what is missing. `token` is the operator's own; without it one is made and kept.
+    ///
+    /// # Errors
+    /// Only where the operating system gives no random bytes. Everything else is a [problem](Self::problems) and is
+    /// logged as a warning.
+    pub fn open(directory: &Path, token: Option<&Secret>) -> Result<Self, NoRandomness> {
+        let mut problems = Vec::new();
+        make_directories(directory, &mut problems);
+        let hash_key = instance_key(&directory.join("instance.key"), &mut problems)?;
+        let token = match token {
+            Some(token) => token.clone(),
+            None => made_token(&directory.join("admin.token"), &mut problems)?,
+        };
+        for problem in &problems {
+            tracing::warn!(problem, "the state folder cannot be relied upon");
+        }
+        Ok(Self { directory: directory.to_owned(), hash_key, token, problems })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The key of every keyed hash of this instance: hashes compare across restarts and mean nothing elsewhere.
+    #[must_use]
+    pub fn hash_key(&self) -> [u64; 2] {
+        let whole = u128::from_le_bytes(self.hash_key);
+        [whole as u64, (whole >> 64) as u64]
+    }
+
+    /// The bearer token that writes need: the operator's, the one on disk, or one that only this process knows.
+    #[must_use]
+    pub fn token(&self) -> &Secret {
+        &self.token
+    }
+
+    /// The kill switch's file.
+    #[must_use]
+    pub fn kill_switch(&self) -> PathBuf {
+        kill_switch_in(&self.directory)
+    }
+
+    /// Where learned references are kept.
+    #[must_use]
+    pub fn references(&self) -> PathBuf {
+        self.directory.join("references")
+    }
+
+    /// Keeps the reference that was learned for a model, as JSON lines: the operator looks at it and names it with
+    /// `--reference MODEL=FILE`. A model's name came from traffic, so it is not trusted to be a file's.
+    pub fn save_reference(&self, model: &str, json_lines: &str) {
+        let plain = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' };
+        let name: String = model.chars().map(plain).take(64).collect();
+        let path = self.references().join(format!("{}.jsonl", name.trim_start_matches('.')));
+        match fs::write(&path, json_lines) {
+            Ok(()) => tracing::info!(
+                model,
+                path = %path.display(),
+                "reference learned (provisional: it may alert, never block); name it with --reference to trust it"
+            ),
+            Err(error) => tracing::warn!(model, path = %path.display(), %error, "learned reference not kept"),
+        }
+    }
+
+    /// What is wrong with the directory, one sentence each; empty where all of it is durable.
+    #[must_use]
+    pub fn problems(&self) -> &[String] {
+        &self.problems
+    }
+}
+
+/// The kill switch's file in a state folder that nobody opened: all that the command line needs.
+#[must_use]
+pub fn kill_switch_in(directory: &Path) -> PathBuf {
+    directory.join("kill-switch")
+}
+
+fn make_directories(directory: &Path, problems: &mut Vec<String>) {
+    for path in [directory.to_owned(), directory.join("references")] {
+        if let Err(error) = DirBuilder::new().recursive(true).mode(0o700).create(&path) {
+            problems.push(format!("{} cannot be made: {error}", path.display()));
+            return;
+        }
+    }
+    tell_if_open_to_others(directory, problems);
+}
+
+/// The key on disk; a new one where there is none; one in memory where neither can be had.
+fn instance_key(path: &Path, problems: &mut Vec<String>) -> Result<[u8; KEY_BYTES], NoRandomness> {
+    let fresh = random::<KEY_BYTES>()?;
+    let kept = read_or_make(path, &fresh, problems);
+    Ok(kept.map_or(fresh, |bytes| {
+        bytes.try_into().unwrap_or_else(|_| {
+            problems.push(format!(
+                "{} is not {KEY_BYTES} bytes long; remove it and start again to get a new key",
+                path.display()
+            ));
+            fresh
+        })
+    }))
+}
+
+/// The token on disk; a new one where there is none; one that nobody knows where neither can be had.
+fn made_token(path: &Path, problems: &mut Vec<String>) -> Result<Secret, NoRandomness> {
+    let fresh = hexadecimal(&random::<TOKEN_BYTES>()?);
+    let kept = read_or_make(path, format!("{fresh}\n").as_bytes(), problems);
+    let text = kept.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
+    if text.trim().len() >= TOKEN_CHARACTERS_MIN {
+        return Ok(Secret::new(text.trim().to_owned()));
+    }
+    problems.push(format!(
+        "{} holds no token, so the admin API takes no writes; remove the file or configure a token",
+        path.display()
+    ));
+    Ok(Secret::new(fresh))
+}
+
+/// The content of `path`, which is made with `fresh` where it does not exist.
+fn read_or_make(path: &Path, fresh: &[u8], problems: &mut Vec<String>) -> Option<Vec<u8>> {
+    let content = match read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => make(path, fresh).and_then(|()| read(path)),
+        content => content,
+    };
+    match content {
+        Ok(bytes) => {
+            tell_if_open_to_others(path, problems);
+            Some(bytes)
+        }
+        Err(error) => {
+            problems.push(format!("{} cannot be used: {error}", path.display()));
+            None
+        }
+    }
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(FILE_BYTES_MAX).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Makes `path` appear whole or not at all, and never over an existing file: of two instances that start on one
+/// directory at the same moment both end up with the same content.
+fn make(path: &Path, content: &[u8]) -> io::Result<()> {
+    let draft = path.with_extension(format!("{}.draft", std::process::id()));
+    let made = write_privately(&draft, content).and_then(|()| fs::hard_link(&draft, path));
+    let _ = fs::remove_file(&draft);
+    match made {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made,
+    }
+}
+
+fn write_privately(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(content)?;
+    file.sync_all()
+}
+
+fn tell_if_open_to_others(path: &Path, problems: &mut Vec<String>) {
+    let Ok(metadata) = fs::metadata(path) else { return };
+    let mode = metadata.permissions().mode();
+    if mode & OTHERS != 0 {
+        problems.push(format!(
+            "{} is open to other users (mode {:03o}); `chmod go= {}` mends it",
+            path.display(),
+            mode & 0o777,
+            path.display()
+        ));
+    }
+}
+
+fn random<const BYTES: usize>() -> Result<[u8; BYTES], NoRandomness> {
+    let mut bytes = [0; BYTES];
+    getrandom::fill(&mut bytes).map_err(NoRandomness)?;
+    Ok(bytes)
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode_of(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn a_new_directory_is_private_and_keeps_its_key_and_token() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("deep/state");
+        let first = State::open(&path, None).unwrap();
+        assert!(first.problems().is_empty(), "{:?}", first.problems());
+        assert_eq!(mode_of(&path), 0o700);
+        assert_eq!(mode_of(&path.join("instance.key")), 0o600);
+        assert_eq!(mode_of(&path.join("admin.token")), 0o600);
+        assert!(path.join("references").is_dir());
+        let second = State::open(&path, None).unwrap();
+        assert_eq!(first.hash_key(), second.hash_key(), "hashes must compare across a restart");
+        assert_eq!(first.token().reveal(), second.token().reveal());
+        assert_eq!(fs::read_dir(&path).unwrap().count(), 3, "a draft was left behind");
+    }
+
+    #[test]
+    fn a_configured_token_is_used_and_none_is_made() {
+        let directory = tempfile::tempdir().unwrap();
+        let state =
+            State::open(directory.path(), Some(&Secret::new("correct horse battery".into()))).unwrap();
+        assert_eq!(state.token().reveal(), "correct horse battery");
+        assert!(!directory.path().join("admin.token").exists());
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_made_costs_durability_and_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("file");
+        fs::write(&file, "in the way").unwrap();
+        let state = State::open(&file.join("state"), None).unwrap();
+        assert!(!state.problems().is_empty(), "the loss of durability must be told");
+        assert_ne!(state.hash_key(), [0, 0]);
+        assert!(state.token().reveal().len() >= TOKEN_CHARACTERS_MIN, "an empty token would open the API");
+    }
+
+    #[test]
+    fn damaged_files_are_told_and_left_for_the_operator() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("instance.key"), "short").unwrap();
+        fs::write(directory.path().join("admin.token"), "\n").unwrap();
+        let state = State::open(directory.path(), None).unwrap();
+        let problems = state.problems().join("\n");
+        assert!(problems.contains("instance.key is not 16 bytes"), "{problems}");
+        assert!(problems.contains("admin.token holds no token"), "{problems}");
+        assert_eq!(fs::read(directory.path().join("instance.key")).unwrap(), b"short");
+        assert!(state.token().reveal().len() >= TOKEN_CHARACTERS_MIN, "an empty token would open the API");
+    }
+
+    #[test]
+    fn files_that_others_can_read_are_told() {
+        let directory = tempfile::tempdir().unwrap();
+        drop(State::open(directory.path(), None).unwrap());
+        let token = directory.path().join("admin.token");
+        fs::set_permissions(&token, fs::Permissions::from_mode(0o644)).unwrap();
+        let state = State::open(directory.path(), None).unwrap();
+        assert!(
+            state.problems().iter().any(|problem| problem.contains("(mode 644)")),
+            "{:?}",
+            state.problems()
+        );
+    }
+
+    #[test]
+    fn a_file_that_stands_is_never_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("instance.key");
+        make(&path, b"first").unwrap();
+        make(&path, b"second").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"first");
+    }
+}
