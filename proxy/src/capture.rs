@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use checkgate_detectors::contract::Violation;
 use checkgate_detectors::facts::{NotInspected, Time};
 use checkgate_detectors::finding::DecisionId;
 use checkgate_detectors::identity::Asker;
@@ -105,8 +106,19 @@ pub struct Answered {
     pub latency: Duration,
     /// The body as the upstream sent it, whatever the client got.
     pub body: Body,
+    /// What the contract said where the answer was held for it; then the lane does not judge it again.
+    pub judged: Option<Judged>,
     /// How it ended.
     pub outcome: Outcome,
+}
+
+/// A contract's verdict on a held answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Judged {
+    /// Rows that were judged.
+    pub rows: u64,
+    /// Violations in the order of rows; the first few, so that a hostile answer cannot fill the journal.
+    pub violations: Vec<Violation>,
 }
 
 /// What an operator did that the engine must know.
@@ -116,6 +128,24 @@ pub struct Lift {
     pub time: Time,
     /// The decision that no longer holds.
     pub decision: DecisionId,
+}
+
+impl Asked {
+    /// The head alone, for a part whose body was shed.
+    pub fn shed(&mut self) {
+        if let Body::Whole(_) = self.body {
+            self.body = Body::Not(NotInspected::Shed);
+        }
+    }
+}
+
+impl Answered {
+    /// The head alone, for a part whose body was shed.
+    pub fn shed(&mut self) {
+        if let Body::Whole(_) = self.body {
+            self.body = Body::Not(NotInspected::Shed);
+        }
+    }
 }
 
 /// One entry of a lane's journal.

@@ -1,0 +1,243 @@
+//! The thread of a lane: takes captures from the door, journals them, puts them on the desk, hands on the results.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use checkgate_detectors::engine::Gauges;
+use checkgate_detectors::facts::NotInspected;
+use checkgate_detectors::finding::Record;
+
+use super::desk::{Desk, Step};
+use super::fair::FairQueue;
+use super::queue::{Parcel, Queue};
+use super::{Outlets, hand_on};
+use crate::capture::Entry;
+use crate::clock;
+use crate::journal::{Appended, JournalWriter};
+use crate::metrics::labels::ContractOutcome;
+use crate::plan::Plan;
+
+/// An idle lane looks again this often for a while: steady traffic then pays for no wake-ups.
+const TICK: Duration = Duration::from_millis(1);
+/// After this long without work it sleeps until it is woken, so that an idle proxy costs nothing.
+const LINGER: Duration = Duration::from_millis(50);
+/// Even asleep it looks this often, to flush and to refresh the gauges.
+const DOZE: Duration = Duration::from_millis(500);
+/// Gauges and roster are refreshed this often while there is work.
+const REFRESH_EVERY: Duration = Duration::from_millis(250);
+
+/// Everything that one lane thread owns.
+pub(super) struct Clerk {
+    lane: usize,
+    queue: Arc<Queue>,
+    fair: FairQueue<Parcel>,
+    desk: Desk,
+    step: Step,
+    journal: Option<JournalWriter>,
+    plan: Arc<Plan>,
+    outlets: Outlets,
+    stopping: Arc<AtomicBool>,
+    refreshed: Instant,
+    shown: Shown,
+    warned: bool,
+}
+
+/// What the gauges show of this lane: several lanes share them, so each adds its own change.
+#[derive(Default)]
+struct Shown {
+    bytes: usize,
+    parts: usize,
+    models: usize,
+    engines: BTreeMap<String, Gauges>,
+}
+
+impl Clerk {
+    pub(super) fn new(
+        lane: usize,
+        queue: Arc<Queue>,
+        desk: Desk,
+        journal: Option<JournalWriter>,
+        plan: Arc<Plan>,
+        outlets: Outlets,
+        stopping: Arc<AtomicBool>,
+    ) -> Self {
+        let (fair, step) = (FairQueue::default(), Step::default());
+        Self {
+            lane,
+            queue,
+            fair,
+            desk,
+            step,
+            journal,
+            plan,
+            outlets,
+            stopping,
+            refreshed: Instant::now(),
+            shown: Shown::default(),
+            warned: false,
+        }
+    }
+
+    /// Serves until told to stop and nothing waits.
+    pub(super) fn run(mut self) {
+        let mut idle_since = Instant::now();
+        self.refresh_gauges();
+        loop {
+            self.receive();
+            if let Some(parcel) = self.fair.pop() {
+                self.serve(parcel);
+                idle_since = Instant::now();
+            } else if self.stopping.load(Ordering::SeqCst) {
+                break;
+            } else {
+                self.rest(idle_since.elapsed());
+            }
+        }
+        self.flush();
+        self.refresh_gauges();
+    }
+
+    fn receive(&mut self) {
+        while let Some(parcel) = self.queue.take() {
+            let cost = parcel.cost() as u64;
+            self.fair.push(parcel.client, cost, parcel);
+        }
+    }
+
+    fn rest(&mut self, idle: Duration) {
+        if idle < LINGER {
+            // Parked, not asleep: whoever holds a question for our verdict rings.
+            thread::park_timeout(TICK);
+            return;
+        }
+        self.flush();
+        self.refresh_gauges();
+        self.queue.set_parked(true);
+        if self.queue.is_empty() && !self.stopping.load(Ordering::SeqCst) {
+            thread::park_timeout(DOZE);
+        }
+        self.queue.set_parked(false);
+    }
+
+    fn serve(&mut self, parcel: Parcel) {
+        let (client, cost, bell) = (parcel.client, parcel.cost(), parcel.bell);
+        self.observe_lag(&parcel.entry);
+        self.record(&parcel.entry);
+        let (desk, step) = (&mut self.desk, &mut self.step);
+        // A decoder's panic costs this capture, not the lane; detectors are caught one by one in the engine.
+        let panicked = catch_unwind(AssertUnwindSafe(|| desk.step(parcel.entry, step))).is_err();
+        if panicked {
+            self.outlets.metrics.lane_panics.inc();
+            tracing::error!("a capture made the lane panic; it was skipped");
+        } else {
+            self.publish();
+        }
+        if let Some(bell) = bell {
+            // Nobody may be listening any more; the verdict stands all the same.
+            bell.send(()).ok();
+        }
+        self.queue.done(client, cost);
+        if self.refreshed.elapsed() >= REFRESH_EVERY {
+            self.refresh_gauges();
+        }
+    }
+
+    fn observe_lag(&self, entry: &Entry) {
+        let time = match entry {
+            Entry::Asked(asked) => asked.time,
+            Entry::Answered(answered) => answered.time,
+            Entry::Lift(lift) => lift.time,
+        };
+        self.outlets.metrics.lane_lag.observe(clock::now().since(time).as_secs_f64());
+    }
+
+    fn record(&mut self, entry: &Entry) {
+        let Some(journal) = &mut self.journal else { return };
+        let ended = match journal.append(entry) {
+            Ok(Appended::Yes) => None,
+            Ok(Appended::Full) => {
+                Some("the recording has reached limits.record_bytes and ends here".to_owned())
+            }
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(reason) = ended {
+            tracing::error!(reason, "recording stopped; traffic and decisions go on");
+            self.outlets.metrics.recording_dropped.inc();
+            self.flush();
+            self.journal = None;
+        }
+    }
+
+    fn publish(&mut self) {
+        hand_on(&self.step, &self.plan, &self.outlets.gate, &self.outlets.records);
+        let metrics = &self.outlets.metrics;
+        for detector in &self.step.outbox.quarantined {
+            tracing::error!(detector, "a detector panicked and is switched off for this model");
+            metrics.quarantined(detector);
+        }
+        if let (Some(reference), Some(name)) = (&self.step.outbox.frozen, &self.step.name) {
+            self.outlets.state.save_reference(name, &reference.to_json_lines());
+        }
+        let model = metrics.model(self.step.model);
+        model.rows.inc_by(self.step.rows);
+        model.rows_over_cap.inc_by(self.step.rows_over);
+        model.contract_answers.inc_by(ContractOutcome::Observed, u64::from(self.step.observed_violation));
+        for (part, reason) in &self.step.not_inspected {
+            model.not_inspected(*part, *reason);
+            if *reason == NotInspected::TooManyModels {
+                metrics.models_over_limit.inc();
+            }
+        }
+        self.warn_of_doubt();
+    }
+
+    /// The first block that may not act says why, once, with the setting that mends it: that is the record's own
+    /// explanation.
+    fn warn_of_doubt(&mut self) {
+        let outbox = &self.step.outbox;
+        let doubtful = outbox.blocks.iter().find(|block| !block.may_act);
+        if let Some(block) = doubtful.filter(|_| !self.warned) {
+            let explains = |record: &&Record| record.decision_id == Some(block.id);
+            let why = outbox.records.iter().find(explains).map_or("", |record| record.explanation.as_str());
+            tracing::warn!(client = %block.client, why, "a block stays an observation; more like it are not logged");
+            self.warned = true;
+        }
+    }
+
+    fn refresh_gauges(&mut self) {
+        self.refreshed = Instant::now();
+        let metrics = &self.outlets.metrics;
+        let (bytes, parts, models) =
+            (self.queue.waiting_bytes(), self.queue.waiting_parts(), self.desk.discovered());
+        metrics.lane_waiting_bytes.add(difference(self.shown.bytes, bytes));
+        metrics.lane_waiting_parts.add(difference(self.shown.parts, parts));
+        metrics.models_discovered.add(difference(self.shown.models, models));
+        (self.shown.bytes, self.shown.parts, self.shown.models) = (bytes, parts, models);
+        for (model, name, engine) in self.desk.engines() {
+            let gauges = engine.gauges();
+            let shown = self.shown.engines.insert(name.to_owned(), gauges).unwrap_or_default();
+            metrics.model(model).sizes(&shown, &gauges);
+        }
+        self.outlets.roster.update(self.lane, &self.desk);
+        if let Some(journal) = &self.journal {
+            metrics.recording_bytes.set(i64::try_from(journal.written()).unwrap_or(i64::MAX));
+        }
+    }
+
+    fn flush(&mut self) {
+        if let Some(journal) = &mut self.journal
+            && let Err(error) = journal.flush()
+        {
+            tracing::error!(%error, "the recording could not be flushed");
+        }
+    }
+}
+
+fn difference(before: usize, after: usize) -> i64 {
+    let count = |count| i64::try_from(count).unwrap_or(i64::MAX);
+    count(after) - count(before)
+}

@@ -1,0 +1,86 @@
+//! Fair queueing in front of a lane: whoever asks for much waits longest.
+//!
+//! Start-time fair queueing (Goyal, Vin, Cheng: "Start-time Fair Queuing", SIGCOMM 1996): each item gets a virtual
+//! start, the later of the queue's virtual time and the end of its client's previous item, and the item with the
+//! earliest start goes first. One client's parts stay in order; a client that floods delays itself.
+
+use std::collections::BTreeMap;
+
+use rustc_hash::FxHashMap;
+
+/// Items of many clients, handed out fairly.
+pub struct FairQueue<T> {
+    /// By virtual start, then by arrival.
+    waiting: BTreeMap<(u64, u64), T>,
+    /// Virtual end of the last item of each client that is ahead of the virtual time.
+    ends: FxHashMap<u64, u64>,
+    virtual_time: u64,
+    arrivals: u64,
+}
+
+impl<T> Default for FairQueue<T> {
+    fn default() -> Self {
+        Self { waiting: BTreeMap::new(), ends: FxHashMap::default(), virtual_time: 0, arrivals: 0 }
+    }
+}
+
+impl<T> FairQueue<T> {
+    /// Adds an item of `client` that will take about `cost` (any unit, the same for all).
+    pub fn push(&mut self, client: u64, cost: u64, item: T) {
+        let start = self.ends.get(&client).copied().unwrap_or(0).max(self.virtual_time);
+        self.ends.insert(client, start.saturating_add(cost.max(1)));
+        self.arrivals += 1;
+        self.waiting.insert((start, self.arrivals), item);
+    }
+
+    /// The next item in fair order.
+    pub fn pop(&mut self) -> Option<T> {
+        let ((start, _), item) = self.waiting.pop_first()?;
+        self.virtual_time = start;
+        if self.waiting.is_empty() {
+            // Nobody waits, so nobody is owed anything; this also keeps `ends` from growing.
+            self.ends.clear();
+        }
+        Some(item)
+    }
+
+    /// Whether nothing waits.
+    #[cfg(test)]
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_waits_behind_the_others() {
+        let mut queue = FairQueue::default();
+        for part in 0..10 {
+            queue.push(1, 8_000, ("flood", part));
+        }
+        for part in 0..3 {
+            queue.push(2, 1, ("honest", part));
+        }
+        let order: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
+        let last_honest = order.iter().rposition(|(who, _)| *who == "honest").unwrap();
+        assert!(last_honest <= 3, "an honest part waited behind {last_honest} others: {order:?}");
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn the_parts_of_one_client_keep_their_order() {
+        let mut queue = FairQueue::default();
+        for part in 0..100_u64 {
+            queue.push(part % 3, part % 7, part);
+        }
+        let order: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
+        assert_eq!(order.len(), 100);
+        for client in 0..3 {
+            let own: Vec<_> = order.iter().filter(|part| *part % 3 == client).collect();
+            assert!(own.is_sorted(), "client {client} was reordered: {own:?}");
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! The plan of a lane: all that its decisions depend on besides the journal, in one serialisable value.
+//!
+//! A recording begins with the plan it was made under, so a replay needs nothing but the recording.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use checkgate_config::settings::{self, OnViolation, Settings};
+use checkgate_detectors::contract::Contract;
+use checkgate_detectors::finding::{Action, Mode};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::decode::DECODERS;
+
+/// What lanes are built from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Secret of this instance; keys every hash.
+    pub hash_key: [u64; 2],
+    /// Names of the decoders; captures refer to them by position.
+    pub protocols: Vec<String>,
+    /// The configured models; captures refer to them by position.
+    pub models: Vec<ModelPlan>,
+    /// What a discovered model is built from.
+    pub unclaimed: Option<ModelPlan>,
+    /// Addresses that no decision touches.
+    pub never_block: Vec<(IpAddr, u8)>,
+    /// New blocks a minute above which they become observations.
+    pub blocks_per_minute: u32,
+    /// Share of the recently active clients above which they do.
+    pub share_of_clients: f64,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+/// Bounds of the lanes.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Rows of one exchange that are scored.
+    pub rows_per_exchange: usize,
+    /// Columns of a row that are read.
+    pub columns: usize,
+    /// Clients remembered for each model.
+    pub clients: usize,
+    /// Questions whose answers are awaited, for each model.
+    pub open_questions: usize,
+    /// New keys that one address may bring in an hour.
+    pub new_keys_per_address: u32,
+    /// Model names discovered.
+    pub discovered_models: usize,
+    /// Bytes of questions kept until their model's name is known.
+    pub pending_bytes: usize,
+    /// Blocks in force at once.
+    pub blocks: usize,
+}
+
+/// One model's part of the plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelPlan {
+    /// Its name; empty for what discovered models are built from.
+    pub name: String,
+    /// Whether decisions are acted on.
+    pub mode: Mode,
+    /// The decoder and its parameters; `None` to take the one that claimed the request.
+    pub protocol: Option<(String, Value)>,
+    /// The output contract.
+    pub contract: Contract,
+    /// What a broken contract leads to.
+    pub contract_action: Action,
+    /// The detectors and their parameters.
+    pub detectors: BTreeMap<String, Value>,
+    /// The reference that the operator named, as its JSON lines.
+    pub reference: Option<String>,
+    /// How long a block lasts.
+    pub block_for: Duration,
+}
+
+impl Plan {
+    /// The plan that `settings` ask for.
+    ///
+    /// # Errors
+    /// When a reference file cannot be read.
+    pub fn new(settings: &Settings, hash_key: [u64; 2]) -> anyhow::Result<Self> {
+        let models = settings.models.iter().map(ModelPlan::new).collect::<anyhow::Result<_>>()?;
+        let unclaimed = settings.unclaimed.as_ref().map(ModelPlan::new).transpose()?;
+        Ok(Self {
+            hash_key,
+            protocols: DECODERS.iter().map(|spec| spec.name.to_owned()).collect(),
+            models,
+            unclaimed,
+            never_block: never_block(settings),
+            blocks_per_minute: settings.brake.blocks_per_minute,
+            share_of_clients: settings.brake.share_of_clients,
+            limits: Limits::new(settings),
+        })
+    }
+
+    /// The same plan with every model in `mode`.
+    #[must_use]
+    pub fn in_mode(mut self, mode: Mode) -> Self {
+        for model in self.models.iter_mut().chain(self.unclaimed.as_mut()) {
+            model.mode = mode;
+        }
+        self
+    }
+
+    /// The part that a capture refers to; `None` is unclaimed traffic.
+    pub fn model(&self, index: Option<u16>) -> Option<&ModelPlan> {
+        match index {
+            Some(index) => self.models.get(usize::from(index)),
+            None => self.unclaimed.as_ref(),
+        }
+    }
+}
+
+impl Limits {
+    fn new(settings: &Settings) -> Self {
+        Self {
+            rows_per_exchange: settings.limits.rows_per_exchange,
+            columns: settings.limits.columns,
+            clients: settings.clients.remembered,
+            open_questions: settings.limits.open_questions,
+            new_keys_per_address: settings.clients.new_keys_per_address,
+            discovered_models: settings.limits.discovered_models,
+            pending_bytes: settings.limits.lane_bytes,
+            blocks: settings.limits.blocks,
+        }
+    }
+}
+
+impl ModelPlan {
+    fn new(model: &settings::Model) -> anyhow::Result<Self> {
+        let contract = serde_json::from_value(model.contract.parameters.clone())
+            .with_context(|| format!("contract of model {:?}", model.name))?;
+        Ok(Self {
+            name: model.name.clone(),
+            mode: mode(model.mode),
+            protocol: model.protocol.as_ref().map(|chosen| (chosen.name.clone(), chosen.parameters.clone())),
+            contract,
+            contract_action: contract_action(model),
+            detectors: model.detectors.iter().map(|d| (d.name.clone(), d.parameters.clone())).collect(),
+            reference: model.reference.as_ref().map(read_reference).transpose()?,
+            block_for: model.block_for,
+        })
+    }
+}
+
+/// The same mode, in the core's words.
+#[must_use]
+pub fn mode(mode: settings::Mode) -> Mode {
+    match mode {
+        settings::Mode::Observe => Mode::Observe,
+        settings::Mode::Enforce => Mode::Enforce,
+    }
+}
+
+/// What an offending answer leads to: without a held answer there is nothing left to replace.
+fn contract_action(model: &settings::Model) -> Action {
+    match (model.hold, &model.contract.on_violation) {
+        (settings::Hold::None | settings::Hold::Question, _) => Action::Alert,
+        (settings::Hold::Answer, OnViolation::Refuse) => Action::Refuse,
+        (settings::Hold::Answer, OnViolation::Clamp) => Action::Clamp,
+        (settings::Hold::Answer, OnViolation::Fallback(_)) => Action::Fallback,
+    }
+}
+
+fn read_reference(path: &PathBuf) -> anyhow::Result<String> {
+    fs::read_to_string(path).with_context(|| format!("cannot read the reference {}", path.display()))
+}
+
+/// The operator's list and the trusted proxies: a hop that speaks for others is never a client to block.
+fn never_block(settings: &Settings) -> Vec<(IpAddr, u8)> {
+    let nets = settings.clients.never_block.iter().chain(&settings.clients.trusted_proxies);
+    nets.map(|net| (net.network(), net.prefix_len())).collect()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A plan with one configured model and discovery, all detectors off.
+    pub(crate) fn plan() -> Plan {
+        let unclaimed = ModelPlan {
+            name: String::new(),
+            mode: Mode::Observe,
+            protocol: None,
+            contract: Contract::default(),
+            contract_action: Action::Alert,
+            detectors: BTreeMap::new(),
+            reference: None,
+            block_for: Duration::from_secs(900),
+        };
+        Plan {
+            hash_key: [1, 2],
+            protocols: DECODERS.iter().map(|spec| spec.name.to_owned()).collect(),
+            models: vec![ModelPlan { name: "pricing".into(), ..unclaimed.clone() }],
+            unclaimed: Some(unclaimed),
+            never_block: vec![("192.0.2.0".parse().unwrap(), 24)],
+            blocks_per_minute: 30,
+            share_of_clients: 0.2,
+            limits: Limits {
+                rows_per_exchange: 256,
+                columns: 4096,
+                clients: 1000,
+                open_questions: 8,
+                new_keys_per_address: 20,
+                discovered_models: 2,
+                pending_bytes: 1000,
+                blocks: 100,
+            },
+        }
+    }
+}
