@@ -1,0 +1,223 @@
+//! Who asks, by one function: the peer, what trusted proxies say of it, and the key it shows.
+
+use std::hash::Hasher;
+use std::net::{IpAddr, SocketAddr};
+
+use checkgate_config::settings::{ClientIdentity, Clients};
+use checkgate_detectors::identity::{Address, Asker, Identity, Standing};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use ipnet::IpNet;
+use siphasher::sip::SipHasher13;
+
+/// The header that a chain of proxies writes, nearest hop last.
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// Hops of `X-Forwarded-For` that are looked at; nobody honest has more.
+const HOPS_MAX: usize = 32;
+
+/// How clients are told apart.
+pub struct Identify {
+    trusted_proxies: Vec<IpNet>,
+    key_header: Option<HeaderName>,
+    keys_verified: bool,
+    addresses_declared: bool,
+    hash_key: [u64; 2],
+}
+
+impl Identify {
+    /// The way that the operator chose.
+    pub fn new(clients: &Clients, hash_key: [u64; 2]) -> Self {
+        let (key_header, keys_verified) = match &clients.identity {
+            ClientIdentity::Header { name, verified_by_upstream } => {
+                (HeaderName::from_bytes(name.as_bytes()).ok(), *verified_by_upstream)
+            }
+            ClientIdentity::Assumed | ClientIdentity::Address => (None, false),
+        };
+        Self {
+            trusted_proxies: clients.trusted_proxies.clone(),
+            key_header,
+            keys_verified,
+            addresses_declared: clients.identity == ClientIdentity::Address,
+            hash_key,
+        }
+    }
+
+    /// Who asks, given the peer of the connection and the head of the request.
+    pub fn asker(&self, peer: IpAddr, headers: &HeaderMap) -> Asker {
+        let (address, forwarded) = self.address(peer, headers);
+        let declared = self.addresses_declared || forwarded;
+        Asker {
+            address,
+            standing: if declared { Standing::Declared } else { Standing::Assumed },
+            key: self.key(headers),
+            keys_verified: self.keys_verified,
+        }
+    }
+
+    /// What the upstream is told of the chain: never more than this proxy believes itself.
+    pub fn forwarded_for(&self, peer: IpAddr, headers: &HeaderMap) -> Option<HeaderValue> {
+        let peer = peer.to_canonical();
+        let mut chain = String::new();
+        if self.trusts(peer) {
+            // Some proxies add to the line that came, others add a line of their own: all of them are the chain.
+            for line in headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok()) {
+                chain.push_str(line);
+                chain.push_str(", ");
+            }
+        }
+        chain.push_str(&peer.to_string());
+        HeaderValue::try_from(chain).ok()
+    }
+
+    /// The peer, or the last hop that no trusted proxy vouches for; and whether a trusted proxy named it.
+    fn address(&self, peer: IpAddr, headers: &HeaderMap) -> (Address, bool) {
+        let peer = peer.to_canonical();
+        if !self.trusts(peer) {
+            return (Address::of(peer), false);
+        }
+        let hops = headers.get_all(FORWARDED_FOR).iter().rev();
+        let hops = hops.flat_map(|value| value.to_str().unwrap_or("?").rsplit(',')).take(HOPS_MAX);
+        for hop in hops {
+            match parse_hop(hop) {
+                Some(ip) if self.trusts(ip) => {}
+                Some(ip) => return (Address::of(ip), true),
+                // A hop that is no address cannot be a client; the proxy that passed it on is the best known.
+                None => break,
+            }
+        }
+        (Address::of(peer), false)
+    }
+
+    fn trusts(&self, ip: IpAddr) -> bool {
+        self.trusted_proxies.iter().any(|net| net.contains(&ip))
+    }
+
+    fn key(&self, headers: &HeaderMap) -> Option<u64> {
+        let value = headers.get(self.key_header.as_ref()?)?;
+        Some(keyed_hash(self.hash_key, value.as_bytes()))
+    }
+}
+
+/// An address as proxies write it: bare, or with a port, or in brackets.
+fn parse_hop(hop: &str) -> Option<IpAddr> {
+    let hop = hop.trim();
+    let bare = hop.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(hop);
+    let ip = bare.parse().or_else(|_| hop.parse::<SocketAddr>().map(|address| address.ip())).ok()?;
+    Some(IpAddr::to_canonical(&ip))
+}
+
+/// SipHash-1-3 under the secret of this instance: nobody outside can aim at a value.
+pub fn keyed_hash(key: [u64; 2], bytes: &[u8]) -> u64 {
+    let [k0, k1] = key;
+    let mut hasher = SipHasher13::new_with_keys(k0, k1);
+    hasher.write(bytes);
+    hasher.finish()
+}
+
+/// The allowance of the lane's door that an asker uses.
+pub fn allowance(asker: &Asker) -> u64 {
+    let identity = asker.key.map_or(Identity::Address(asker.address), Identity::Key);
+    match identity {
+        Identity::Key(hash) => hash,
+        // Spread over the slots; the door needs no secret, since sharing a slot costs the sharer only.
+        Identity::Address(address) => match address.ip() {
+            IpAddr::V4(v4) => u64::from(u32::from(v4)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20,
+            IpAddr::V6(v6) => ((u128::from(v6) >> 64) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn identify(trusted: &[&str], identity: ClientIdentity) -> Identify {
+        let clients = Clients {
+            identity,
+            trusted_proxies: trusted.iter().map(|net| net.parse().unwrap()).collect(),
+            never_block: Vec::new(),
+            new_keys_per_address: 20,
+            remembered: 100,
+        };
+        Identify::new(&clients, [1, 2])
+    }
+
+    fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
+        let lines = lines.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()));
+        lines.fold(HeaderMap::new(), |mut map, (name, value)| {
+            map.append(name, value);
+            map
+        })
+    }
+
+    fn client_of(peer: &str, forwarded: &[&str]) -> String {
+        let lines: Vec<_> = forwarded.iter().map(|value| ("x-forwarded-for", *value)).collect();
+        let identify = identify(&["10.0.0.0/8", "fd00::/8"], ClientIdentity::Assumed);
+        identify.asker(peer.parse().unwrap(), &headers(&lines)).address.to_string()
+    }
+
+    #[test]
+    fn a_forwarded_address_counts_only_from_a_trusted_proxy_and_from_the_right() {
+        assert_eq!(client_of("203.0.113.9", &["198.51.100.1"]), "203.0.113.9");
+        assert_eq!(client_of("10.0.0.1", &["198.51.100.1"]), "198.51.100.1");
+        assert_eq!(client_of("10.0.0.1", &["192.0.2.66, 198.51.100.1, 10.0.0.7"]), "198.51.100.1");
+        assert_eq!(client_of("10.0.0.1", &["192.0.2.66", "198.51.100.1:4711"]), "198.51.100.1");
+        assert_eq!(client_of("::ffff:10.0.0.1", &["[2001:db8:0:7::9]"]), "2001:db8:0:7::/64");
+        assert_eq!(client_of("10.0.0.1", &["192.0.2.66, unknown, 10.0.0.7"]), "10.0.0.1");
+        assert_eq!(client_of("10.0.0.1", &[]), "10.0.0.1");
+    }
+
+    #[test]
+    fn a_named_client_stands_declared_and_a_bare_hop_does_not() {
+        let identify = identify(&["10.0.0.0/8"], ClientIdentity::Assumed);
+        let named =
+            identify.asker("10.0.0.1".parse().unwrap(), &headers(&[("x-forwarded-for", "192.0.2.1")]));
+        assert_eq!(named.standing, Standing::Declared);
+        let bare = identify.asker("10.0.0.1".parse().unwrap(), &headers(&[]));
+        assert_eq!(bare.standing, Standing::Assumed, "the proxy itself is no client");
+    }
+
+    #[test]
+    fn the_upstream_hears_no_forged_chain() {
+        let identify = identify(&["10.0.0.0/8"], ClientIdentity::Address);
+        let forged = headers(&[("x-forwarded-for", "192.0.2.1")]);
+        let told = |peer: &str| identify.forwarded_for(peer.parse().unwrap(), &forged).unwrap();
+        assert_eq!(told("203.0.113.9"), "203.0.113.9");
+        assert_eq!(told("10.0.0.1"), "192.0.2.1, 10.0.0.1");
+        let two_lines = headers(&[("x-forwarded-for", "192.0.2.66"), ("x-forwarded-for", "198.51.100.1")]);
+        let told = identify.forwarded_for("10.0.0.1".parse().unwrap(), &two_lines).unwrap();
+        assert_eq!(
+            told, "192.0.2.66, 198.51.100.1, 10.0.0.1",
+            "the hop that the proxy saw must not get lost"
+        );
+    }
+
+    #[test]
+    fn a_key_is_kept_as_a_hash_only() {
+        let header = ClientIdentity::Header { name: "x-api-key".into(), verified_by_upstream: true };
+        let identify = identify(&[], header);
+        let peer = "203.0.113.9".parse().unwrap();
+        let asker = identify.asker(peer, &headers(&[("x-api-key", "secret")]));
+        assert_eq!(asker.key, Some(keyed_hash([1, 2], b"secret")));
+        assert!(asker.keys_verified);
+        assert_eq!(identify.asker(peer, &headers(&[])).key, None);
+    }
+
+    proptest! {
+        /// Whatever an untrusted peer writes into the header, it stays who it is.
+        #[test]
+        fn no_header_moves_an_untrusted_peer(chain in "[ -~]{0,200}") {
+            prop_assume!(HeaderValue::try_from(&chain).is_ok());
+            prop_assert_eq!(client_of("203.0.113.9", &[&chain]), "203.0.113.9");
+        }
+
+        /// Whatever stands left of the hop that the trusted proxy saw changes nothing.
+        #[test]
+        fn nothing_left_of_the_last_untrusted_hop_counts(chain in "[ -+--~]{0,200}") {
+            let chain = format!("{chain}, 198.51.100.1, 10.0.0.2");
+            prop_assume!(HeaderValue::try_from(&chain).is_ok());
+            prop_assert_eq!(client_of("10.0.0.1", &[&chain]), "198.51.100.1");
+        }
+    }
+}

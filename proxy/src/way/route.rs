@@ -1,0 +1,273 @@
+//! Which model a request is for: by the operator's path, or by the name that its protocol finds in the path.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use anyhow::Context;
+use checkgate_config::settings::{Hold, Mode, Model, OnError, OnViolation, Settings, Upstream};
+use checkgate_detectors::contract::Contract;
+use http::Method;
+use http::uri::Authority;
+
+use crate::decode::{self, Claim, DECODERS, Decoder};
+
+/// What holds for the requests of one model.
+pub struct Guard {
+    /// Where its requests go.
+    pub upstream: Authority,
+    /// Whether decisions are acted on.
+    pub enforces: bool,
+    /// What waits for a verdict.
+    pub hold: Hold,
+    /// What its answers must keep.
+    pub contract: Contract,
+    /// What happens to an answer that breaks it.
+    pub on_violation: OnViolation,
+    /// What happens to an answer that cannot be judged.
+    pub on_error: OnError,
+    /// The configured decoder; without one, the decoder that claims the request.
+    decoder: Option<Box<dyn Decoder>>,
+}
+
+impl Guard {
+    /// Whether answers are held for the contract. In `observe` nothing is ever held.
+    pub fn holds_answers(&self) -> bool {
+        self.enforces && self.hold == Hold::Answer
+    }
+
+    /// Whether questions are held for the lane's verdict.
+    pub fn holds_questions(&self) -> bool {
+        self.enforces && self.hold == Hold::Question
+    }
+
+    fn new(model: &Model) -> anyhow::Result<Self> {
+        let contract = serde_json::from_value(model.contract.parameters.clone());
+        let decoder = model.protocol.as_ref().map(|chosen| {
+            let spec = decode::spec(&chosen.name).context("unknown protocol")?;
+            (spec.build)(&chosen.parameters).map_err(anyhow::Error::from)
+        });
+        Ok(Self {
+            upstream: authority(&model.upstream)?,
+            enforces: model.mode == Mode::Enforce,
+            hold: model.hold,
+            contract: contract.with_context(|| format!("contract of model {:?}", model.name))?,
+            on_violation: model.contract.on_violation.clone(),
+            on_error: model.contract.on_error,
+            decoder: decoder.transpose().with_context(|| format!("protocol of model {:?}", model.name))?,
+        })
+    }
+}
+
+/// Where a request goes, and as what.
+#[derive(Clone)]
+pub struct Route {
+    /// The configured model that claims it, by position.
+    pub model: Option<u16>,
+    /// The protocol that claims it, by position in the list of decoders.
+    pub protocol: Option<u8>,
+    /// The model's name as the path gives it.
+    pub name: String,
+    /// Whether it carries a question that is looked into.
+    pub inspected: bool,
+    /// What holds for it.
+    pub guard: Arc<Guard>,
+}
+
+impl Route {
+    /// Whether neither a model nor a protocol claims the request.
+    pub fn is_unknown(&self) -> bool {
+        self.model.is_none() && self.protocol.is_none()
+    }
+
+    /// The decoder of its bodies.
+    pub fn decoder<'a>(&'a self, defaults: &'a [Option<Box<dyn Decoder>>]) -> Option<&'a dyn Decoder> {
+        let claimed = || defaults.get(usize::from(self.protocol?))?.as_deref();
+        self.guard.decoder.as_deref().or_else(claimed)
+    }
+}
+
+/// A configured model as requests find it.
+struct Entry {
+    index: u16,
+    name: String,
+    path: Option<String>,
+    /// Position of its configured protocol.
+    protocol: Option<u8>,
+    guard: Arc<Guard>,
+}
+
+/// All models, as requests find them.
+pub struct Routes {
+    /// Those with a path come first, the longest path before the shorter.
+    entries: Vec<Entry>,
+    unclaimed: Option<Arc<Guard>>,
+}
+
+impl Routes {
+    /// The routes that `settings` ask for.
+    ///
+    /// # Errors
+    /// When a checked setting turns out not to hold after all.
+    pub fn new(settings: &Settings) -> anyhow::Result<Self> {
+        let entry = |(index, model): (usize, &Model)| {
+            anyhow::Ok(Entry {
+                index: u16::try_from(index).context("more than 65,535 models")?,
+                name: model.name.clone(),
+                path: model.path.as_deref().map(|path| canonical(path).into_owned()),
+                protocol: model.protocol.as_ref().and_then(|chosen| position(&chosen.name)),
+                guard: Arc::new(Guard::new(model)?),
+            })
+        };
+        let mut entries =
+            settings.models.iter().enumerate().map(entry).collect::<anyhow::Result<Vec<_>>>()?;
+        entries.sort_by_key(|entry| std::cmp::Reverse(entry.path.as_ref().map_or(0, String::len)));
+        let unclaimed = settings.unclaimed.as_ref().map(Guard::new).transpose()?.map(Arc::new);
+        Ok(Self { entries, unclaimed })
+    }
+
+    /// Where a request goes; `None` where nobody serves its path.
+    pub fn find(&self, method: &Method, path: &str) -> Option<Route> {
+        let path = canonical(path);
+        let claim = decode::claim(method, &path);
+        let by_path = self
+            .entries
+            .iter()
+            .find(|entry| entry.path.as_deref().is_some_and(|prefix| is_below(&path, prefix)));
+        if let Some(entry) = by_path.or_else(|| self.by_claim(claim.as_ref())) {
+            return Some(entry.route(method, claim.as_ref()));
+        }
+        let guard = self.unclaimed.clone().or_else(|| self.common_upstream(method))?;
+        let (protocol, name) = match claim {
+            Some((protocol, claim)) => {
+                (Some(protocol), claim.model.unwrap_or(DECODERS[usize::from(protocol)].name))
+            }
+            None => (None, ""),
+        };
+        // A question that no protocol claims is counted as not inspected; a GET asks no model anything.
+        let inspected = self.unclaimed.is_some() && (protocol.is_some() || *method == Method::POST);
+        Some(Route { model: None, protocol, name: name.to_owned(), inspected, guard })
+    }
+
+    /// The model that goes by the claimed name; or, where the protocol knows no names, the model of that protocol.
+    fn by_claim(&self, claim: Option<&(u8, Claim<'_>)>) -> Option<&Entry> {
+        let (protocol, claim) = claim?;
+        self.entries.iter().filter(|entry| entry.path.is_none()).find(|entry| match claim.model {
+            Some(name) => entry.name == name && entry.protocol.is_none_or(|own| own == *protocol),
+            None => entry.protocol == Some(*protocol),
+        })
+    }
+
+    /// Health checks and metadata go to the upstream that all models share, where there is one. Nothing else does:
+    /// many servers answer to a model by a second path, and a question there would go around its guard.
+    fn common_upstream(&self, method: &Method) -> Option<Arc<Guard>> {
+        if ![Method::GET, Method::HEAD, Method::OPTIONS].contains(method) {
+            return None;
+        }
+        let (first, rest) = self.entries.split_first()?;
+        let shared = rest.iter().all(|entry| entry.guard.upstream == first.guard.upstream);
+        shared.then(|| Arc::clone(&first.guard))
+    }
+}
+
+impl Entry {
+    fn route(&self, method: &Method, claim: Option<&(u8, Claim<'_>)>) -> Route {
+        let protocol = self.protocol.or(claim.map(|(protocol, _)| *protocol));
+        Route {
+            model: Some(self.index),
+            protocol,
+            name: self.name.clone(),
+            inspected: claim.is_some() || *method == Method::POST,
+            guard: Arc::clone(&self.guard),
+        }
+    }
+}
+
+fn position(name: &str) -> Option<u8> {
+    DECODERS.iter().zip(0..).find(|(spec, _)| spec.name == name).map(|(_, position)| position)
+}
+
+fn authority(upstream: &Upstream) -> anyhow::Result<Authority> {
+    let text = if upstream.host.contains(':') && !upstream.host.starts_with('[') {
+        format!("[{}]:{}", upstream.host, upstream.port)
+    } else {
+        format!("{}:{}", upstream.host, upstream.port)
+    };
+    text.parse().with_context(|| format!("upstream {text}"))
+}
+
+fn is_below(path: &str, prefix: &str) -> bool {
+    let prefix = prefix.trim_end_matches('/');
+    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// The one form of a path that routes are looked up by: percent-encoding undone, empty and dot segments resolved
+/// (RFC 3986, 5.2.4 and 6.2.2). The upstream reads `/v2/models/pric%69ng/infer` as the guarded model's path, so the
+/// guard must as well. What is forwarded stays as it came.
+pub fn canonical(path: &str) -> Cow<'_, str> {
+    let plain = !path.contains(['%', ';', '\\']) && !path.contains("//") && !path.contains("/.");
+    if plain && (path.len() == 1 || !path.ends_with('/')) {
+        return Cow::Borrowed(path);
+    }
+    let decoded = percent_decoded(path).replace('\\', "/");
+    let mut segments: Vec<&str> = Vec::new();
+    for segment in decoded.split('/') {
+        let segment = segment.split(';').next().unwrap_or("");
+        match segment {
+            "" | "." => {}
+            ".." => {
+                segments.pop();
+            }
+            segment => segments.push(segment),
+        }
+    }
+    Cow::Owned(format!("/{}", segments.join("/")))
+}
+
+fn percent_decoded(path: &str) -> String {
+    let mut bytes = path.bytes();
+    let mut decoded = Vec::with_capacity(path.len());
+    while let Some(byte) = bytes.next() {
+        let mut ahead = bytes.clone();
+        let digits = (byte == b'%').then(|| Some(hex(ahead.next()?)? << 4 | hex(ahead.next()?)?)).flatten();
+        if digits.is_some() {
+            bytes = ahead;
+        }
+        decoded.push(digits.unwrap_or(byte));
+    }
+    String::from_utf8_lossy(&decoded).into_owned()
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_spelling_of_a_path_is_one_path() {
+        for spelling in [
+            "/v2/models/pricing/infer",
+            "/v2/models/pric%69ng/infer",
+            "//v2/models//pricing/infer",
+            "/v2/models/pricing/infer/",
+            "/v2/./models/other/../pricing/infer",
+            "/v2/models/pricing;v=1/infer",
+            "/v2/models/other/%2e%2e/pricing/infer",
+        ] {
+            assert_eq!(canonical(spelling), "/v2/models/pricing/infer", "{spelling}");
+        }
+        assert_eq!(canonical("/"), "/");
+        assert_eq!(canonical("/a%zz%4"), "/a%zz%4", "a broken escape stays as it is");
+        assert_eq!(canonical("/.."), "/");
+    }
+
+    #[test]
+    fn a_prefix_ends_at_a_segment() {
+        assert!(is_below("/models/a", "/models/a"));
+        assert!(is_below("/models/a/infer", "/models/a/"));
+        assert!(!is_below("/models/ab", "/models/a"));
+        assert!(is_below("/anything", "/"));
+    }
+}
