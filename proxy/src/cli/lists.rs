@@ -1,0 +1,63 @@
+//! What checkgate is made of, as lists: detectors, protocols, the configuration's schema.
+
+use std::fmt::Write;
+
+use checkgate_config::schema;
+use checkgate_detectors::contract;
+use checkgate_detectors::finding::Tier;
+use checkgate_detectors::query::QUERY;
+
+use crate::decode::DECODERS;
+use crate::parts;
+
+/// Every detector with what an operator wants to know of it.
+pub fn detectors() -> String {
+    let mut text = String::new();
+    for spec in QUERY {
+        let tier = match spec.tier {
+            Tier::One if (spec.defaults)().get("may_block") == Some(&false.into()) => {
+                "tier 1 with may_block, otherwise alerts only"
+            }
+            Tier::One => "tier 1: may block",
+            Tier::Two => "tier 2: alerts only",
+        };
+        // Writing to a String cannot fail.
+        let _ = write!(
+            text,
+            "{}\n  {}\n  {tier}; {}; {}\n  source: {}\n  parameters: {}\n\n",
+            spec.name,
+            spec.summary,
+            spec.atlas,
+            spec.owasp,
+            spec.source,
+            (spec.defaults)(),
+        );
+    }
+    let _ = write!(
+        text,
+        "{}\n  An answer breaks what the operator asked of the model's outputs (`contract`)\n  acts on the answer: see \
+         `on_violation`; {}\n\n",
+        contract::NAME,
+        contract::ATLAS,
+    );
+    text
+}
+
+/// Every protocol.
+pub fn protocols() -> String {
+    let mut text = String::new();
+    for spec in DECODERS {
+        let _ = writeln!(text, "{}\n  {}\n", spec.name, spec.summary);
+    }
+    text
+}
+
+/// The JSON Schema of the configuration file.
+pub fn schema() -> String {
+    schema::json_schema_text(&parts::all())
+}
+
+/// The configuration reference.
+pub fn reference_page() -> String {
+    schema::reference_page(&parts::all())
+}

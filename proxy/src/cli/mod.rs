@@ -1,0 +1,100 @@
+//! The command line: what can be asked of checkgate, and where each answer is made.
+
+mod check;
+mod kill_switch;
+mod lists;
+mod replay;
+mod run;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::demo;
+
+const AFTER_HELP: &str = "\
+Start with:
+  checkgate demo                                       watch an attack being recognised and blocked
+  checkgate run --upstream http://127.0.0.1:8080       stand in front of a model server and observe
+  checkgate run -c checkgate.yaml                      the same with a configuration file
+  checkgate check -c checkgate.yaml                    say what is wrong with one, and the mend
+
+Nothing is blocked until a model is put into `--mode enforce`.";
+
+/// An inline inference proxy that recognises attacks on a model through its API, and blocks them.
+#[derive(Parser)]
+#[command(name = "checkgate", version, after_help = AFTER_HELP, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Stand in front of model servers: forward, watch, decide, and in `enforce` act.
+    Run(Box<run::RunArgs>),
+    /// Show the main job on this machine: a real model, honest clients, an adversary.
+    Demo(demo::Options),
+    /// Check a configuration file and say what is wrong, where, and the mend.
+    Check(check::CheckArgs),
+    /// Run a recording through the same engine; prints its findings and decisions.
+    Replay(replay::ReplayArgs),
+    /// Switch enforcement off at once, or on again.
+    KillSwitch(kill_switch::KillSwitchArgs),
+    /// List the detectors: what each looks for, its source, its parameters.
+    Detectors,
+    /// List the protocols that bodies are read in.
+    Protocols,
+    /// Print the JSON Schema of the configuration file.
+    Schema,
+    /// Print the configuration reference as Markdown.
+    #[command(hide = true)]
+    ReferencePage,
+}
+
+/// Where the configuration file is, for the commands that take one.
+#[derive(clap::Args, Clone, Debug)]
+struct ConfigFile {
+    /// Configuration file (YAML); `checkgate schema` describes it, config/examples/ has examples.
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Reads the command line and does what it asks.
+pub fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Run(args) => run::run(*args),
+        Command::Demo(options) => run_demo(&options),
+        Command::Check(args) => check::check(&args),
+        Command::Replay(args) => replay::replay(&args),
+        Command::KillSwitch(args) => kill_switch::kill_switch(&args),
+        Command::Detectors => print(&lists::detectors()),
+        Command::Protocols => print(&lists::protocols()),
+        Command::Schema => print(&lists::schema()),
+        Command::ReferencePage => print(&lists::reference_page()),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            let red = anstyle::AnsiColor::Red.on_default().bold();
+            anstream::eprintln!("{red}error{red:#}: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_demo(options: &demo::Options) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(demo::run(options))?;
+    Ok(if outcome.succeeded() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Writes to standard output; a reader that has gone away (`| head`) is no error.
+fn print(text: &str) -> anyhow::Result<ExitCode> {
+    match anstream::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
