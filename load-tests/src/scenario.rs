@@ -1,0 +1,174 @@
+//! Scenario folders: `config.yaml`, `exchanges.jsonl` and `expected.jsonl` are data, one function plays them all.
+//!
+//! A scenario is played live, one exchange after the other, so that its order is the file's order. What depends on
+//! the clock or on the instance's secret (times, ids, durations) is left out of `expected.jsonl`.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::checkgate::{Checkgate, Start};
+use crate::client::Client;
+use crate::inference;
+use crate::model_server::{Answer, ModelServer};
+
+/// Members of a record that differ from run to run.
+const CHANGING: [&str; 5] = ["time", "until", "decision_id", "requests", "explanation"];
+
+/// One line of `exchanges.jsonl`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Exchange {
+    /// Source address of the client, such as `127.1.0.1`.
+    pub client: String,
+    /// The model.
+    pub model: String,
+    /// What is asked, row by row.
+    pub rows: Vec<Vec<f64>>,
+    /// What the model answers, row by row; 100 for each row where absent.
+    #[serde(default)]
+    pub answer: Option<Vec<Vec<f64>>>,
+    /// How many times in a row the exchange happens; once where absent.
+    #[serde(default = "once")]
+    pub times: u32,
+    /// What the client must get; 200 where absent. After a block it is either, as a decision may take a moment.
+    #[serde(default)]
+    pub status: Option<u16>,
+}
+
+fn once() -> u32 {
+    1
+}
+
+/// A folder.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// The folder.
+    pub folder: PathBuf,
+    /// Its exchanges, in order.
+    pub exchanges: Vec<Exchange>,
+}
+
+/// What a scenario gave.
+#[derive(Debug)]
+pub struct Played {
+    /// The findings file, as it was written.
+    pub findings: String,
+    /// The recording.
+    pub recording: PathBuf,
+    _scratch: tempfile::TempDir,
+}
+
+/// All scenarios, by name.
+///
+/// # Errors
+/// Where a folder lacks a file or a line is no exchange.
+pub fn all() -> anyhow::Result<Vec<Scenario>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    let mut scenarios = Vec::new();
+    for entry in fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
+        scenarios.push(Scenario::load(entry?.path())?);
+    }
+    scenarios.sort_by(|a, b| a.folder.cmp(&b.folder));
+    Ok(scenarios)
+}
+
+impl Scenario {
+    fn load(folder: PathBuf) -> anyhow::Result<Self> {
+        let file = folder.join("exchanges.jsonl");
+        let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+        let read = |line| serde_json::from_str(line).with_context(|| format!("{}: {line}", file.display()));
+        let exchanges = text.lines().map(read).collect::<anyhow::Result<_>>()?;
+        Ok(Self { folder, exchanges })
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    /// Plays it through the binary, recording.
+    ///
+    /// # Errors
+    /// Where a client gets what it must not get.
+    pub async fn play(&self) -> anyhow::Result<Played> {
+        let scratch = tempfile::tempdir()?;
+        let recording = scratch.path().join("recording");
+        let server = ModelServer::answering(|question| {
+            let answer = question.headers.get("x-scenario-answer").map(|answer| answer.as_bytes().to_vec());
+            Answer::json(answer.unwrap_or_default())
+        });
+        let server = server.await?;
+        let start = Start::in_front_of(server.address).with_file(&self.folder.join("config.yaml"));
+        let mut checkgate = start.with(&["--record", &recording.display().to_string()]).run().await?;
+        self.exchange_all(&checkgate).await?;
+        checkgate.stop().await?;
+        Ok(Played { findings: checkgate.findings(), recording, _scratch: scratch })
+    }
+
+    async fn exchange_all(&self, checkgate: &Checkgate) -> anyhow::Result<()> {
+        let mut clients: HashMap<&str, Client> = HashMap::new();
+        for (number, exchange) in self.exchanges.iter().enumerate() {
+            let client =
+                clients.entry(&exchange.client).or_insert_with(|| checkgate.client(&exchange.client));
+            for _ in 0..exchange.times {
+                let status = exchange.send(client).await?;
+                let allowed =
+                    exchange.status.map_or(status == 200 || status == 403, |expected| status == expected);
+                ensure!(allowed, "{}: line {} got {status}", self.name(), number + 1);
+            }
+        }
+        Ok(())
+    }
+
+    /// The content of `expected.jsonl`; empty where there is none.
+    #[must_use]
+    pub fn expected(&self) -> String {
+        fs::read_to_string(self.folder.join("expected.jsonl")).unwrap_or_default()
+    }
+
+    /// Writes `expected.jsonl`.
+    ///
+    /// # Errors
+    /// Where the folder cannot be written.
+    pub fn expect(&self, content: &str) -> anyhow::Result<()> {
+        Ok(fs::write(self.folder.join("expected.jsonl"), content)?)
+    }
+}
+
+impl Exchange {
+    async fn send(&self, client: &mut Client) -> anyhow::Result<u16> {
+        let answer = self.answer.clone().unwrap_or_else(|| vec![vec![100.0]; self.rows.len()]);
+        let answer = inference::answer(&self.model, &answer).to_string();
+        let asked = inference::question(&self.rows).to_string();
+        let request = http::Request::post(inference::infer_path(&self.model))
+            .header("content-type", "application/json")
+            .header("x-scenario-answer", answer);
+        Ok(client.send(request.body(crate::whole(asked))?).await?.status.as_u16())
+    }
+}
+
+/// The records of a findings file without what differs from run to run, one a line.
+///
+/// # Errors
+/// Where a line is not JSON.
+pub fn lasting(findings: &str) -> anyhow::Result<String> {
+    let mut lasting = String::new();
+    for line in findings.lines() {
+        let mut record: Value = serde_json::from_str(line).with_context(|| line.to_owned())?;
+        if let Some(record) = record.as_object_mut() {
+            record.retain(|member, _| !CHANGING.contains(&member.as_str()));
+            if let Some(window) = record.get_mut("window").and_then(Value::as_object_mut) {
+                window.remove("seconds");
+            }
+        }
+        lasting.push_str(&record.to_string());
+        lasting.push('\n');
+    }
+    Ok(lasting)
+}
