@@ -228,6 +228,28 @@ async fn one_connection_serves_many_requests() {
     assert_eq!(server.requests(), 50, "requests at the upstream");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_before_its_answer_is_counted_and_forgotten() {
+    let never = Arc::new(Semaphore::new(0));
+    let server = ModelServer::always(Answer::json("{}").once(&never)).await.unwrap();
+    let config = json!({"upstream": format!("http://{}", server.address), "models": [{"name": "pricing"}]});
+    let checkgate = Start::configured(config).run().await.unwrap();
+    let asked = question(&[sweep_row(0)]).to_string();
+    let mut client = checkgate.client("127.0.3.2");
+    let asking = tokio::spawn(async move { client.post(&infer_path("pricing"), asked).await.map(drop) });
+    until("the question at the upstream", || server.requests() == 1).await.unwrap();
+    asking.abort();
+    let mut left = 0.0;
+    for _ in 0..100 {
+        left = checkgate.metric("checkgate_requests_total", &["code_class=\"other\""]).await.unwrap();
+        if left > 0.0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(left, 1.0, "requests whose clients left");
+}
+
 /// A price that breaks every contract of the tests.
 const NEGATIVE: f64 = -12.5;
 

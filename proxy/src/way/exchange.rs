@@ -1,8 +1,10 @@
 //! One exchange on its way: what its steps share, and the two captures that it owes its lane.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use checkgate_detectors::facts::NotInspected;
 use checkgate_detectors::identity::Asker;
 use http::HeaderMap;
 use tokio::sync::{Notify, oneshot};
@@ -34,6 +36,18 @@ pub struct Exchange {
     /// When the question was complete.
     asked: OnceLock<Instant>,
     asked_bell: Notify,
+    /// Whether the lane knows how it ended.
+    answered: AtomicBool,
+}
+
+/// A client that leaves before its answer takes the rest of the way with it: its lane hears of that, too.
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if self.asked.get().is_some() && !self.answered.load(Ordering::Relaxed) {
+            self.answered(Answer::none(Outcome::Cut));
+            self.finished(0);
+        }
+    }
 }
 
 /// What is known of the upstream's answer when the exchange ends.
@@ -54,6 +68,21 @@ pub struct Answer {
     pub outcome: Outcome,
 }
 
+impl Answer {
+    /// No answer of the upstream's, for a reason.
+    pub fn none(outcome: Outcome) -> Self {
+        Self {
+            status: 0,
+            headers: Vec::new(),
+            length: 0,
+            body: Body::Not(NotInspected::NoPrediction),
+            first_byte: Instant::now(),
+            judged: None,
+            outcome,
+        }
+    }
+}
+
 impl Exchange {
     /// Begins an exchange.
     pub fn begin(way: &Arc<Way>, asker: Asker, route: Route, path: &str, headers: &HeaderMap) -> Arc<Self> {
@@ -68,6 +97,7 @@ impl Exchange {
             started: Instant::now(),
             asked: OnceLock::new(),
             asked_bell: Notify::new(),
+            answered: AtomicBool::new(false),
         })
     }
 
@@ -98,6 +128,7 @@ impl Exchange {
 
     /// The request was refused: the lane gets its head.
     pub fn refused(&self, refusal: &Refusal) {
+        self.answered.store(true, Ordering::Relaxed);
         self.send_asked(Kept::new(0), End::Whole, Admission::Refused(refusal.decision), None);
         self.metrics().refused.inc();
         self.finished(http::StatusCode::FORBIDDEN.as_u16());
@@ -105,6 +136,7 @@ impl Exchange {
 
     /// The client has its answer: hands it to the lane.
     pub fn answered(&self, answer: Answer) {
+        self.answered.store(true, Ordering::Relaxed);
         let latency =
             answer.first_byte.saturating_duration_since(self.asked.get().copied().unwrap_or(self.started));
         if answer.status != 0 {

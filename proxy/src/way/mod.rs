@@ -18,7 +18,6 @@ pub mod verdict;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
 
 use checkgate_config::settings::{Limits, Timeouts};
 use http::{Request, Response, StatusCode};
@@ -30,14 +29,13 @@ use self::problem::Problem;
 use self::question::Asking;
 use self::route::Routes;
 use self::upstream::{Failure, Upstreams};
-use crate::capture::{Body, Outcome};
+use crate::capture::Outcome;
 use crate::decode::Decoder;
 use crate::gate::{Gate, Refusal};
 use crate::identity::Identify;
 use crate::lane::Lanes;
 use crate::metrics::Metrics;
 use crate::metrics::labels::{CodeClass, UpstreamFailure};
-use checkgate_detectors::facts::NotInspected;
 
 /// What all requests share.
 pub struct Way {
@@ -109,7 +107,7 @@ fn refused(refusal: &Refusal) -> Response<WayBody> {
 /// A decision came into force while the client waited for its answer.
 fn blocked(exchange: &Exchange, refusal: &Refusal) -> Response<WayBody> {
     exchange.metrics().refused.inc();
-    exchange.answered(unanswered(Outcome::Blocked(refusal.decision)));
+    exchange.answered(Answer::none(Outcome::Blocked(refusal.decision)));
     exchange.finished(StatusCode::FORBIDDEN.as_u16());
     refused(refusal)
 }
@@ -125,20 +123,8 @@ fn failed(exchange: &Exchange, failure: &Failure) -> Response<WayBody> {
     if let Some(kind) = kind {
         exchange.metrics().upstream_errors.inc(kind);
     }
-    exchange.answered(unanswered(Outcome::UpstreamFailed));
+    exchange.answered(Answer::none(Outcome::UpstreamFailed));
     let response = problem.response();
     exchange.finished(response.status().as_u16());
     response
-}
-
-fn unanswered(outcome: Outcome) -> Answer {
-    Answer {
-        status: 0,
-        headers: Vec::new(),
-        length: 0,
-        body: Body::Not(NotInspected::NoPrediction),
-        first_byte: Instant::now(),
-        judged: None,
-        outcome,
-    }
 }

@@ -143,8 +143,8 @@ impl Routes {
             }
             None => (None, ""),
         };
-        // A question that no protocol claims is counted as not inspected; a GET asks no model anything.
-        let inspected = self.unclaimed.is_some() && (protocol.is_some() || *method == Method::POST);
+        // A question that no protocol claims is counted as not inspected.
+        let inspected = self.unclaimed.is_some() && (protocol.is_some() || asks(method));
         Some(Route { model: None, protocol, name: name.to_owned(), inspected, guard })
     }
 
@@ -160,7 +160,7 @@ impl Routes {
     /// Health checks and metadata go to the upstream that all models share, where there is one. Nothing else does:
     /// many servers answer to a model by a second path, and a question there would go around its guard.
     fn common_upstream(&self, method: &Method) -> Option<Arc<Guard>> {
-        if ![Method::GET, Method::HEAD, Method::OPTIONS].contains(method) {
+        if asks(method) {
             return None;
         }
         let (first, rest) = self.entries.split_first()?;
@@ -176,10 +176,15 @@ impl Entry {
             model: Some(self.index),
             protocol,
             name: self.name.clone(),
-            inspected: claim.is_some() || *method == Method::POST,
+            inspected: claim.is_some() || asks(method),
             guard: Arc::clone(&self.guard),
         }
     }
+}
+
+/// Whether a request of this method may ask a model something: all that are not safe (RFC 9110, 9.2.1).
+fn asks(method: &Method) -> bool {
+    !method.is_safe()
 }
 
 fn position(name: &str) -> Option<u8> {
