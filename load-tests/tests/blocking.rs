@@ -111,14 +111,14 @@ async fn concurrent_probes_of_a_slow_model_are_blocked_while_the_first_are_open(
     assert_eq!(answered + refused.load(Ordering::SeqCst), 200, "each probe has its answer or its refusal");
 }
 
-/// Rows that a sweep gets answered where it sends one row every 20 ms.
+/// Rows that a sweep gets answered where it sends one row every 50 ms.
 async fn paced_sweep(checkgate: &Checkgate, model: &str, source: &str) -> u32 {
     let mut client = checkgate.client(source);
     for step in 0..MANY {
         if ask_model(&mut client, model, sweep_row(step)).await.unwrap().status == 403 {
             return step;
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     MANY
 }
