@@ -371,7 +371,14 @@ async fn a_refused_client_proves_its_key_and_an_invented_key_is_no_identity() {
         if known.contains(&key) { answer } else { Answer::json("{}").status(StatusCode::UNAUTHORIZED) }
     });
     let server = server.await.unwrap();
-    let checkgate = enforcing(&server, &["--client", "header:x-api-key"]).await;
+    // The model is named: of one that nobody named, a refusal before its first answer says nothing.
+    let config = json!({
+        "upstream": format!("http://{}", server.address),
+        "mode": "enforce",
+        "clients": {"identity": "header:x-api-key"},
+        "models": [{"name": "pricing"}],
+    });
+    let checkgate = Start::configured(config).run().await.unwrap();
     let mut attacker = checkgate.client("127.0.15.1").with("x-api-key", "alice");
     assert_eq!(ask(&mut attacker, honest_row(5, 0)).await.unwrap().status, 200, "the upstream takes the key");
     let mut stranger = checkgate.client("127.0.15.3").with("x-api-key", "invented");
