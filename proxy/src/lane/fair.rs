@@ -2,15 +2,21 @@
 //!
 //! Start-time fair queueing (Goyal, Vin, Cheng: "Start-time Fair Queuing", SIGCOMM 1996): each item gets a virtual
 //! start, the later of the queue's virtual time and the end of its client's previous item, and the item with the
-//! earliest start goes first. One client's parts stay in order; a client that floods delays itself.
+//! earliest start goes first. Starts count in whole rounds: within a round, arrival decides, so that ordinary traffic
+//! keeps its order and only a client that is more than a round ahead of the others gives way to them. One client's
+//! parts stay in order in any case; a client that floods delays itself.
 
 use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
 
+/// Cost of one round, in the unit of [`FairQueue::push`]: the lane counts bytes, and an ordinary exchange has a few
+/// thousand.
+const ROUND: u64 = 64 * 1024;
+
 /// Items of many clients, handed out fairly.
 pub struct FairQueue<T> {
-    /// By virtual start, then by arrival.
+    /// By the round of the virtual start, then by arrival.
     waiting: BTreeMap<(u64, u64), T>,
     /// Virtual end of the last item of each client that is ahead of the virtual time.
     ends: FxHashMap<u64, u64>,
@@ -30,13 +36,13 @@ impl<T> FairQueue<T> {
         let start = self.ends.get(&client).copied().unwrap_or(0).max(self.virtual_time);
         self.ends.insert(client, start.saturating_add(cost.max(1)));
         self.arrivals += 1;
-        self.waiting.insert((start, self.arrivals), item);
+        self.waiting.insert((start / ROUND, self.arrivals), item);
     }
 
     /// The next item in fair order.
     pub fn pop(&mut self) -> Option<T> {
-        let ((start, _), item) = self.waiting.pop_first()?;
-        self.virtual_time = start;
+        let ((round, _), item) = self.waiting.pop_first()?;
+        self.virtual_time = round * ROUND;
         if self.waiting.is_empty() {
             // Nobody waits, so nobody is owed anything; this also keeps `ends` from growing.
             self.ends.clear();
@@ -59,7 +65,7 @@ mod tests {
     fn a_flood_waits_behind_the_others() {
         let mut queue = FairQueue::default();
         for part in 0..10 {
-            queue.push(1, 8_000, ("flood", part));
+            queue.push(1, 8 * ROUND, ("flood", part));
         }
         for part in 0..3 {
             queue.push(2, 1, ("honest", part));
@@ -71,10 +77,20 @@ mod tests {
     }
 
     #[test]
+    fn within_a_round_everything_keeps_its_order() {
+        let mut queue = FairQueue::default();
+        for part in 0..40_u64 {
+            queue.push(part / 10, ROUND / 20, part);
+        }
+        let order: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
+        assert!(order.is_sorted(), "nobody was ahead, and yet some gave way: {order:?}");
+    }
+
+    #[test]
     fn the_parts_of_one_client_keep_their_order() {
         let mut queue = FairQueue::default();
         for part in 0..100_u64 {
-            queue.push(part % 3, part % 7, part);
+            queue.push(part % 3, part % 7 * ROUND / 2, part);
         }
         let order: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
         assert_eq!(order.len(), 100);
