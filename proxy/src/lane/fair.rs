@@ -14,6 +14,10 @@ use rustc_hash::FxHashMap;
 /// thousand.
 const ROUND: u64 = 64 * 1024;
 
+/// Clients that are remembered before those are forgotten that are not ahead: a client is ahead only while it has
+/// something waiting, so twice the number of items bounds them all.
+const ENDS_MAX: usize = 4_096;
+
 /// Items of many clients, handed out fairly.
 pub struct FairQueue<T> {
     /// By the round of the virtual start, then by arrival.
@@ -35,6 +39,11 @@ impl<T> FairQueue<T> {
     pub fn push(&mut self, client: u64, cost: u64, item: T) {
         let start = self.ends.get(&client).copied().unwrap_or(0).max(self.virtual_time);
         self.ends.insert(client, start.saturating_add(cost.max(1)));
+        if self.ends.len() > ENDS_MAX.max(2 * self.waiting.len()) {
+            // Whoever is not ahead of the virtual time is owed nothing and needs no entry.
+            let virtual_time = self.virtual_time;
+            self.ends.retain(|_, end| *end > virtual_time);
+        }
         self.arrivals += 1;
         self.waiting.insert((start / ROUND, self.arrivals), item);
     }
