@@ -25,6 +25,13 @@ pub enum Body {
 }
 
 impl Body {
+    /// Lets go of what was kept, for want of room in front of the lane; a reason that stands already stays.
+    pub fn shed(&mut self) {
+        if let Self::Whole(_) = self {
+            *self = Self::Not(NotInspected::Shed);
+        }
+    }
+
     /// Memory that the body holds on to, in bytes.
     pub fn held(&self) -> usize {
         match self {
@@ -128,24 +135,6 @@ pub struct Lift {
     pub time: Time,
     /// The decision that no longer holds.
     pub decision: DecisionId,
-}
-
-impl Asked {
-    /// The head alone, for a part whose body was shed.
-    pub fn shed(&mut self) {
-        if let Body::Whole(_) = self.body {
-            self.body = Body::Not(NotInspected::Shed);
-        }
-    }
-}
-
-impl Answered {
-    /// The head alone, for a part whose body was shed.
-    pub fn shed(&mut self) {
-        if let Body::Whole(_) = self.body {
-            self.body = Body::Not(NotInspected::Shed);
-        }
-    }
 }
 
 /// One entry of a lane's journal.

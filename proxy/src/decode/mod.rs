@@ -121,6 +121,17 @@ pub fn defaults() -> Vec<Option<Box<dyn Decoder>>> {
     DECODERS.iter().map(|spec| (spec.build)(&(spec.defaults)()).ok()).collect()
 }
 
+/// The decoder of a body: the configured one, or else the one of `defaults` that claimed the request. What holds an
+/// answer and what looks at it later must choose alike.
+pub fn chosen<'a>(
+    configured: Option<&'a dyn Decoder>,
+    defaults: &'a [Option<Box<dyn Decoder>>],
+    protocol: Option<u8>,
+) -> Option<&'a dyn Decoder> {
+    let claimed = || defaults.get(usize::from(protocol?))?.as_deref();
+    configured.or_else(claimed)
+}
+
 /// The first decoder that claims a request, by position in [`DECODERS`].
 pub fn claim<'a>(method: &http::Method, path: &'a str) -> Option<(u8, Claim<'a>)> {
     DECODERS.iter().zip(0..).find_map(|(spec, position)| Some((position, (spec.claim)(method, path)?)))

@@ -320,8 +320,8 @@ impl Reader {
         body: &Body,
         rows_max: usize,
     ) -> Result<&Features, NotInspected> {
-        let claimed = || self.defaults.get(usize::from(protocol?))?.as_deref();
-        let decoder = configured.or_else(claimed).ok_or(NotInspected::UnknownProtocol)?;
+        let decoder =
+            decode::chosen(configured, &self.defaults, protocol).ok_or(NotInspected::UnknownProtocol)?;
         let bytes = match body {
             Body::Whole(bytes) => bytes,
             Body::Not(reason) => return Err(*reason),

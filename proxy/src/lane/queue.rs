@@ -10,7 +10,7 @@ use crossbeam_queue::ArrayQueue;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use crate::capture::{Answered, Asked, Entry};
+use crate::capture::Entry;
 
 /// Parts that may wait in front of one lane, bodies or not.
 const PARTS_MAX: usize = 32_768;
@@ -188,8 +188,8 @@ fn count(counts: &[AtomicUsize], slot: usize) -> &AtomicUsize {
 
 fn shed(entry: &mut Entry) {
     match entry {
-        Entry::Asked(asked) => Asked::shed(asked),
-        Entry::Answered(answered) => Answered::shed(answered),
+        Entry::Asked(asked) => asked.body.shed(),
+        Entry::Answered(answered) => answered.body.shed(),
         Entry::Lift(_) => {}
     }
 }
@@ -202,7 +202,7 @@ mod tests {
     use checkgate_detectors::identity::{Address, Asker, Standing};
 
     use super::*;
-    use crate::capture::{Admission, Body};
+    use crate::capture::{Admission, Asked, Body};
 
     fn parcel(client: u64, bytes: usize) -> Parcel {
         let address = Address::of(IpAddr::V4(Ipv4Addr::LOCALHOST));

@@ -81,8 +81,7 @@ impl Route {
 
     /// The decoder of its bodies.
     pub fn decoder<'a>(&'a self, defaults: &'a [Option<Box<dyn Decoder>>]) -> Option<&'a dyn Decoder> {
-        let claimed = || defaults.get(usize::from(self.protocol?))?.as_deref();
-        self.guard.decoder.as_deref().or_else(claimed)
+        decode::chosen(self.guard.decoder.as_deref(), defaults, self.protocol)
     }
 }
 
