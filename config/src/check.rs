@@ -4,6 +4,8 @@ mod clients;
 mod listeners;
 mod models;
 mod parts;
+mod tls;
+mod upstreams;
 
 use std::path::PathBuf;
 
@@ -14,22 +16,34 @@ use crate::parts::Parts;
 use crate::path::Path;
 use crate::problem::Problem;
 use crate::raw::{Raw, RawBrake, RawLimits, RawTimeouts};
-use crate::settings::{Brake, Findings, Limits, Settings, Timeouts};
+use crate::settings::{Brake, Findings, Limits, Listen, Settings, Timeouts};
 use crate::source::Source;
 use crate::units::{ByteSize, Period, quantity};
 
 /// Letters of a path prefix, a host or a header name.
 const TEXT_MAX: usize = 256;
 
-/// Checks `raw`, which has every default filled in; `whole` is the same as JSON.
+/// The document that is checked.
+#[derive(Clone, Copy)]
+pub(crate) struct Typed<'a> {
+    /// What was typed.
+    pub(crate) typed: &'a Value,
+    /// The same with every default filled in.
+    pub(crate) whole: &'a Value,
+    /// Where it stands.
+    pub(crate) source: &'a Source,
+}
+
+/// Checks `raw`, which has every default filled in.
 pub(crate) fn settings(
     raw: &Raw,
-    whole: &Value,
-    source: &Source,
+    document: Typed<'_>,
     parts: &Parts<'_>,
     environment: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Settings, Vec<Problem>> {
-    let mut check = Check { whole, source, parts, environment, problems: Vec::new() };
+    let Typed { typed, whole, source } = document;
+    let mut check =
+        Check { typed, whole, source, parts, environment, listeners: Vec::new(), problems: Vec::new() };
     let settings = check.settings(raw);
     match settings {
         Some(settings) if check.problems.is_empty() => Ok(settings),
@@ -42,28 +56,37 @@ pub(crate) fn settings(
 
 /// One check of one document. Each method says what is wrong and goes on, so that all problems come out at once.
 struct Check<'a> {
+    typed: &'a Value,
     whole: &'a Value,
     source: &'a Source,
     parts: &'a Parts<'a>,
     environment: &'a dyn Fn(&str) -> Option<String>,
+    /// Every listener of this process, the operators' included.
+    listeners: Vec<Listen>,
     problems: Vec<Problem>,
 }
 
 impl Check<'_> {
     fn settings(&mut self, raw: &Raw) -> Option<Settings> {
-        self.ranges(raw);
+        self.ranges();
         self.inspectable(raw.limits.as_ref()?);
-        let listen = self.address(&Path::dotted("listen"), raw.listen.as_deref()?);
+        self.ordered_timeouts(raw.timeouts.as_ref()?);
+        let listen = self.listen(raw.listen.as_ref()?);
         let admin = self.admin(raw.admin.as_ref()?);
-        self.distinct_listeners(listen, admin.as_ref());
+        if let (Some(listen), Some(admin)) = (&listen, &admin) {
+            self.admin_apart(listen, admin.listen);
+        }
+        self.listeners.extend(listen.iter().flatten().cloned());
+        self.listeners.extend(admin.iter().map(|admin| Listen::Tcp(admin.listen)));
+        let tls = self.tls(raw.tls.as_ref(), listen.as_deref());
         let clients = self.clients(raw.clients.as_ref()?);
         let shared = models::shared_by_all_models(raw);
         let unclaimed = self.unclaimed(&shared);
         let models = self.models(raw.models.as_deref().unwrap_or_default(), &shared);
         self.something_to_protect(raw);
-        self.no_loop(listen, admin.as_ref(), unclaimed.iter().flatten().chain(models.iter().flatten()));
         Some(Settings {
             listen: listen?,
+            tls: tls?,
             admin: admin?,
             threads: raw.threads?,
             lanes: raw.lanes?,
@@ -110,18 +133,43 @@ impl Check<'_> {
         }
     }
 
-    fn ranges(&mut self, raw: &Raw) {
+    fn ranges(&mut self) {
         for known in DEFAULTS {
-            if let Some(range) = known.range {
-                self.range(&Path::dotted(known.key), range);
+            let Some(range) = known.range else { continue };
+            for place in defaults::places(known) {
+                for path in Path::matching(&place, self.whole) {
+                    self.range(&path, range);
+                }
             }
         }
-        let block_for = defaults::of("block_for").and_then(|known| known.range);
-        for index in 0..raw.models.as_deref().unwrap_or_default().len() {
-            if let Some(range) = block_for {
-                self.range(&Path::dotted("models").index(index).key("block_for"), range);
+    }
+
+    /// A time inside of another one ends no later; where only one of the two was typed, the other follows it.
+    fn ordered_timeouts(&mut self, timeouts: &RawTimeouts) {
+        let spans =
+            [("each_try", timeouts.each_try), ("first_byte", timeouts.first_byte), ("total", timeouts.total)];
+        for (position, (inner, short)) in spans.iter().enumerate() {
+            for (outer, long) in spans.iter().skip(position + 1) {
+                let path = |key: &str| Path::dotted("timeouts").key(key);
+                let both_typed = self.was_typed(&path(inner)) && self.was_typed(&path(outer));
+                if let (true, Some(short), Some(long)) = (both_typed, short, long)
+                    && short > long
+                {
+                    self.refuse(
+                        &path(inner),
+                        format!(
+                            "longer than {outer} ({:?}), which holds over it; lower {inner} or raise {outer}",
+                            long.0
+                        ),
+                    );
+                }
             }
         }
+    }
+
+    /// Whether the operator wrote a value at `path`.
+    fn was_typed(&self, path: &Path) -> bool {
+        path.find(self.typed).is_some_and(|value| !value.is_null())
     }
 
     /// A body that fills more than one client's share of a lane would never be looked at.
@@ -163,6 +211,14 @@ fn limits(raw: &RawLimits) -> Option<Limits> {
         hold_bytes: bytes(raw.hold_bytes)?,
         blocks: raw.blocks?,
         record_bytes: raw.record_bytes?.0,
+        connections: raw.connections?,
+        connections_per_address: raw.connections_per_address?,
+        in_flight: raw.in_flight?,
+        head_bytes: bytes(raw.head_bytes)?,
+        header_lines: raw.header_lines?,
+        body_bytes_per_second: bytes(raw.body_bytes_per_second)?,
+        answer_bytes_per_second: bytes(raw.answer_bytes_per_second)?,
+        http2_streams: raw.http2_streams?,
     })
 }
 
@@ -172,9 +228,15 @@ fn bytes(typed: Option<ByteSize>) -> Option<usize> {
 
 fn timeouts(raw: &RawTimeouts) -> Option<Timeouts> {
     let time = |typed: Option<Period>| typed.map(|period| period.0);
+    let total = time(raw.total)?;
+    let first_byte = time(raw.first_byte)?.min(total);
     Some(Timeouts {
+        head: time(raw.head)?,
+        keep_alive: time(raw.keep_alive)?,
         connect: time(raw.connect)?,
-        first_byte: time(raw.first_byte)?,
+        each_try: time(raw.each_try)?.min(first_byte),
+        total,
+        first_byte,
         idle: time(raw.idle)?,
         hold_answer: time(raw.hold_answer)?,
         hold_question: time(raw.hold_question)?,

@@ -36,15 +36,20 @@ pub(crate) fn must_exist(file: &Path) -> Result<(), String> {
 
 /// The text of a small file.
 pub(crate) fn text(file: &Path) -> Result<String, String> {
+    String::from_utf8(bytes(file)?).map_err(|_| format!("{} is not UTF-8", file.display()))
+}
+
+/// The bytes of a small file.
+pub(crate) fn bytes(file: &Path) -> Result<Vec<u8>, String> {
     must_exist(file)?;
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     File::open(file)
-        .and_then(|opened| opened.take(FILE_BYTES_MAX + 1).read_to_string(&mut text))
+        .and_then(|opened| opened.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes))
         .map_err(|error| unreadable(file, &error))?;
-    if text.len() as u64 > FILE_BYTES_MAX {
+    if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(format!("{} is longer than 1 MiB", file.display()));
     }
-    Ok(text)
+    Ok(bytes)
 }
 
 /// The JSON that stands in for an answer: a number, an array or an object.

@@ -26,6 +26,20 @@ impl Path {
         Self(name.split('.').map(|key| Step::Key(key.into())).collect())
     }
 
+    /// Every path that `pattern` leads to inside of `root`; `[]` behind a key stands for every item of a list.
+    pub(crate) fn matching(pattern: &str, root: &Value) -> Vec<Self> {
+        pattern.split('.').fold(vec![Self::top()], |paths, step| {
+            paths.iter().flat_map(|path| path.stepped(step, root)).collect()
+        })
+    }
+
+    fn stepped(&self, step: &str, root: &Value) -> Vec<Self> {
+        let Some(list) = step.strip_suffix("[]") else { return vec![self.key(step)] };
+        let path = self.key(list);
+        let items = path.find(root).and_then(Value::as_array).map_or(0, Vec::len);
+        (0..items).map(|index| path.index(index)).collect()
+    }
+
     pub(crate) fn key(&self, key: &str) -> Self {
         self.with(Step::Key(key.into()))
     }
@@ -113,6 +127,19 @@ mod tests {
         let path = Path::top().key("models").index(2).key("detectors").key("one_field_sweep");
         assert_eq!(path.to_string(), "models[2].detectors.one_field_sweep");
         assert_eq!(Path::dotted("admin.token").to_string(), "admin.token");
+    }
+
+    #[test]
+    fn a_pattern_leads_to_every_item() {
+        let root = json!({"models": [{"servers": [1, 2]}, {}, {"servers": [3]}]});
+        let found = |pattern| -> Vec<String> {
+            Path::matching(pattern, &root).iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(found("limits.blocks"), ["limits.blocks"]);
+        assert_eq!(
+            found("models[].servers[].weight"),
+            ["models[0].servers[0].weight", "models[0].servers[1].weight", "models[2].servers[0].weight"]
+        );
     }
 
     #[test]

@@ -2,6 +2,11 @@
 //! documentation, in the schema, in editors and on the reference page; defaults and ranges stand in
 //! [`defaults`](crate::defaults).
 
+mod ladder;
+mod listen;
+mod policy;
+mod upstream;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -13,6 +18,14 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 
+pub use ladder::{RUNGS_MAX, RawLadder};
+pub use listen::{RawCertificate, RawListen, RawTls};
+pub use policy::RawPolicy;
+pub use upstream::{
+    RawEjection, RawHealthCheck, RawServer, RawUpstream, RawUpstreamSettings, RawUpstreamTls,
+    RawWeightedServer,
+};
+
 use crate::settings::{Hold, LogFormat, Mode, OnError};
 use crate::units::{ByteSize, Period};
 
@@ -22,8 +35,10 @@ use crate::units::{ByteSize, Period};
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default, expecting = "a mapping of settings")]
 pub struct Raw {
-    /// IP address and port where requests are accepted. Port 0 takes any free port.
-    pub listen: Option<String>,
+    /// Where requests are accepted: an IP address and port, `unix:PATH`, or a list of these. Port 0 takes any free port.
+    pub listen: Option<RawListen>,
+    /// TLS on every TCP listener for requests; without it they are plain.
+    pub tls: Option<RawTls>,
     /// The operators' listener.
     pub admin: Option<RawAdmin>,
     /// Threads that serve requests; 0 means one for each core.
@@ -40,16 +55,16 @@ pub struct Raw {
     pub log: Option<RawLog>,
     /// Who counts as a client, and who is never blocked.
     pub clients: Option<RawClients>,
-    /// When enforcement holds itself back: more blocks than this are written down and not acted on.
+    /// When enforcement holds itself back: more decisions on clients than this are written down and not acted on.
     pub brake: Option<RawBrake>,
     /// Bounds on what is kept in memory and on disk; each has a counter that says when it was reached.
     pub limits: Option<RawLimits>,
     /// How long anything may take.
     pub timeouts: Option<RawTimeouts>,
-    /// Where requests go that no entry of `models` claims, as `http://host:port`. Their model names are discovered
-    /// from the traffic. An entry of `models` without an upstream of its own uses this one, too.
-    #[schemars(extend("pattern" = "^http://[^/?#@]+:[0-9]+/?$"))]
-    pub upstream: Option<String>,
+    /// Where requests go that no entry of `models` claims: one server (`http://HOST:PORT`, `https://HOST:PORT` or
+    /// `unix:PATH`), a list of servers, or a mapping. Their model names are discovered from the traffic. An entry of
+    /// `models` without an upstream of its own uses this one, too.
+    pub upstream: Option<RawUpstream>,
     /// Whether decisions are acted on, for every model that does not say otherwise: `observe` or `enforce`.
     pub mode: Option<Mode>,
     /// What waits for a verdict, for every model that does not say otherwise: `none`, `answer` (needed for a contract
@@ -61,8 +76,12 @@ pub struct Raw {
     /// Detectors by name: `off`, `on`, or a mapping of parameters. All detectors run unless switched off. A
     /// model's own entry replaces the one here.
     pub detectors: Option<BTreeMap<String, RawDetector>>,
-    /// How long a block lasts, for every model that does not say otherwise.
-    pub block_for: Option<Period>,
+    /// What follows from a finding, for every model that does not say otherwise.
+    pub policy: Option<RawPolicy>,
+    /// How long a decision lasts, for every model that does not say otherwise: at a client's first offence, its second
+    /// and so on, the last also for every further one; or one time for all. An offence counts for a week after its
+    /// decision has ended.
+    pub block_for: Option<RawLadder>,
     /// How requests and answers are read, for every model that does not say otherwise: a protocol's name, or one name
     /// with its parameters below it. Without it, the protocol is found from the traffic.
     pub protocol: Option<RawProtocol>,
@@ -95,9 +114,10 @@ pub struct RawLog {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default, expecting = "a mapping of settings")]
 pub struct RawClients {
-    /// What tells one client from another: `ip` (your word that one address is one client), `header:NAME` (a
-    /// header such as an API key), or `{header: NAME, verified_by_upstream: true}`. Without it, addresses are
-    /// used, and nobody is blocked while the traffic looks as if many clients share an address.
+    /// What tells one client from another: `ip` (your word that one address is one client), `certificate` (what the
+    /// client showed in the TLS handshake; it needs `tls.client_ca`), `header:NAME` (a header such as an API key), or
+    /// `{header: NAME, verified_by_upstream: true}`. Without it, addresses are used, and nobody is blocked while the
+    /// traffic looks as if many clients share an address.
     pub identity: Option<RawIdentity>,
     /// Load balancers in front of checkgate, as addresses or networks (`10.0.0.0/8`). Only from these is
     /// `X-Forwarded-For` believed, read from the right.
@@ -138,25 +158,55 @@ pub struct RawLimits {
     pub open_questions: Option<usize>,
     /// Distinct model names discovered in traffic that no entry of `models` claims; further names are counted.
     pub discovered_models: Option<usize>,
-    /// Bytes of an answer that are held for its contract; a longer answer cannot be judged (`on_error`).
+    /// Bytes of an answer that are held for its contract, or to be degraded; a longer answer cannot be judged
+    /// (`on_error`), and is not coarsened.
     pub hold_bytes: Option<ByteSize>,
     /// Blocked clients at once, over all models.
     pub blocks: Option<usize>,
     /// Bytes of one recording; recording stops there.
     pub record_bytes: Option<ByteSize>,
+    /// Open client connections; at most two fifths of the process's limit of open files, whatever stands here.
+    pub connections: Option<usize>,
+    /// Open connections of one address (of IPv6: one /64). Trusted proxies and unix sockets are exempt.
+    pub connections_per_address: Option<usize>,
+    /// Requests that are open at once; beyond it clients get 503 with Retry-After.
+    pub in_flight: Option<usize>,
+    /// Bytes of a request's head; a longer one is refused with 431.
+    pub head_bytes: Option<ByteSize>,
+    /// Lines of a request's head; a longer one is refused with 431.
+    pub header_lines: Option<usize>,
+    /// Bytes of a request body, for every model that does not say otherwise; a longer one is refused with 413.
+    pub body_bytes: Option<ByteSize>,
+    /// Bytes a second below which a request body is cut, after ten seconds of grace; 0 asks for none.
+    pub body_bytes_per_second: Option<ByteSize>,
+    /// Bytes a second below which a client that does not take its answer is cut, after ten seconds of grace; 0 asks
+    /// for none.
+    pub answer_bytes_per_second: Option<ByteSize>,
+    /// Streams that one HTTP/2 connection may have open.
+    pub http2_streams: Option<u32>,
 }
 
 /// How long anything may take.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default, expecting = "a mapping of settings")]
 pub struct RawTimeouts {
-    /// Until the upstream accepts a connection.
+    /// From the first byte of a connection or request to the end of the request's head, a TLS handshake included.
+    pub head: Option<Period>,
+    /// How long a connection without an open request stays.
+    pub keep_alive: Option<Period>,
+    /// Until the upstream accepts a connection, a TLS handshake included.
     pub connect: Option<Period>,
-    /// From the end of the request to the first byte of the answer; a slow model needs more.
+    /// From the end of the request to the first byte of the answer of one try; never longer than `first_byte`.
+    pub each_try: Option<Period>,
+    /// From the end of the request to the first byte of the answer, over all tries; a slow model needs more. Never
+    /// longer than `total`.
     pub first_byte: Option<Period>,
+    /// From the head of the request to the end of its answer. A stream that lasts longer needs more.
+    pub total: Option<Period>,
     /// Between two bytes of a request or answer body.
     pub idle: Option<Period>,
-    /// How long an answer is held for its contract; after that it cannot be judged (`on_error`).
+    /// How long an answer is held for its contract, or to be degraded; after that it cannot be judged (`on_error`), and
+    /// is not coarsened.
     pub hold_answer: Option<Period>,
     /// How long a question is held for its verdict; after that it goes on.
     pub hold_question: Option<Period>,
@@ -176,9 +226,10 @@ pub struct RawModel {
     /// finds in the request decides.
     #[schemars(extend("pattern" = "^/[^?#]*$"))]
     pub path: Option<String>,
-    /// Where its requests go, as `http://host:port`; by default the top-level `upstream`.
-    #[schemars(extend("pattern" = "^http://[^/?#@]+:[0-9]+/?$"))]
-    pub upstream: Option<String>,
+    /// Where its requests go, written like the top-level `upstream`, which serves by default.
+    pub upstream: Option<RawUpstream>,
+    /// Bytes of a request body; a longer one is refused with 413. By default `limits.body_bytes`.
+    pub body_bytes: Option<ByteSize>,
     /// How its requests and answers are read; by default the top-level `protocol`.
     pub protocol: Option<RawProtocol>,
     /// Whether decisions are acted on; by default the top-level `mode`.
@@ -192,8 +243,10 @@ pub struct RawModel {
     pub reference: Option<PathBuf>,
     /// Detectors by name; those left out come from the top-level `detectors`.
     pub detectors: Option<BTreeMap<String, RawDetector>>,
-    /// How long a block lasts; by default the top-level `block_for`.
-    pub block_for: Option<Period>,
+    /// What follows from a finding; keys left out come from the top-level `policy`.
+    pub policy: Option<RawPolicy>,
+    /// How long a decision lasts; by default the top-level `block_for`.
+    pub block_for: Option<RawLadder>,
 }
 
 /// Text that no debug output shows. It is written out only to lay flags over a file, inside of this crate.
@@ -210,7 +263,7 @@ impl fmt::Debug for RawSecret {
 /// What tells one client from another, as typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RawIdentity {
-    /// `ip` or `header:NAME`.
+    /// `ip`, `certificate` or `header:NAME`.
     Word(String),
     /// `{header: NAME, verified_by_upstream: BOOL}`.
     Header(RawHeader),
@@ -276,7 +329,7 @@ impl<'de> Deserialize<'de> for RawIdentity {
         impl<'de> Visitor<'de> for Forms {
             type Value = RawIdentity;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("ip, header:NAME or {header: NAME, verified_by_upstream: true}")
+                f.write_str("ip, certificate, header:NAME or {header: NAME, verified_by_upstream: true}")
             }
             fn visit_str<E: Error>(self, word: &str) -> Result<RawIdentity, E> {
                 Ok(RawIdentity::Word(word.into()))
@@ -305,7 +358,7 @@ impl JsonSchema for RawIdentity {
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let header = generator.subschema_for::<RawHeader>();
-        json_schema!({"oneOf": [{"type": "string", "pattern": "^(ip|header:.+)$"}, header]})
+        json_schema!({"oneOf": [{"type": "string", "pattern": "^(ip|certificate|header:.+)$"}, header]})
     }
 }
 

@@ -129,10 +129,11 @@ impl Document {
         parts: &Parts<'_>,
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Settings, Vec<Problem>> {
-        let mut whole = defaults::document();
-        defaults::lay_over(&mut whole, &self.typed);
+        let mut whole = self.typed.clone();
+        defaults::fill_in(&mut whole);
         let raw: Raw = deserialise(&whole).map_err(|error| vec![self.shape_problem(&error)])?;
-        check::settings(&raw, &whole, &self.source, parts, environment).map_err(|mut problems| {
+        let document = check::Typed { typed: &self.typed, whole: &whole, source: &self.source };
+        check::settings(&raw, document, parts, environment).map_err(|mut problems| {
             problems.sort_by_key(|problem| problem.place.map(|place| (place.line, place.column)));
             problems.truncate(PROBLEMS_MAX);
             problems

@@ -8,6 +8,8 @@ use crate::schema::json_schema;
 
 /// Sections of the page: the mapping that a section is about, and its definition in the schema.
 const SECTIONS: &[(&str, &str)] = &[
+    ("tls", "RawTls"),
+    ("tls.certificates[]", "RawCertificate"),
     ("admin", "RawAdmin"),
     ("log", "RawLog"),
     ("clients", "RawClients"),
@@ -15,13 +17,19 @@ const SECTIONS: &[(&str, &str)] = &[
     ("brake", "RawBrake"),
     ("limits", "RawLimits"),
     ("timeouts", "RawTimeouts"),
+    ("upstream", "RawUpstreamSettings"),
+    ("upstream.servers[]", "RawWeightedServer"),
+    ("upstream.tls", "RawUpstreamTls"),
+    ("upstream.health", "RawHealthCheck"),
+    ("upstream.ejection", "RawEjection"),
     ("models[]", "RawModel"),
+    ("policy", "RawPolicy"),
     ("contract", "RawContract"),
     ("contract.rules[]", "contract.Rule"),
 ];
 
 /// Keys that stand first in their section: what a newcomer needs before anything else.
-const FIRST: &[&str] = &["name", "path", "upstream", "listen"];
+const FIRST: &[&str] = &["name", "path", "upstream", "listen", "servers", "url", "certificate", "key", "tls"];
 
 const INTRODUCTION: &str = "# Configuration
 

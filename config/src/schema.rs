@@ -114,12 +114,27 @@ fn add_default(schema: &mut Value, known: &defaults::Known) {
 fn property_pointer(schema: &Value, dotted: &str) -> Option<String> {
     let mut pointer = String::new();
     for key in dotted.split('.') {
-        if let Some(reference) = schema.pointer(&pointer)?.get("$ref").and_then(Value::as_str) {
-            pointer = reference.trim_start_matches('#').to_owned();
+        let list = key.strip_suffix("[]");
+        pointer = format!("{}/properties/{}", mapping_pointer(schema, pointer)?, list.unwrap_or(key));
+        if list.is_some() {
+            pointer.push_str("/items");
         }
-        pointer = format!("{pointer}/properties/{key}");
     }
     schema.pointer(&pointer).map(|_| pointer)
+}
+
+/// From the schema at `pointer` to the mapping that it stands for: through references, and past the forms that are no
+/// mapping.
+fn mapping_pointer(schema: &Value, mut pointer: String) -> Option<String> {
+    loop {
+        let here = schema.pointer(&pointer)?;
+        let choices = here.get("oneOf").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let reference = std::iter::once(here).chain(choices).find_map(|one| one.get("$ref")?.as_str());
+        match reference {
+            Some(reference) => pointer = reference.trim_start_matches('#').to_owned(),
+            None => return Some(pointer),
+        }
+    }
 }
 
 fn add_part_schemas(schema: &mut Value, parts: &Parts<'_>) {

@@ -12,8 +12,10 @@ use serde_json::Value;
 /// Everything a running checkgate was told.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Where requests are accepted.
-    pub listen: SocketAddr,
+    /// Where requests are accepted: at least one listener.
+    pub listen: Vec<Listen>,
+    /// TLS on every TCP listener for requests; without it they are plain.
+    pub tls: Option<Tls>,
     /// Where operators ask.
     pub admin: Admin,
     /// Threads that serve requests; 0 means one for each core.
@@ -41,6 +43,46 @@ pub struct Settings {
     pub unclaimed: Option<Model>,
     /// The protected endpoints.
     pub models: Vec<Model>,
+}
+
+/// One place where requests are accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// An IP address and port; port 0 takes any free port.
+    Tcp(SocketAddr),
+    /// The path of a unix socket.
+    Unix(PathBuf),
+}
+
+/// TLS 1.2 and 1.3 as a server. The files were readable, and held what they should, when they were checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// Certificates; the name that a client asks for chooses, the first stands in where none fits. At least one.
+    pub certificates: Vec<CertificateFiles>,
+    /// Authorities (PEM) whose certificates clients show; without it no client certificate is asked for.
+    pub client_ca: Option<PathBuf>,
+    /// Whether a client without a certificate is refused. Of no effect without `client_ca`.
+    pub client_certificate: ClientCertificate,
+}
+
+/// A certificate chain and its private key, both PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// The chain, leaf first.
+    pub certificate: PathBuf,
+    /// The leaf's private key.
+    pub key: PathBuf,
+}
+
+/// Whether clients must show a certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientCertificate {
+    /// A client without one is refused in the handshake.
+    #[default]
+    Required,
+    /// A client may come without one; one that does not verify is refused all the same.
+    Optional,
 }
 
 /// The operators' listener.
@@ -119,6 +161,8 @@ pub enum ClientIdentity {
     Assumed,
     /// The operator's word that an address is a client.
     Address,
+    /// The certificate that the client showed in the TLS handshake (its public key, by hash).
+    Certificate,
     /// A request header such as an API key.
     Header {
         /// Its name, in lower case.
@@ -154,24 +198,48 @@ pub struct Limits {
     pub open_questions: usize,
     /// Distinct model names discovered in unclaimed traffic.
     pub discovered_models: usize,
-    /// Bytes of an answer that are held for a contract.
+    /// Bytes of an answer that are held for a contract or to be degraded.
     pub hold_bytes: usize,
     /// Blocked clients at once, over all models.
     pub blocks: usize,
     /// Bytes of one recording.
     pub record_bytes: u64,
+    /// Open client connections; the process lowers it to two fifths of its descriptor limit.
+    pub connections: usize,
+    /// Open connections of one address (IPv6: one /64); trusted proxies and unix sockets are exempt.
+    pub connections_per_address: usize,
+    /// Requests that are open at once; beyond it 503 with Retry-After.
+    pub in_flight: usize,
+    /// Bytes of a request's head.
+    pub head_bytes: usize,
+    /// Lines of a request's head.
+    pub header_lines: usize,
+    /// Bytes a second below which a request body is cut, after ten seconds of grace; 0 asks for none.
+    pub body_bytes_per_second: usize,
+    /// Bytes a second below which a client that does not take its answer is cut, after ten seconds of grace.
+    pub answer_bytes_per_second: usize,
+    /// Streams that one HTTP/2 connection may have open.
+    pub http2_streams: u32,
 }
 
 /// How long anything may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
-    /// Until the upstream accepts a connection.
+    /// From the first byte of a connection or request to the end of the request's head, a TLS handshake included.
+    pub head: Duration,
+    /// A connection on which no request is open.
+    pub keep_alive: Duration,
+    /// Until the upstream accepts a connection, a TLS handshake included.
     pub connect: Duration,
-    /// From the end of the request to the first byte of the answer.
+    /// From the end of the request to the first byte of the answer of one try.
+    pub each_try: Duration,
+    /// From the end of the request to the first byte of the answer, over all tries.
     pub first_byte: Duration,
+    /// From the head of the request to the end of its answer.
+    pub total: Duration,
     /// Between two bytes of either body.
     pub idle: Duration,
-    /// How long an answer is held for its contract.
+    /// How long an answer is held for its contract or to be degraded.
     pub hold_answer: Duration,
     /// How long a question is held for its verdict; after that it goes on.
     pub hold_question: Duration,
@@ -186,8 +254,10 @@ pub struct Model {
     pub name: String,
     /// Path prefix that claims a request; without one, the name that the protocol finds in the request decides.
     pub path: Option<String>,
-    /// Where requests go: scheme `http`, host and port, no path.
+    /// Where requests go.
     pub upstream: Upstream,
+    /// Bytes of a request body; a longer one is refused with 413.
+    pub body_bytes: u64,
     /// The decoder, or `None` to find it from the traffic.
     pub protocol: Option<Chosen>,
     /// Whether decisions are acted on.
@@ -200,17 +270,163 @@ pub struct Model {
     pub reference: Option<PathBuf>,
     /// The detectors that run, with their parameters.
     pub detectors: Vec<Chosen>,
-    /// How long a block lasts.
-    pub block_for: Duration,
+    /// What follows from a finding.
+    pub policy: Policy,
+    /// How long a decision lasts: at the first offence, the second and so on; the last also for every further one.
+    /// At least one.
+    pub block_for: Vec<Duration>,
 }
 
-/// Where a model's requests go.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What follows from a finding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// From one that is precise enough to act on.
+    pub on_tier_one: OnTierOne,
+    /// From two that only tell, where they agree on a client of great volume.
+    pub on_tier_two: OnTierTwo,
+    /// Significant digits that a degraded answer keeps, 1 to 15.
+    pub digits: u8,
+    /// By how much a degraded answer comes later.
+    pub delay: Duration,
+    /// Requests that a throttled client may send within a minute, at least one.
+    pub requests_per_minute: u32,
+}
+
+/// What follows from a finding that is precise enough to act on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnTierOne {
+    /// The client's requests are refused.
+    #[default]
+    Block,
+    /// The client's answers are coarsened and delayed.
+    Degrade,
+    /// The client's requests are refused beyond so many a minute.
+    Throttle,
+    /// It is told and nothing else.
+    Alert,
+}
+
+/// What follows from findings that only tell, where they agree.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnTierTwo {
+    /// It is told and nothing else.
+    #[default]
+    Alert,
+    /// The client's requests are refused beyond so many a minute.
+    Throttle,
+    /// The client's answers are coarsened and delayed.
+    Degrade,
+}
+
+/// Where a model's requests go: one or several servers that answer alike.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Upstream {
-    /// Host name or address; an IPv6 address without brackets.
-    pub host: String,
-    /// Port.
-    pub port: u16,
+    /// The servers; at least one.
+    pub servers: Vec<Server>,
+    /// How a server is chosen.
+    pub balance: Balance,
+    /// The version of HTTP that the servers speak.
+    pub http: HttpVersion,
+    /// TLS towards the servers whose URL begins with `https`.
+    pub tls: UpstreamTls,
+    /// Active health checks; none without it.
+    pub health: Option<HealthCheck>,
+    /// When a server that fails is left alone for a while.
+    pub ejection: Ejection,
+    /// Further tries after the first, where a request may be sent again.
+    pub retries: u32,
+    /// Requests open at one server; beyond it the server is passed over, and if all are, the client gets 503.
+    pub in_flight_per_server: usize,
+}
+
+/// One server of an upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Where it listens.
+    pub address: ServerAddress,
+    /// Whether TLS is spoken to it (`https`).
+    pub tls: bool,
+    /// Its share of the requests against the other servers, 1 to 1000.
+    pub weight: u32,
+}
+
+/// Where a server listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ServerAddress {
+    /// Host name or address (an IPv6 address without brackets), and port.
+    Tcp {
+        /// Host.
+        host: String,
+        /// Port.
+        port: u16,
+    },
+    /// The path of a unix socket.
+    Unix(PathBuf),
+}
+
+/// How a server is chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Balance {
+    /// One after the other, by weight.
+    #[default]
+    RoundRobin,
+    /// The one with the fewest open requests for its weight.
+    LeastLoaded,
+    /// The same server for the same client, as long as it is up (consistent hash).
+    ClientHash,
+}
+
+/// The version of HTTP that servers speak.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum HttpVersion {
+    /// HTTP/2 for gRPC; otherwise what TLS agrees upon (ALPN), and HTTP/1.1 without TLS.
+    #[default]
+    Auto,
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2, without TLS by prior knowledge.
+    Http2,
+}
+
+/// TLS towards servers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UpstreamTls {
+    /// Authorities (PEM) that are believed; by default those of the operating system.
+    pub ca: Option<PathBuf>,
+    /// What checkgate shows of itself.
+    pub certificate: Option<CertificateFiles>,
+    /// The name that the server's certificate must bear; by default the URL's host.
+    pub server_name: Option<String>,
+    /// Accepts any certificate.
+    pub insecure: bool,
+}
+
+/// An active health check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// What is asked for with GET; any status of 200 to 299 is a success.
+    pub path: String,
+    /// How often.
+    pub every: Duration,
+    /// How long an answer may take.
+    pub timeout: Duration,
+    /// Successes in a row that bring a server back.
+    pub healthy_after: u32,
+    /// Failures in a row that take it out.
+    pub unhealthy_after: u32,
+}
+
+/// When a server that fails real requests is left alone for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ejection {
+    /// Failures in a row: no connection, no answer in time, a broken answer. 0 never ejects.
+    pub failures: u32,
+    /// For how long; twice as long each time it fails again at once, up to ten times as long.
+    pub pause: Duration,
 }
 
 /// A part that was chosen by name, with its checked parameters.

@@ -1,6 +1,11 @@
 //! What settings come out of what was typed, in files and in flags.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail loudly, as tests do")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests fail loudly, as tests do"
+)]
 
 mod support;
 
@@ -8,7 +13,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use checkgate_config::raw::{RawClients, RawIdentity, RawModel};
-use checkgate_config::settings::{ClientIdentity, Findings, Hold, Mode, OnViolation, Settings, Upstream};
+use checkgate_config::settings::{
+    ClientIdentity, Findings, Hold, Listen, Mode, OnTierOne, OnTierTwo, OnViolation, Policy, Server,
+    ServerAddress, Settings, Upstream,
+};
 use checkgate_config::{Document, Problem, Raw, from_raw, problem, read};
 use serde_json::json;
 use support::PARTS;
@@ -19,6 +27,14 @@ fn accepted(text: &str) -> Settings {
     read(text, "/etc/checkgate/checkgate.yaml", &PARTS)
         .map_err(|problems| problem::render(&problems))
         .unwrap()
+}
+
+/// The address of the only server of `upstream`.
+fn only_server(upstream: &Upstream) -> (&str, u16) {
+    match upstream.servers.as_slice() {
+        [Server { address: ServerAddress::Tcp { host, port }, tls: false, weight: 1 }] => (host, *port),
+        other => panic!("one plain server was expected, found {other:?}"),
+    }
 }
 
 fn flags() -> Raw {
@@ -33,14 +49,15 @@ fn said(problems: &[Problem]) -> String {
 fn flags_alone_are_enough() {
     let settings = from_raw(&flags(), &PARTS).unwrap();
     let unclaimed = settings.unclaimed.expect("an upstream takes unclaimed traffic");
-    assert_eq!(unclaimed.upstream, Upstream { host: "127.0.0.1".into(), port: 8080 });
+    assert_eq!(only_server(&unclaimed.upstream), ("127.0.0.1", 8080));
     assert_eq!((unclaimed.mode, unclaimed.hold), (Mode::Observe, Hold::None), "the default never acts");
-    assert_eq!(unclaimed.block_for, Duration::from_secs(900));
+    assert_eq!(unclaimed.block_for, [900, 7200, 86_400].map(Duration::from_secs));
     assert_eq!(unclaimed.detectors.len(), PARTS.detectors.len(), "all detectors run");
     assert_eq!(settings.clients.identity, ClientIdentity::Assumed);
     assert_eq!(settings.findings, Findings::Stdout);
     assert_eq!(settings.state, PathBuf::from("checkgate-state"));
-    assert!(settings.listen.ip().is_loopback() && settings.admin.listen.ip().is_loopback());
+    assert_eq!(settings.listen, [Listen::Tcp("127.0.0.1:8765".parse().unwrap())]);
+    assert!(settings.admin.listen.ip().is_loopback());
 }
 
 #[test]
@@ -88,7 +105,11 @@ fn flags_win_over_the_file_and_are_blamed_for_their_own_mistakes() {
 
     document.lay_over(&Raw { upstream: Some("https://x".into()), ..Raw::default() }).unwrap();
     let problems = document.check(&PARTS).unwrap_err();
-    assert!(said(&problems).starts_with("command line: upstream: TLS"), "{}", said(&problems));
+    assert!(
+        said(&problems).starts_with("command line: upstream: an upstream needs a host and a port"),
+        "{}",
+        said(&problems)
+    );
 }
 
 #[test]
@@ -112,9 +133,36 @@ fn a_flag_for_a_model_changes_the_model_of_that_name() {
     assert_eq!(settings.models[0].path.as_deref(), Some("/p"), "what the file says of the model stays");
     assert!(settings.models.iter().all(|model| model.reference.as_ref() == Some(&reference)));
     assert_eq!(
-        settings.models[1].upstream.port, 8080,
+        only_server(&settings.models[1].upstream).1,
+        8080,
         "the top-level upstream serves a model without its own"
     );
+}
+
+#[test]
+fn a_models_policy_replaces_the_top_levels_key_by_key() {
+    let settings = accepted(
+        "policy: {on_tier_one: degrade, digits: 3}\n\
+         models:\n\
+         - {name: a, upstream: 'http://m:1'}\n\
+         - {name: b, upstream: 'http://m:1', policy: {on_tier_one: throttle, on_tier_two: throttle, delay: 0s}}\n",
+    );
+    let [a, b] = settings.models.as_slice() else { panic!("two models") };
+    let defaults = Policy {
+        on_tier_one: OnTierOne::Degrade,
+        on_tier_two: OnTierTwo::Alert,
+        digits: 3,
+        delay: Duration::from_millis(500),
+        requests_per_minute: 60,
+    };
+    assert_eq!(a.policy, defaults);
+    let own = Policy {
+        on_tier_one: OnTierOne::Throttle,
+        on_tier_two: OnTierTwo::Throttle,
+        delay: Duration::ZERO,
+        ..defaults
+    };
+    assert_eq!(b.policy, own);
 }
 
 #[test]
@@ -129,7 +177,8 @@ fn a_model_takes_what_it_does_not_say_from_the_top_level() {
          \x20\x20\x20 detectors: {client_volume: on, field_by_field: off, one_field_sweep: on}}\n",
     );
     let [a, b] = settings.models.as_slice() else { panic!("two models") };
-    assert_eq!((a.mode, a.hold, a.block_for.as_secs()), (Mode::Enforce, Hold::Answer, 3600));
+    assert_eq!((a.mode, a.hold), (Mode::Enforce, Hold::Answer));
+    assert_eq!(a.block_for, [Duration::from_secs(3600)], "one time for every offence");
     assert_eq!(a.protocol.as_ref().unwrap().name, "mlflow");
     assert_eq!(a.contract.on_violation, OnViolation::Clamp);
     let names = |model: &checkgate_config::settings::Model| -> Vec<String> {
@@ -201,7 +250,7 @@ fn networks_are_read_with_and_without_a_prefix() {
     );
     let shown: Vec<String> = settings.clients.trusted_proxies.iter().map(ToString::to_string).collect();
     assert_eq!(shown, ["10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32", "::1/128"]);
-    assert_eq!(settings.unclaimed.unwrap().upstream, Upstream { host: "::1".into(), port: 80 });
+    assert_eq!(only_server(&settings.unclaimed.unwrap().upstream), ("::1", 80));
 }
 
 #[test]

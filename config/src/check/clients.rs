@@ -37,14 +37,28 @@ impl Check<'_> {
                 self.header(&path.key("header"), &raw.header, raw.verified_by_upstream)
             }
             Some(RawIdentity::Word(word)) if word == "ip" => Some(ClientIdentity::Address),
+            Some(RawIdentity::Word(word)) if word == "certificate" => self.certificate_identity(&path),
             Some(RawIdentity::Word(word)) => match word.strip_prefix("header:") {
                 Some(name) => self.header(&path, name.trim(), false),
                 None => {
-                    self.refuse(&path, format!("unknown identity \"{word}\"; write ip or header:NAME"));
+                    self.refuse(
+                        &path,
+                        format!("unknown identity \"{word}\"; write ip, certificate or header:NAME"),
+                    );
                     None
                 }
             },
         }
+    }
+
+    fn certificate_identity(&mut self, path: &Path) -> Option<ClientIdentity> {
+        if !self.was_typed(&Path::dotted("tls.client_ca")) {
+            self.refuse(
+                path,
+                "clients show a certificate only where they are asked for one; add tls.client_ca, the authorities that issue them",
+            );
+        }
+        Some(ClientIdentity::Certificate)
     }
 
     fn header(&mut self, path: &Path, name: &str, verified_by_upstream: bool) -> Option<ClientIdentity> {

@@ -1,35 +1,99 @@
 //! Where checkgate listens, and who may ask it.
 
 use std::net::SocketAddr;
+use std::path::{Path as FilePath, PathBuf};
 
 use super::Check;
 use crate::files;
 use crate::path::Path;
-use crate::raw::RawAdmin;
-use crate::settings::{Admin, Secret};
+use crate::raw::{RawAdmin, RawListen};
+use crate::settings::{Admin, Listen, Secret};
 
 /// Letters of the admin token, least and most.
 const TOKEN_LENGTH: std::ops::RangeInclusive<usize> = 16..=256;
 
+/// Listeners for requests of one process.
+const LISTENERS_MAX: usize = 64;
+
+/// Bytes of a unix socket's path: what `sun_path` holds on Linux (unix(7)), without the NUL behind it.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+
 impl Check<'_> {
-    pub(super) fn address(&mut self, path: &Path, typed: &str) -> Option<SocketAddr> {
+    /// The listeners for requests, each distinct from those before it.
+    pub(super) fn listen(&mut self, typed: &RawListen) -> Option<Vec<Listen>> {
+        let path = Path::dotted("listen");
+        let several = match typed {
+            RawListen::One(one) => return Some(vec![self.listener(&path, one)?]),
+            RawListen::Several(several) => several,
+        };
+        if several.is_empty() || several.len() > LISTENERS_MAX {
+            self.refuse_key(
+                &path,
+                format!("expected 1 to {LISTENERS_MAX} listeners; write for example 127.0.0.1:8765"),
+            );
+            return None;
+        }
+        let listeners: Vec<Option<Listen>> =
+            several.iter().enumerate().map(|(index, one)| self.listener(&path.index(index), one)).collect();
+        let listeners: Vec<Listen> = listeners.into_iter().collect::<Option<_>>()?;
+        self.distinct_listeners(&path, &listeners);
+        Some(listeners)
+    }
+
+    fn listener(&mut self, path: &Path, typed: &str) -> Option<Listen> {
+        match typed.strip_prefix("unix:") {
+            Some(socket) => self.socket(path, socket).map(Listen::Unix),
+            None => self.address(path, typed, "127.0.0.1:8765, [::1]:8765 or unix:in.sock").map(Listen::Tcp),
+        }
+    }
+
+    fn address(&mut self, path: &Path, typed: &str, examples: &str) -> Option<SocketAddr> {
         let address = typed.parse().ok();
         if address.is_none() {
             self.refuse(
                 path,
-                format!(
-                    "\"{typed}\" is no IP address with a port; write for example 127.0.0.1:8765 or [::1]:8765"
-                ),
+                format!("\"{typed}\" is no IP address with a port; write for example {examples}"),
             );
         }
         address
+    }
+
+    /// The path of a unix socket that was typed at `path`.
+    pub(super) fn socket(&mut self, path: &Path, typed: &str) -> Option<PathBuf> {
+        if typed.is_empty() || typed.contains('\0') {
+            self.refuse(path, "unix: needs the path of a socket; write for example unix:/run/model.sock");
+            return None;
+        }
+        let socket = self.resolve(path, FilePath::new(typed));
+        let bytes = socket.as_os_str().len();
+        if bytes > SOCKET_PATH_BYTES_MAX {
+            self.refuse(
+                path,
+                format!("the path of a unix socket has at most {SOCKET_PATH_BYTES_MAX} bytes, this one has {bytes}; choose a shorter folder"),
+            );
+            return None;
+        }
+        Some(socket)
+    }
+
+    fn distinct_listeners(&mut self, list: &Path, listeners: &[Listen]) {
+        for (index, listener) in listeners.iter().enumerate() {
+            let earlier = listeners.iter().take(index).position(|earlier| overlap(earlier, listener));
+            if let Some(earlier) = earlier {
+                let message = format!(
+                    "{} listens here already; give each listener a place of its own",
+                    list.index(earlier)
+                );
+                self.refuse(&list.index(index), message);
+            }
+        }
     }
 
     pub(super) fn admin(&mut self, raw: &RawAdmin) -> Option<Admin> {
         let path = Path::dotted("admin.listen");
         let token_given = raw.token.is_some() || raw.token_file.is_some();
         let token = self.token(raw);
-        let listen = self.address(&path, raw.listen.as_deref()?)?;
+        let listen = self.address(&path, raw.listen.as_deref()?, "127.0.0.1:8766 or [::1]:8766")?;
         if !listen.ip().is_loopback() && !token_given {
             self.refuse(
                 &path,
@@ -71,22 +135,30 @@ impl Check<'_> {
         Some(Secret::new(token))
     }
 
-    pub(super) fn distinct_listeners(&mut self, listen: Option<SocketAddr>, admin: Option<&Admin>) {
-        if let (Some(listen), Some(admin)) = (listen, admin)
-            && overlap(listen, admin.listen)
-        {
+    pub(super) fn admin_apart(&mut self, listen: &[Listen], admin: SocketAddr) {
+        let shared = listen.iter().find_map(|listener| match listener {
+            Listen::Tcp(address) if overlap(listener, &Listen::Tcp(admin)) => Some(address),
+            _ => None,
+        });
+        if let Some(address) = shared {
             self.refuse(
                 &Path::dotted("admin.listen"),
-                format!("the same port as listen ({listen}); the operators' listener needs one of its own"),
+                format!("the same port as listen ({address}); the operators' listener needs one of its own"),
             );
         }
     }
 }
 
 /// Whether two listeners cannot both be opened; port 0 is always a free one.
-fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
-    let same_port = one.port() == other.port() && one.port() != 0;
-    same_port && (one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified())
+fn overlap(one: &Listen, other: &Listen) -> bool {
+    match (one, other) {
+        (Listen::Unix(one), Listen::Unix(other)) => one == other,
+        (Listen::Tcp(one), Listen::Tcp(other)) => {
+            let same_port = one.port() == other.port() && one.port() != 0;
+            same_port && (one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified())
+        }
+        _ => false,
+    }
 }
 
 /// Replaces each `${NAME}` by the environment variable NAME.

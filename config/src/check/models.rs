@@ -1,16 +1,15 @@
 //! What is protected: the configured models, and the one that stands for all other traffic.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-
-use serde_json::Value;
+use std::time::Duration;
 
 use super::{Check, TEXT_MAX};
 use crate::files;
 use crate::path::Path;
-use crate::raw::{Raw, RawModel};
-use crate::settings::{Admin, Model, Upstream};
+
+use crate::raw::{RUNGS_MAX, Raw, RawLadder, RawModel, RawPolicy};
+use crate::settings::{Model, Policy};
 
 /// Name under which models are counted that nobody configured.
 const DISCOVERED: &str = "discovered";
@@ -93,23 +92,48 @@ impl Check<'_> {
     /// A model whose own settings stand at `scope`.
     fn model_at(&mut self, scope: &Path, name: String, own: &RawModel, shared: &RawModel) -> Option<Model> {
         let path = own.path.as_ref().map(|typed| self.path_prefix(&scope.key("path"), typed));
-        let upstream = self.upstream(scope, own, shared);
+        let upstream = inherited(scope, "upstream", own.upstream.as_ref(), shared.upstream.as_ref())
+            .and_then(|(typed, path)| self.upstream(&path, typed));
         let protocol = self.protocol(scope, own, shared);
         let contract = self.contract(scope, own, shared);
         let detectors = self.detectors(scope, own, shared);
+        let block_for = inherited(scope, "block_for", own.block_for.as_ref(), shared.block_for.as_ref())
+            .and_then(|(typed, path)| self.ladder(&path, typed));
         let reference = self.reference(&scope.key("reference"), own.reference.as_deref());
         Some(Model {
             name,
             path,
             upstream: upstream?,
+            body_bytes: own.body_bytes.or(shared.body_bytes)?.0,
             protocol: protocol?,
             mode: own.mode.or(shared.mode)?,
             hold: own.hold.or(shared.hold)?,
             contract: contract?,
             reference: reference?,
             detectors: detectors?,
-            block_for: own.block_for.or(shared.block_for)?.0,
+            policy: policy(own.policy.as_ref(), shared.policy.as_ref())?,
+            block_for: block_for?,
         })
+    }
+
+    /// The rungs, each at least as long as the one before.
+    fn ladder(&mut self, path: &Path, typed: &RawLadder) -> Option<Vec<Duration>> {
+        let rungs: Vec<Duration> = typed.0.iter().map(|period| period.0).collect();
+        if rungs.is_empty() || rungs.len() > RUNGS_MAX {
+            self.refuse(
+                path,
+                format!("a ladder has 1 to {RUNGS_MAX} times; write for example [15m, 2h, 24h]"),
+            );
+            return None;
+        }
+        if !rungs.is_sorted() {
+            self.refuse(
+                path,
+                "a further offence would last shorter than the one before; begin with the shortest time",
+            );
+            return None;
+        }
+        Some(rungs)
     }
 
     fn path_prefix(&mut self, path: &Path, typed: &str) -> String {
@@ -123,62 +147,39 @@ impl Check<'_> {
         without_last_slash(typed).to_owned()
     }
 
-    fn upstream(&mut self, scope: &Path, own: &RawModel, shared: &RawModel) -> Option<Upstream> {
-        let (typed, path) = inherited(scope, "upstream", own.upstream.as_ref(), shared.upstream.as_ref())?;
-        self.or_refuse(&path, upstream(typed))
-    }
-
     fn reference(&mut self, path: &Path, typed: Option<&std::path::Path>) -> Option<Option<PathBuf>> {
         let Some(typed) = typed else { return Some(None) };
         let file = self.resolve(path, typed);
         self.or_refuse(path, files::must_exist(&file))?;
         Some(Some(file))
     }
+}
 
-    /// Requests sent to checkgate's own listeners would come back for ever.
-    pub(super) fn no_loop<'m>(
-        &mut self,
-        listen: Option<SocketAddr>,
-        admin: Option<&Admin>,
-        models: impl Iterator<Item = &'m Model>,
-    ) {
-        let own: Vec<SocketAddr> = listen.into_iter().chain(admin.map(|admin| admin.listen)).collect();
-        for model in models {
-            let Ok(ip) = model.upstream.host.parse::<IpAddr>() else { continue };
-            let address = SocketAddr::new(ip, model.upstream.port);
-            if own.iter().any(|listener| is_behind(*listener, address)) {
-                let path = self.upstream_path(&model.name);
-                self.refuse(
-                    &path,
-                    format!("checkgate itself listens on {address}; name the model server here"),
-                );
-            }
-        }
-    }
-
-    /// Where the upstream of the model `name` was typed.
-    fn upstream_path(&self, name: &str) -> Path {
-        let list = Path::dotted("models");
-        let models = list.find(self.whole).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-        models
-            .iter()
-            .position(|model| {
-                model.get("name").and_then(Value::as_str) == Some(name) && model.get("upstream").is_some()
-            })
-            .map_or_else(|| Path::dotted("upstream"), |index| list.index(index).key("upstream"))
-    }
+/// A model's own policy, and the top level's key by key where it says nothing.
+fn policy(own: Option<&RawPolicy>, shared: Option<&RawPolicy>) -> Option<Policy> {
+    let (nothing, shared) = (RawPolicy::default(), shared?);
+    let own = own.unwrap_or(&nothing);
+    Some(Policy {
+        on_tier_one: own.on_tier_one.or(shared.on_tier_one)?,
+        on_tier_two: own.on_tier_two.or(shared.on_tier_two)?,
+        digits: own.digits.or(shared.digits)?,
+        delay: own.delay.or(shared.delay)?.0,
+        requests_per_minute: own.requests_per_minute.or(shared.requests_per_minute)?,
+    })
 }
 
 /// The settings of the top level that hold for every model, as a model without a name.
 pub(super) fn shared_by_all_models(raw: &Raw) -> RawModel {
     RawModel {
         upstream: raw.upstream.clone(),
+        body_bytes: raw.limits.as_ref().and_then(|limits| limits.body_bytes),
         protocol: raw.protocol.clone(),
         mode: raw.mode,
         hold: raw.hold,
         contract: raw.contract.clone(),
         detectors: raw.detectors.clone(),
-        block_for: raw.block_for,
+        policy: raw.policy.clone(),
+        block_for: raw.block_for.clone(),
         ..RawModel::default()
     }
 }
@@ -193,48 +194,6 @@ pub(super) fn inherited<'a, T>(
     own.map(|value| (value, scope.key(key))).or_else(|| shared.map(|value| (value, Path::top().key(key))))
 }
 
-/// Whether a request to `address` would reach `listener` on this machine. Of a listener on all addresses only loopback
-/// is sure to be this machine; another host may well use the same port.
-fn is_behind(listener: SocketAddr, address: SocketAddr) -> bool {
-    let is_here =
-        listener.ip() == address.ip() || (listener.ip().is_unspecified() && address.ip().is_loopback());
-    is_here && listener.port() == address.port()
-}
-
 fn without_last_slash(path: &str) -> &str {
     path.strip_suffix('/').filter(|rest| !rest.is_empty()).unwrap_or(path)
-}
-
-/// Reads `http://host:port`.
-fn upstream(typed: &str) -> Result<Upstream, String> {
-    if typed.starts_with("https://") {
-        return Err(
-            "TLS upstreams are not supported; write http://host:port and end TLS at the model server's side"
-                .into(),
-        );
-    }
-    let wanted = |what: &str| format!("{what}; write for example http://127.0.0.1:8080");
-    let rest = typed.strip_prefix("http://").ok_or_else(|| wanted("an upstream begins with http://"))?;
-    let authority = rest.strip_suffix('/').unwrap_or(rest);
-    if authority.contains(['/', '?', '#']) {
-        return Err(wanted("an upstream has no path: requests keep the path that the client asked for"));
-    }
-    if authority.contains('@') {
-        return Err(wanted("an upstream holds no user name or password"));
-    }
-    let (host, port) =
-        host_and_port(authority).ok_or_else(|| wanted("an upstream needs a host and a port"))?;
-    match port.parse() {
-        Ok(port) if port != 0 => Ok(Upstream { host: host.to_owned(), port }),
-        _ => Err(wanted("a port is a number from 1 to 65535")),
-    }
-}
-
-fn host_and_port(authority: &str) -> Option<(&str, &str)> {
-    let (host, port) = authority.rsplit_once(':')?;
-    if let Some(inner) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        return inner.parse::<std::net::Ipv6Addr>().is_ok().then_some((inner, port));
-    }
-    let sound = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
-    (!host.is_empty() && host.len() <= TEXT_MAX && host.chars().all(sound)).then_some((host, port))
 }
