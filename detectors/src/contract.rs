@@ -9,6 +9,9 @@ use crate::query::{ParameterError, Parameters};
 /// MITRE ATLAS technique that a broken contract points to: evasion that succeeded.
 pub const ATLAS: &str = "AML.T0015";
 
+/// OWASP: an answer that breaks its contract was asked for by somebody who manipulates inputs.
+pub const OWASP: &str = "ML01:2023";
+
 /// The `detector` of its findings.
 pub const NAME: &str = "output_contract";
 
@@ -130,7 +133,7 @@ struct Broken {
 impl Rule {
     fn covers(&self, answer: &Features, column: usize) -> bool {
         let Some(output) = &self.output else { return true };
-        answer.names.get(column).is_some_and(|name| name == output)
+        answer.names.get(column).is_some_and(|name| name == **output)
             || output.parse().is_ok_and(|position: usize| position == column)
     }
 
@@ -271,7 +274,7 @@ mod tests {
     use super::*;
 
     fn answer(names: &[&str], width: usize, cells: Vec<Cell>) -> Features {
-        let names = names.iter().map(ToString::to_string).collect();
+        let names = names.iter().copied().collect();
         Features { names, width, cells, text: "goodbad".to_owned(), ..Features::default() }
     }
 

@@ -6,25 +6,33 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::campaign::Campaigns;
 use crate::clients::Clients;
+use crate::columns::Columns;
 use crate::contract::{Contract, Violation};
 use crate::explain::Reservation;
 use crate::facts::{Answered, Asked, Features, Question, Time};
 use crate::finding::{Action, DecisionId, Record};
 use crate::hashing::Hashing;
-use crate::identity::{Asker, Identity};
+use crate::identity::{Address, Asker, Identity};
 use crate::in_force::InForce;
 use crate::keys::Keys;
 use crate::lines::{Origin, Trail};
+use crate::neighbours::{Neighbours, Place};
+use crate::offences::Offences;
 use crate::open::{OpenQuestion, OpenQuestions};
 use crate::policy::Policy;
-use crate::query::{ErasedDetector, Exchange, Findings, QUERY, QuerySpec};
+use crate::population::Population;
+use crate::query::{EarlierRows, ErasedDetector, Exchange, Findings, QUERY, QuerySpec, Reply};
 use crate::reference::{Learner, Reference, Trust};
 use crate::seen::Seen;
 use crate::shelf::ClientIndex;
 use crate::standing::Recent;
+use crate::volume::Volume;
 
+mod agreement;
 mod answers;
+mod campaigns;
 mod decisions;
 #[cfg(test)]
 mod tests;
@@ -60,17 +68,21 @@ pub struct Limits {
     pub new_keys_per_address: u32,
 }
 
-/// A block to put into force.
+/// A decision on a client to put into force.
 #[derive(Clone, Debug)]
 pub struct Block {
     /// The decision.
     pub id: DecisionId,
-    /// Whom it refuses.
+    /// Whom it is about.
     pub client: Identity,
+    /// What is done to the client: throttle, degrade or block.
+    pub action: Action,
     /// When it was taken.
     pub time: Time,
     /// When it ends.
     pub until: Time,
+    /// From one to the other: a rung of the ladder, and what a refused client is told to wait.
+    pub lasts: Duration,
     /// Whether the gate may act on it: the identity is proven, the client is not on the never-block list, and what
     /// it rests on is trusted. Otherwise it is an observation.
     pub may_act: bool,
@@ -91,6 +103,8 @@ pub struct Outbox {
     pub frozen: Option<Reference>,
     /// Detectors that this step quarantined after a panic.
     pub quarantined: Vec<&'static str>,
+    /// The decision that refuses this question for what it holds: it lies in a campaign.
+    pub refused_by: Option<DecisionId>,
     /// Whether the answer broke its contract; only a few such answers become records.
     pub broke_contract: bool,
 }
@@ -103,6 +117,7 @@ impl Outbox {
         self.proven_keys.clear();
         self.frozen = None;
         self.quarantined.clear();
+        self.refused_by = None;
         self.broke_contract = false;
     }
 }
@@ -130,6 +145,8 @@ pub struct Gauges {
     pub keys_turned_away: u64,
     /// Decisions that stopped suspending evidence before their end, to make room, ever.
     pub decisions_evicted: u64,
+    /// Clients whose past offences were forgotten to make room, ever.
+    pub offences_evicted: u64,
 }
 
 /// One model's engine.
@@ -137,6 +154,7 @@ pub struct Engine {
     rules: Rules,
     detectors: Vec<Running>,
     memory: Memory,
+    columns: Columns,
     /// Scratch, empty between two facts.
     findings: Findings,
     violations: Vec<Violation>,
@@ -163,6 +181,7 @@ struct Running {
 struct Label {
     name: &'static str,
     atlas: &'static str,
+    owasp: &'static str,
 }
 
 /// All that is remembered, detectors' own memories aside: plain, bounded data.
@@ -171,14 +190,20 @@ struct Memory {
     clients: Clients,
     tallies: Vec<Tally>,
     seen: Seen,
+    neighbours: Neighbours,
+    campaigns: Campaigns,
     recent: Recent,
     keys: Keys,
     in_force: InForce,
+    offences: Offences,
     open: OpenQuestions,
     learner: Learner,
     reference: Option<Reference>,
+    population: Population,
     /// Decisions and alerts so far: the source of decision ids.
     decisions: u64,
+    /// Findings so far: the source of their ids.
+    findings: u64,
 }
 
 /// What the engine itself counts of a client.
@@ -188,8 +213,19 @@ struct Tally {
     inspected: u64,
     violations: Trail,
     distinct_violations: u32,
-    /// Until when each detector, in their order, does not repeat an alert.
-    quiet_until: Vec<Time>,
+    /// What each detector, in their order, told of the client last.
+    told: Vec<Told>,
+    /// Distinct rows within an hour.
+    volume: Volume,
+}
+
+/// What one detector told of one client last.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+struct Told {
+    /// Until when it does not repeat an alert.
+    quiet_until: Time,
+    /// When it last told something that does not act by itself; at the beginning of time if it never did.
+    agrees_since: Time,
 }
 
 /// Whose evidence a fact is.
@@ -215,10 +251,13 @@ struct Case {
 }
 
 /// The version of the form that [`Engine::save`] writes.
-const SNAPSHOT_VERSION: u16 = 1;
+const SNAPSHOT_VERSION: u16 = 5;
 
 /// A snapshot: version, model, bounds, memory, and name, quarantine and memory of each detector.
-type Snapshot<M> = (u16, Arc<str>, Limits, M, Vec<(String, bool, Vec<u8>)>);
+type Snapshot<M> = (u16, Arc<str>, Limits, M, Vec<SavedDetector>);
+
+/// Name, quarantine and memory of a detector.
+type SavedDetector = (String, bool, Vec<u8>);
 
 impl Engine {
     /// How long a client counts as active.
@@ -241,7 +280,8 @@ impl Engine {
                 policy: build.policy,
                 limits: build.limits,
             },
-            findings: Findings::new(),
+            columns: Columns::default(),
+            findings: Findings::default(),
             violations: Vec::new(),
         })
     }
@@ -250,21 +290,28 @@ impl Engine {
     pub fn asked(&mut self, asked: &Asked<'_>, out: &mut Outbox) {
         self.memory.recent.count(asked.asker.address);
         let subject = self.subject(&asked.asker, asked.time, out);
-        if self.memory.in_force.suspends(subject.identity, subject.may_be_blocked(), asked.time) {
+        if self.rests(subject, asked.time) {
             return;
         }
         let client = self.enter(subject.identity, asked.time);
         let case = Case { subject, client, request: asked.id, time: asked.time };
-        let rows = match asked.question {
-            Question::Rows(rows) => Some(rows),
-            Question::NotInspected(_) | Question::Refused => None,
-        };
         if let Some(tally) = self.memory.tallies.get_mut(client) {
             tally.requests += 1;
-            tally.inspected += u64::from(rows.is_some());
+            tally.inspected += u64::from(matches!(asked.question, Question::Rows(_)));
         }
-        if let Some(rows) = rows {
-            self.take(case, rows, out);
+        match asked.question {
+            Question::Rows(rows) => self.take(case, asked.asker.address, rows, out),
+            Question::NotInspected(reason) => self.memory.open.open(
+                case.request,
+                OpenQuestion {
+                    identity: subject.identity,
+                    distinct_rows: Vec::new(),
+                    first_row: 0,
+                    not_inspected: Some(reason),
+                    samples: Vec::new(),
+                },
+            ),
+            Question::Refused => {}
         }
     }
 
@@ -275,13 +322,17 @@ impl Engine {
         if let Some(question) = &question {
             subject.identity = question.identity;
         }
-        if self.memory.in_force.suspends(subject.identity, subject.may_be_blocked(), answered.time) {
+        if self.rests(subject, answered.time) {
             return;
         }
         self.memory.keys.answered(&answered.asker, answered.status, answered.time, &mut out.proven_keys);
         if let Some(client) = self.memory.clients.index_of(subject.identity) {
             let case = Case { subject, client, request: answered.id, time: answered.time };
             self.judge_answer(case, question.as_ref(), answered, out);
+            // What the contract has just blocked needs no second decision.
+            if let Some(question) = question.as_ref().filter(|_| out.blocks.is_empty()) {
+                self.tell_detectors(case, answered, question, out);
+            }
         }
         if let (Some(question), Ok(answer)) = (question, answered.answer) {
             self.learn(question, answered, answer, out);
@@ -291,24 +342,30 @@ impl Engine {
     /// An operator lifted a decision: its client's evidence starts afresh.
     pub fn lift(&mut self, decision: DecisionId, _time: Time) {
         self.memory.in_force.lift(decision);
+        self.memory.campaigns.lift(decision);
+        self.memory.offences.lift(decision);
     }
 
     /// Sizes and bounds reached.
     #[must_use]
     pub fn gauges(&self) -> Gauges {
         let (rows, rows_evicted) = self.memory.seen.held_and_evicted();
+        let (measured, measured_evicted) = self.memory.neighbours.held_and_evicted();
+        let running = self.detectors.iter().filter_map(|running| running.detector.as_ref());
+        let prints_evicted: u64 = running.map(|detector| detector.evicted()).sum();
         let reference = self.memory.reference.as_ref();
         Gauges {
             clients: self.memory.clients.len() as u64,
             clients_evicted: self.memory.clients.evicted(),
             open_questions: self.memory.open.len() as u64,
             open_questions_evicted: self.memory.open.evicted(),
-            rows: rows as u64,
-            rows_evicted,
+            rows: (rows + measured) as u64,
+            rows_evicted: rows_evicted + measured_evicted + self.memory.campaigns.evicted() + prints_evicted,
             repeats: self.memory.seen.repeats(),
             reference_rows: reference.map_or(self.memory.learner.len(), |frozen| frozen.rows().len()) as u64,
             keys_turned_away: self.memory.keys.turned_away(),
             decisions_evicted: self.memory.in_force.evicted(),
+            offences_evicted: self.memory.offences.evicted(),
         }
     }
 
@@ -326,16 +383,12 @@ impl Engine {
     /// Everything that is remembered, in a versioned byte form.
     #[must_use]
     pub fn save(&self) -> Vec<u8> {
-        let detectors = self.detectors.iter().map(|running| {
-            let memory = running.detector.as_ref().map(|detector| detector.save());
-            (running.label.name.to_owned(), running.detector.is_none(), memory.unwrap_or_default())
-        });
         let snapshot: Snapshot<&Memory> = (
             SNAPSHOT_VERSION,
             Arc::clone(&self.rules.model),
             self.rules.limits,
             &self.memory,
-            detectors.collect(),
+            self.saved_detectors(),
         );
         // Plain data of this crate's own types always serialises into memory.
         postcard::to_stdvec(&snapshot).unwrap_or_default()
@@ -352,18 +405,61 @@ impl Engine {
         if version != SNAPSHOT_VERSION {
             return Err(RestoreError::Version(version));
         }
-        let (_, model, limits, mut memory, detectors): Snapshot<Memory> = postcard::from_bytes(bytes)?;
-        if model != self.rules.model || limits != self.rules.limits {
+        let (_, model, limits, memory, detectors): Snapshot<Memory> = postcard::from_bytes(bytes)?;
+        self.take_over(&model, limits, memory, &detectors)
+    }
+
+    /// Goes on where `old` stops, an engine of the same model under other settings. A reference that the operator
+    /// named stays, and one that is no longer named is forgotten; detectors that did not run start afresh.
+    ///
+    /// # Errors
+    /// Refuses another model or other bounds; after an error, as with [`Engine::restore`].
+    pub fn inherit(&mut self, old: Self) -> Result<(), RestoreError> {
+        let detectors = old.saved_detectors();
+        self.take_over(&old.rules.model, old.rules.limits, old.memory, &detectors)
+    }
+
+    fn saved_detectors(&self) -> Vec<SavedDetector> {
+        let save = |running: &Running| {
+            let memory = running.detector.as_ref().map(|detector| detector.save());
+            (running.label.name.to_owned(), running.detector.is_none(), memory.unwrap_or_default())
+        };
+        self.detectors.iter().map(save).collect()
+    }
+
+    fn take_over(
+        &mut self,
+        model: &str,
+        limits: Limits,
+        mut memory: Memory,
+        detectors: &[SavedDetector],
+    ) -> Result<(), RestoreError> {
+        if model != &*self.rules.model || limits != self.rules.limits {
             return Err(RestoreError::Other);
         }
         for running in &mut self.detectors {
-            let saved = detectors.iter().find(|(name, _, _)| name == running.label.name);
-            running.restore(saved)?;
+            running.restore(detectors.iter().find(|(name, _, _)| name == running.label.name))?;
         }
+        self.reorder_told(&mut memory.tallies, detectors);
         let named = self.memory.reference.take().filter(|reference| reference.trust == Trust::Trusted);
-        memory.reference = named.or(memory.reference);
+        let learned = memory.reference.filter(|reference| reference.trust == Trust::Provisional);
+        memory.reference = named.or(learned);
         self.memory = memory;
+        self.columns.forget();
         Ok(())
+    }
+
+    /// What was told stands in the order of the detectors, which other settings may have changed.
+    fn reorder_told(&self, tallies: &mut [Tally], before: &[SavedDetector]) {
+        let place = |running: &Running| before.iter().position(|(name, _, _)| name == running.label.name);
+        let places: Vec<_> = self.detectors.iter().map(place).collect();
+        if before.len() == places.len() && places.iter().enumerate().all(|(now, was)| *was == Some(now)) {
+            return;
+        }
+        for tally in tallies.iter_mut().filter(|tally| !tally.told.is_empty()) {
+            let told = |place: &Option<usize>| place.and_then(|place| tally.told.get(place).copied());
+            tally.told = places.iter().map(|place| told(place).unwrap_or_default()).collect();
+        }
     }
 
     /// The narrowest proven identity of an asker; where none is proven, its address with a reservation.
@@ -379,6 +475,12 @@ impl Engine {
         }
     }
 
+    /// Whether the subject's evidence does not count now, for a decision on it is in force.
+    fn rests(&mut self, subject: Subject, time: Time) -> bool {
+        let action = self.memory.in_force.on(subject.identity, subject.may_be_blocked(), time);
+        action.is_some_and(|action| self.rules.policy.suspends(action))
+    }
+
     /// Finds the client's place; whatever stands under a reused index is forgotten everywhere.
     fn enter(&mut self, identity: Identity, time: Time) -> ClientIndex {
         let place = self.memory.clients.touch(identity, time);
@@ -386,32 +488,58 @@ impl Engine {
             self.memory.tallies.resize_with(place.index + 1, Tally::default);
         } else if place.fresh {
             self.forget(place.index);
+            self.memory.neighbours.forget_wholly(place.index);
             self.memory.tallies.get_mut(place.index).map(std::mem::take);
         }
         place.index
     }
 
-    fn take(&mut self, case: Case, rows: &Features, out: &mut Outbox) {
+    fn take(&mut self, case: Case, address: Address, rows: &Features, out: &mut Outbox) {
         let identity = case.subject.identity;
         let origin = Origin { request: case.request, time: case.time };
         let hashing = self.rules.hashing;
-        // Only what the operator named is relied upon: a learned reference may have learned an invented column.
-        let trusted = self.memory.reference.as_ref().filter(|reference| reference.trust == Trust::Trusted);
-        let known = trusted.and_then(|reference| reference.columns_of(rows));
+        self.columns.look_at(&hashing, rows, self.memory.reference.as_ref());
         let salt = hashing.salt(identity);
-        self.memory.seen.take(&hashing, case.client, salt, origin, rows, known.as_deref());
+        self.memory.seen.take(&hashing, case.client, salt, origin, rows, &self.columns);
+        self.count_volume(case);
+        let place = Place { client: case.client, question: rows, columns: &self.columns };
+        let Memory { seen, neighbours, reference, .. } = &mut self.memory;
+        neighbours.take(place, seen.rows(), reference.as_ref());
         let samples = self.samples(identity, rows);
         let distinct_rows = self.memory.seen.rows().iter().map(|row| row.index as u32).collect();
-        self.memory.open.open(case.request, OpenQuestion { identity, distinct_rows, samples });
+        let first_row = self.memory.neighbours.first_row();
+        let question = OpenQuestion { identity, distinct_rows, first_row, not_inspected: None, samples };
+        self.memory.open.open(case.request, question);
+        self.link_rows(case, address, out);
         self.ask_detectors(case, rows, out);
     }
 
-    /// Asks each detector in turn, until one leads to a block.
+    /// Asks each detector in turn, until one leads to a decision after which the client's evidence rests.
     fn ask_detectors(&mut self, case: Case, rows: &Features, out: &mut Outbox) {
         let mut findings = std::mem::take(&mut self.findings);
         for turn in 0..self.detectors.len() {
             let Some(label) = self.ask(turn, case, rows, &mut findings, out) else { continue };
-            if findings.drain(..).any(|finding| self.report(turn, label, case, finding, out)) {
+            if findings.drain().any(|finding| self.report(turn, label, case, finding, out)) {
+                break;
+            }
+        }
+        findings.marked().iter().for_each(|&position| self.memory.neighbours.mark(position));
+        findings.clear();
+        self.findings = findings;
+    }
+
+    /// Tells each detector of an answer, until one finding leads to a block.
+    fn tell_detectors(
+        &mut self,
+        case: Case,
+        reply: &Answered<'_>,
+        question: &OpenQuestion,
+        out: &mut Outbox,
+    ) {
+        let mut findings = std::mem::take(&mut self.findings);
+        for turn in 0..self.detectors.len() {
+            let Some(label) = self.tell(turn, case, reply, question, &mut findings, out) else { continue };
+            if findings.drain().any(|finding| self.report(turn, label, case, finding, out)) {
                 break;
             }
         }
@@ -419,7 +547,7 @@ impl Engine {
         self.findings = findings;
     }
 
-    /// Asks one detector, if it is not quarantined; a panic costs nothing but that detector.
+    /// Asks one detector, if it is not quarantined.
     fn ask(
         &mut self,
         turn: usize,
@@ -428,19 +556,52 @@ impl Engine {
         findings: &mut Findings,
         out: &mut Outbox,
     ) -> Option<Label> {
-        let Memory { seen, reference, .. } = &self.memory;
-        let running = self.detectors.get_mut(turn)?;
-        let exchange =
-            Exchange { id: case.request, time: case.time, question: rows, reference: reference.as_ref() };
-        let detector = running.detector.as_mut()?;
-        let judged =
-            catch_unwind(AssertUnwindSafe(|| detector.observe(&exchange, seen, case.client, findings)));
-        if judged.is_err() {
-            findings.clear();
-            running.detector = None;
-            out.quarantined.push(running.label.name);
-        }
-        Some(running.label)
+        let Memory { seen, reference, neighbours, .. } = &self.memory;
+        let exchange = Exchange {
+            id: case.request,
+            time: case.time,
+            question: rows,
+            client: case.client,
+            columns: &self.columns,
+            reference: reference.as_ref(),
+            neighbours,
+        };
+        let judge = |detector: &mut dyn ErasedDetector, findings: &mut Findings| {
+            detector.observe(&exchange, seen, case.client, findings);
+        };
+        self.detectors.get_mut(turn)?.guarded(judge, findings, out)
+    }
+
+    /// Tells one detector of an answer, if it is not quarantined.
+    fn tell(
+        &mut self,
+        turn: usize,
+        case: Case,
+        answered: &Answered<'_>,
+        question: &OpenQuestion,
+        findings: &mut Findings,
+        out: &mut Outbox,
+    ) -> Option<Label> {
+        let Memory { neighbours, reference, .. } = &self.memory;
+        let earlier = |distinct_rows| EarlierRows {
+            distinct_rows,
+            first_row: question.first_row,
+            client: case.client,
+            neighbours,
+            reference: reference.as_ref(),
+        };
+        let reply = Reply {
+            id: answered.id,
+            time: answered.time,
+            status: answered.status,
+            answer: answered.answer,
+            asked: question.not_inspected.map_or(Ok(earlier(&question.distinct_rows)), Err),
+            reference: reference.as_ref(),
+        };
+        let judge = |detector: &mut dyn ErasedDetector, findings: &mut Findings| {
+            detector.answered(&reply, case.client, findings);
+        };
+        self.detectors.get_mut(turn)?.guarded(judge, findings, out)
     }
 }
 
@@ -450,13 +611,18 @@ impl Memory {
             clients: Clients::new(limits.clients),
             tallies: Vec::new(),
             seen: Seen::default(),
+            neighbours: Neighbours::default(),
+            campaigns: Campaigns::default(),
             recent: Recent::default(),
             keys: Keys::new(limits.clients, limits.new_keys_per_address),
             in_force: InForce::new(limits.clients),
+            offences: Offences::new(limits.clients),
+            population: Population::default(),
             open: OpenQuestions::new(limits.open_questions),
             learner: Learner::default(),
             reference,
             decisions: 0,
+            findings: 0,
         }
     }
 }
@@ -469,10 +635,30 @@ impl Running {
             detector: name.to_owned(),
             message: error.to_string(),
         })?;
-        Ok(Self { label: Label { name: spec.name, atlas: spec.atlas }, detector: Some(detector) })
+        Ok(Self {
+            label: Label { name: spec.name, atlas: spec.atlas, owasp: spec.owasp },
+            detector: Some(detector),
+        })
     }
 
-    fn restore(&mut self, saved: Option<&(String, bool, Vec<u8>)>) -> Result<(), postcard::Error> {
+    /// Has the detector judge, if it is not quarantined; a panic costs nothing but that detector.
+    fn guarded(
+        &mut self,
+        judge: impl FnOnce(&mut dyn ErasedDetector, &mut Findings),
+        findings: &mut Findings,
+        out: &mut Outbox,
+    ) -> Option<Label> {
+        let detector = self.detector.as_mut()?;
+        let marked = findings.marked().len();
+        if catch_unwind(AssertUnwindSafe(|| judge(detector.as_mut(), findings))).is_err() {
+            findings.cut(marked);
+            self.detector = None;
+            out.quarantined.push(self.label.name);
+        }
+        Some(self.label)
+    }
+
+    fn restore(&mut self, saved: Option<&SavedDetector>) -> Result<(), postcard::Error> {
         let Some((_, quarantined, memory)) = saved else { return Ok(()) };
         if *quarantined {
             self.detector = None;

@@ -4,10 +4,12 @@
 
 use std::time::Duration;
 
+use crate::campaign::Campaign;
 use crate::contract::Violation;
 use crate::facts::Time;
 use crate::finding::Action;
 use crate::identity::Identity;
+use crate::ladder::Rung;
 use crate::lines::Trail;
 use crate::reference::Trust;
 use crate::standing::Doubt;
@@ -29,13 +31,19 @@ pub fn evidence(client: Identity, did: &str, trail: &Trail, time: Time) -> Strin
     format!("Client {client} {did}: {rows} in {requests} within {}.", span(time.since(trail.since)))
 }
 
-/// What follows from a block decision.
+/// What follows from a decision on a client.
 #[must_use]
-pub fn block(block_for: Duration, until: Time, reservation: Option<Reservation>) -> String {
-    let lasts = format!("for {}, until {} UTC", span(block_for), clock(until));
+pub fn decision(action: Action, rung: Rung, until: Time, reservation: Option<Reservation>) -> String {
+    let place = if rung.of > 1 { format!(" (rung {} of {})", rung.number, rung.of) } else { String::new() };
+    let lasts = format!("for {}{place}, until {} UTC", span(rung.lasts), clock(until));
+    let (done, undone) = match action {
+        Action::Throttle => ("Its requests are to be throttled", "throttled"),
+        Action::Degrade => ("Its answers are to be coarsened and delayed", "degraded"),
+        _ => ("Its requests are to be refused", "refused"),
+    };
     match reservation {
-        None => format!("Its requests are to be refused {lasts}."),
-        Some(reservation) => format!("Nothing is refused: {}.", reason(reservation)),
+        None => format!("{done} {lasts}."),
+        Some(reservation) => format!("Nothing is {undone}: {}.", reason(reservation)),
     }
 }
 
@@ -49,6 +57,23 @@ pub fn alert(rests_on: Option<Trust>) -> &'static str {
         }
         Some(Trust::Trusted) | None => "This is an alert: it does not block by itself.",
     }
+}
+
+/// What several clients did together, and what follows where questions are held.
+#[must_use]
+pub fn campaign(campaign: &Campaign, trail: &Trail, time: Time, refused_until: Option<Time>) -> String {
+    let follows = match refused_until {
+        Some(until) => format!("Questions that lie among them are refused until {} UTC.", clock(until)),
+        None => "This is an alert: it refuses nobody by itself.".to_owned(),
+    };
+    format!(
+        "{} of {} form one cluster, {} within {}, closer together than honest rows come: {} among others. {follows}",
+        plural(u64::from(trail.rows), "row"),
+        plural(campaign.clients_total as u64, "client"),
+        plural(u64::from(trail.requests), "request"),
+        span(time.since(trail.since)),
+        campaign.clients.join(", "),
+    )
 }
 
 /// A broken contract.
@@ -65,7 +90,7 @@ pub fn violation(
         Action::Alert => "The answer goes on as it is",
         Action::Clamp => "The offending values are moved to the nearest allowed ones",
         Action::Fallback => "The operator's own answer stands in",
-        Action::Refuse | Action::Block => "The answer is withheld",
+        Action::Refuse | Action::Throttle | Action::Degrade | Action::Block => "The answer is withheld",
     };
     format!(
         "The model answered client {client} with {found} in output {output:?} of row {row}, where the contract asks \

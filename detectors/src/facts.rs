@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::contract::Violation;
 use crate::identity::Asker;
+use crate::names::Names;
 
 /// A moment: microseconds since the Unix epoch. It enters as a field of a fact; nothing here reads a clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -57,7 +58,7 @@ pub struct Span {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Features {
     /// Column names where the body gives them, otherwise empty; never more than `width`.
-    pub names: Vec<String>,
+    pub names: Names,
     /// Columns of a row.
     pub width: usize,
     /// The values, row after row: `rows * width` cells.
@@ -103,7 +104,7 @@ impl Features {
     /// The name of a column, or its position where the body names none.
     #[must_use]
     pub fn name(&self, column: usize) -> String {
-        self.names.get(column).cloned().unwrap_or_else(|| column.to_string())
+        self.names.get(column).map_or_else(|| column.to_string(), |name| name.to_string())
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::campaign::Campaign;
 use crate::facts::Time;
 use crate::identity::Identity;
 
@@ -38,7 +39,8 @@ impl Serialize for Tier {
     }
 }
 
-/// What is done about a finding, weakest first.
+/// What is done about a finding, weakest first: what may be done to one answer stands before what may be done to a
+/// client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
@@ -50,8 +52,28 @@ pub enum Action {
     Fallback,
     /// The offending answer is withheld.
     Refuse,
+    /// The client is refused beyond so many requests a minute.
+    Throttle,
+    /// The client's answers are coarsened and delayed.
+    Degrade,
     /// The client is refused before the upstream is contacted.
     Block,
+}
+
+impl Action {
+    /// The word that stands in records.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Alert => "alert",
+            Self::Clamp => "clamp",
+            Self::Fallback => "fallback",
+            Self::Refuse => "refuse",
+            Self::Throttle => "throttle",
+            Self::Degrade => "degrade",
+            Self::Block => "block",
+        }
+    }
 }
 
 /// The memory that a finding rests on.
@@ -86,6 +108,25 @@ impl std::str::FromStr for DecisionId {
     }
 }
 
+/// The id of a finding, and of the decision that answers it: stable under replay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FindingId(pub u64);
+
+impl fmt::Display for FindingId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "f-{:016x}", self.0)
+    }
+}
+
+impl Serialize for FindingId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// The release of MITRE ATLAS that technique ids are taken from.
+pub const ATLAS_VERSION: &str = "5.6.0";
+
 /// A text that is not a decision id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a decision id is \"d-\" and 16 hexadecimal digits, as in d-00f3a2b1c4d5e6f7")]
@@ -116,6 +157,8 @@ pub enum Kind {
 /// A finding, or the decision that answers it: one shape, so that whoever reads the log learns it once.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Record {
+    /// The finding, as `checkgate explain` takes it; a decision carries the id of the finding that it answers.
+    pub id: FindingId,
     /// When the row arrived that crossed the limit, as Unix seconds.
     #[serde(serialize_with = "as_seconds")]
     pub time: Time,
@@ -132,6 +175,10 @@ pub struct Record {
     pub tier: Tier,
     /// MITRE ATLAS technique.
     pub atlas: &'static str,
+    /// The release of MITRE ATLAS that `atlas` is taken from.
+    pub atlas_version: &'static str,
+    /// Entry of the OWASP Machine Learning Security Top 10 (2023), where there is one.
+    pub owasp: Option<&'static str>,
     /// The measured value.
     pub statistic: f64,
     /// The value at which the detector speaks.
@@ -149,6 +196,9 @@ pub struct Record {
     pub until: Option<Time>,
     /// The columns that gave it away.
     pub fields: Vec<String>,
+    /// The campaign that it is about, if it is about several clients together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub campaign: Option<Campaign>,
     /// Up to three example request ids.
     pub requests: Vec<String>,
     /// The same in a sentence for a person at 3 a.m.
@@ -176,6 +226,24 @@ fn as_text<S: Serializer>(text: &impl fmt::Display, serializer: S) -> Result<S::
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_action_has_one_word_and_a_place_by_its_strength() {
+        let actions = [
+            Action::Alert,
+            Action::Clamp,
+            Action::Fallback,
+            Action::Refuse,
+            Action::Throttle,
+            Action::Degrade,
+            Action::Block,
+        ];
+        assert!(actions.is_sorted());
+        for action in actions {
+            let word = serde_json::to_string(&action).unwrap();
+            assert_eq!(word.trim_matches('"'), action.as_str());
+        }
+    }
 
     #[test]
     fn a_decision_id_reads_back() {

@@ -3,9 +3,13 @@
 //! Every numeric column is divided by its own spread; the distance of two rows is the root mean square over the
 //! columns. How far is far follows from the reference itself: from how far its rows lie from each other.
 
+use std::hash::Hasher;
+
+use rustc_hash::FxHasher;
 use serde::{Deserialize, Serialize};
 
 use crate::facts::{Cell, Features};
+use crate::neighbours::{NEAREST_MAX, STEPS_TO_CLOSE, WIDTH_MAX, insert};
 
 /// Smallest part of the median spread that a column is divided by: a nearly constant column must not outweigh all.
 const SPREAD_FLOOR: f64 = 0.25;
@@ -23,6 +27,8 @@ const MARGIN: f64 = 1.15;
 /// Fewest rows that say anything about distances.
 const ROWS_MIN: usize = 100;
 
+/// Reference rows whose tenth nearest among each other are looked for.
+const CLOSE_ROWS: usize = 800;
 /// The numeric columns of a reference, scaled, and the distance at which a row is off.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Geometry {
@@ -34,6 +40,15 @@ pub struct Geometry {
     rows: Vec<f64>,
     /// Largest sum of squares, over the columns, of a row that is near.
     limit_squared_sum: f64,
+    /// Sum of squares of two rows that are close: as the tenth nearest of the row that has it nearest. Zero where
+    /// nothing can be said.
+    close_squared_sum: f64,
+    /// Median of the sums of squares between a row and its nearest.
+    dense_squared_sum: f64,
+    /// Means of the scaled columns.
+    centers: Vec<f64>,
+    /// Tells this geometry from others.
+    basis: u64,
 }
 
 impl Geometry {
@@ -56,9 +71,83 @@ impl Geometry {
             let values = columns.iter().filter_map(|&column| number(row, column));
             scaled.extend(values.zip(&spreads).map(|(value, spread)| value / spread));
         }
-        let mut geometry = Self { columns, spreads, rows: scaled, limit_squared_sum: 0.0 };
-        geometry.limit_squared_sum = geometry.held_out_limit();
+        let mut geometry = Self {
+            centers: centers(&scaled, columns.len()),
+            columns,
+            spreads,
+            rows: scaled,
+            limit_squared_sum: 0.0,
+            close_squared_sum: 0.0,
+            dense_squared_sum: 0.0,
+            basis: 0,
+        };
+        let nearest = geometry.held_out_nearest();
+        geometry.limit_squared_sum = quantile(&nearest, QUANTILE) * MARGIN * MARGIN;
+        geometry.dense_squared_sum = quantile(&nearest, 0.5);
+        geometry.close_squared_sum = geometry.closest_tenth();
+        geometry.basis = geometry.fold();
         Some(geometry)
+    }
+
+    /// Whether distances between rows can be told as ratios to what is close: the rows differ, and are not too wide.
+    #[must_use]
+    pub fn is_measure(&self) -> bool {
+        self.close_squared_sum > 0.0 && self.width() <= WIDTH_MAX
+    }
+
+    /// Tells this geometry from others: what was measured under another cannot be compared.
+    #[must_use]
+    pub fn basis(&self) -> u64 {
+        self.basis
+    }
+
+    /// Number of numeric columns.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        self.columns.len()
+    }
+
+    /// The sum of squares, over the columns, that counts as a ratio of 1.
+    #[must_use]
+    pub fn close(&self) -> f32 {
+        self.close_squared_sum as f32
+    }
+
+    /// Fills `out` with the scaled numeric columns of a row; says whether each has a finite number. `column_of` gives
+    /// the question's column for one of the reference's.
+    pub fn scale(&self, question: &Features, row: usize, column_of: &[usize], out: &mut Vec<f32>) -> bool {
+        let cells = question.row(row);
+        out.clear();
+        out.extend(self.columns.iter().zip(&self.spreads).map(|(&column, spread)| {
+            match column_of.get(column).and_then(|&column| cells.get(column)) {
+                Some(Cell::Number(number)) => (number / spread) as f32,
+                _ => f32::NAN,
+            }
+        }));
+        out.iter().all(|value| value.is_finite())
+    }
+
+    /// The reference's column of each scaled value, and what it was divided by.
+    pub fn scales(&self) -> impl Iterator<Item = (usize, f64)> {
+        self.columns.iter().copied().zip(self.spreads.iter().copied())
+    }
+
+    /// Fills `out` with a byte to a scaled value: its distance from the column's mean in sixteenths of what is close.
+    pub fn coarsen(&self, scaled: &[f32], out: &mut Vec<u8>) {
+        let steps = STEPS_TO_CLOSE / (self.close_squared_sum / self.width().max(1) as f64).sqrt();
+        let byte = |(value, center): (&f32, &f64)| {
+            // Casting stops at either end of the byte.
+            libm::round((f64::from(*value) - center) * steps + 128.0) as u8
+        };
+        out.clear();
+        out.extend(scaled.iter().zip(&self.centers).map(byte));
+    }
+
+    /// Whether a scaled row lies as close to a reference row as half of the reference rows do to theirs.
+    #[must_use]
+    pub fn is_dense(&self, scaled: &[f32]) -> bool {
+        let row: Vec<f64> = scaled.iter().map(|value| f64::from(*value)).collect();
+        self.scaled_rows().any(|other| squared_sum(&row, other, self.dense_squared_sum).is_some())
     }
 
     /// Whether any reference row lies near a row of `question`; `column_of` gives the question's column for one of
@@ -85,15 +174,37 @@ impl Geometry {
         self.rows.chunks_exact(self.columns.len().max(1))
     }
 
-    fn held_out_limit(&self) -> f64 {
+    /// Sums of squares between held-out rows and their nearest, ascending.
+    fn held_out_nearest(&self) -> Vec<f64> {
         let count = self.rows.len() / self.columns.len().max(1);
         let step = count.div_ceil(HELD_OUT).max(1);
         let held_out = self.scaled_rows().enumerate().step_by(step);
         let mut nearest: Vec<f64> =
             held_out.map(|(index, row)| self.nearest_squared_sum(index, row)).collect();
         nearest.sort_by(f64::total_cmp);
-        let at = libm::ceil(QUANTILE * nearest.len() as f64) as usize;
-        nearest.get(at.saturating_sub(1)).map_or(0.0, |limit| limit * MARGIN * MARGIN)
+        nearest
+    }
+
+    /// The smallest distance of a row to its tenth nearest, among at most 800 different rows: as close as honest rows
+    /// come. O(800 x 800 x width).
+    fn closest_tenth(&self) -> f64 {
+        let mut rows: Vec<&[f64]> = self.scaled_rows().collect();
+        rows.sort_by(|one, two| {
+            one.iter().map(|value| value.to_bits()).cmp(two.iter().map(|value| value.to_bits()))
+        });
+        rows.dedup();
+        let step = rows.len().div_ceil(CLOSE_ROWS).max(1);
+        let rows: Vec<&[f64]> = rows.into_iter().step_by(step).collect();
+        let closest = (0..rows.len()).fold(f64::INFINITY, |closest, row| tenth_nearest(&rows, row, closest));
+        if closest.is_finite() { closest } else { 0.0 }
+    }
+
+    fn fold(&self) -> u64 {
+        let scales = self.spreads.iter().chain(&self.centers).chain([&self.close_squared_sum]);
+        let mut hasher = FxHasher::default();
+        scales.for_each(|scale| hasher.write_u64(scale.to_bits()));
+        self.columns.iter().for_each(|column| hasher.write_usize(*column));
+        hasher.finish()
     }
 
     fn nearest_squared_sum(&self, index: usize, row: &[f64]) -> f64 {
@@ -102,17 +213,71 @@ impl Geometry {
     }
 }
 
-/// The sum of the squared differences, or nothing as soon as it exceeds `limit`; NaN exceeds everything.
+/// The sum of squares between the row at `index` and its tenth nearest, or `limit` where that is less.
+fn tenth_nearest(rows: &[&[f64]], index: usize, limit: f64) -> f64 {
+    let Some(row) = rows.get(index) else { return limit };
+    let mut nearest = [limit; NEAREST_MAX];
+    for (_, other) in rows.iter().enumerate().filter(|(other, _)| *other != index) {
+        let [.., last] = nearest;
+        if let Some(sum) = squared_sum(row, other, last) {
+            let at = nearest.partition_point(|known| *known <= sum);
+            insert(&mut nearest, at, sum);
+        }
+    }
+    let [.., last] = nearest;
+    last
+}
+
+/// The value below which a `share` of the ascending `values` lies; 0 where there are none.
+fn quantile(values: &[f64], share: f64) -> f64 {
+    let at = libm::ceil(share * values.len() as f64) as usize;
+    values.get(at.saturating_sub(1)).copied().unwrap_or(0.0)
+}
+
+/// The mean of each column of `rows`.
+fn centers(rows: &[f64], width: usize) -> Vec<f64> {
+    let mut sums = vec![0.0; width];
+    for row in rows.chunks_exact(width.max(1)) {
+        sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+    }
+    let count = (rows.len() / width.max(1)).max(1) as f64;
+    sums.iter().map(|sum| sum / count).collect()
+}
+
+/// Columns after which a sum is compared with its limit, each in a lane of its own, so that one need not wait for the
+/// other.
+const LANES: usize = 16;
+
+/// The sum of the squared differences, or nothing as soon as it is seen to exceed `limit`; NaN exceeds everything.
 fn squared_sum(left: &[f64], right: &[f64], limit: f64) -> Option<f64> {
+    let (left, left_rest) = left.as_chunks::<LANES>();
+    let (right, right_rest) = right.as_chunks::<LANES>();
     let mut sum = 0.0;
     for (left, right) in left.iter().zip(right) {
-        let difference = left - right;
-        sum += difference * difference;
+        let mut lanes = [0.0; LANES];
+        for (lane, (left, right)) in lanes.iter_mut().zip(left.iter().zip(right)) {
+            *lane = (left - right) * (left - right);
+        }
+        sum += total(lanes);
         if sum.is_nan() || sum > limit {
             return None;
         }
     }
-    Some(sum)
+    let rest = left_rest.iter().zip(right_rest).map(|(left, right)| (left - right) * (left - right));
+    let sum = rest.fold(sum, |sum, square| sum + square);
+    (sum <= limit).then_some(sum)
+}
+
+/// Halves the lanes until one is left.
+fn total(mut lanes: [f64; LANES]) -> f64 {
+    let mut width = LANES / 2;
+    while width > 0 {
+        let (low, high) = lanes.split_at_mut(width);
+        low.iter_mut().zip(high).for_each(|(low, high)| *low += *high);
+        width /= 2;
+    }
+    let [first, ..] = lanes;
+    first
 }
 
 /// How widely a column's values lie.

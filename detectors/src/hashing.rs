@@ -1,9 +1,16 @@
 //! Keyed hashes of identities, fields, cells and rows: nobody outside can aim at a cell or precompute a collision.
+//!
+//! Names and texts are hashed by SipHash-1-3 under the instance's secret. A cell is hashed by a function of its column,
+//! drawn from a universal family by that secret: the upper half of a product with a secret multiplier (Dietzfelbinger,
+//! Universal Hashing and k-wise Independent Random Variables via Integer Arithmetic without Primes, STACS 1996). A row
+//! is the sum of its cells. Two different rows then have the same hash with a probability of at most 2^-63 each,
+//! whatever they are; and as nothing but equality ever follows from a hash, nobody learns about the secret before.
 
 use siphasher::sip::SipHasher13;
 
 use crate::facts::{Cell, Features};
 use crate::identity::Identity;
+use crate::lines::Marks;
 
 /// The hashes of one model, keyed with the instance's secret (SipHash-1-3, Aumasson and Bernstein 2012).
 #[derive(Clone, Copy, Debug)]
@@ -13,6 +20,45 @@ pub struct Hashing {
 
 /// Canonical bits of every NaN: servers write many.
 const NAN_BITS: u64 = 0x7ff8_0000_0000_0000;
+
+/// Bits of a gap: a NaN that is not the canonical one, hence no number's.
+const MISSING_BITS: u64 = NAN_BITS + 1;
+
+/// The hash function of one column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field {
+    hash: u64,
+    multiplier: u128,
+}
+
+impl Field {
+    /// A column that counts for nothing: all its cells hash to zero.
+    pub const IGNORED: Self = Self { hash: 0, multiplier: 0 };
+
+    /// Whether the column counts.
+    #[must_use]
+    pub fn counts(self) -> bool {
+        self.hash != Self::IGNORED.hash
+    }
+
+    /// What stands for the column in sets of them.
+    #[must_use]
+    pub fn mark(self) -> u32 {
+        Marks::of(self.hash)
+    }
+
+    /// The hash of a cell whose value was rounded to one of 256 steps.
+    #[must_use]
+    pub fn of_code(self, code: u8) -> u64 {
+        self.spread(u64::from(code))
+    }
+
+    /// The hash of a cell that is told by `bits`. The column's own hash keeps equal cells of two columns apart.
+    fn spread(self, bits: u64) -> u64 {
+        let product = self.multiplier.wrapping_mul(u128::from(bits));
+        ((product >> 64) as u64).wrapping_add(self.hash)
+    }
+}
 
 impl Hashing {
     /// Hashes under `key`.
@@ -39,28 +85,36 @@ impl Hashing {
         self.pair(self.tagged(b'n', name.as_bytes()), b's', sequence)
     }
 
-    /// Fills `out` with one hash to a column: of its name where the body gives one, so that the order of named
-    /// columns makes no difference, otherwise of its position.
-    pub fn fields(&self, features: &Features, out: &mut Vec<u64>) {
+    /// Fills `out` with one field to a column: from its name where the body gives one, so that the order of named
+    /// columns makes no difference, otherwise from its position.
+    pub fn fields(&self, features: &Features, out: &mut Vec<Field>) {
         out.clear();
         out.extend((0..features.width).map(|column| match features.names.get(column) {
-            Some(name) => self.tagged(b'f', name.as_bytes()),
-            None => self.pair(0, b'p', column as u64),
+            Some(name) => self.field(self.tagged(b'f', name.text().as_bytes())),
+            None => self.field(self.pair(0, b'p', column as u64)),
         }));
     }
 
-    /// The hash of one cell of the column that hashes to `field`. Positive and negative zero are one value, and so
-    /// are all NaNs.
+    fn field(&self, hash: u64) -> Field {
+        let half = |number| u128::from(self.pair(hash, b'a', number));
+        Field { hash, multiplier: half(0) << 64 | half(1) }
+    }
+
+    /// Fills `out` with one hash to a cell of row `index`, 0 where the column does not count.
+    pub fn cells(&self, fields: &[Field], features: &Features, index: usize, out: &mut Vec<u64>) {
+        out.clear();
+        let cells = fields.iter().zip(features.row(index));
+        out.extend(cells.map(|(&field, &cell)| self.cell(field, cell, features)));
+    }
+
+    /// The hash of one cell of the column `field`. Positive and negative zero are one value, and so are all NaNs.
     #[must_use]
-    pub fn cell(&self, field: u64, cell: Cell, features: &Features) -> u64 {
-        match cell {
-            Cell::Missing => self.pair(field, b'm', 0),
-            Cell::Number(number) => self.pair(field, b'd', canonical_bits(number)),
-            Cell::Text(start, end) => {
-                let text = self.tagged(b't', features.text_of(start, end).as_bytes());
-                self.pair(field, b't', text)
-            }
-        }
+    pub fn cell(&self, field: Field, cell: Cell, features: &Features) -> u64 {
+        field.spread(match cell {
+            Cell::Missing => MISSING_BITS,
+            Cell::Number(number) => canonical_bits(number),
+            Cell::Text(start, end) => self.tagged(b't', features.text_of(start, end).as_bytes()),
+        })
     }
 
     fn pair(&self, first: u64, tag: u8, second: u64) -> u64 {
@@ -92,20 +146,30 @@ mod tests {
     use super::*;
 
     fn features(names: &[&str]) -> Features {
-        Features { names: names.iter().map(ToString::to_string).collect(), width: 2, ..Features::default() }
+        Features { names: names.iter().copied().collect(), width: 2, ..Features::default() }
     }
 
     #[test]
     fn equal_values_hash_equal_and_others_do_not() {
         let hashing = Hashing::new([1, 2]);
         let none = Features::default();
-        let number = |value| hashing.cell(1, Cell::Number(value), &none);
+        let [one, other] = [1, 2].map(|hash| hashing.field(hash));
+        let number = |value| hashing.cell(one, Cell::Number(value), &none);
         assert_eq!(number(0.0), number(-0.0));
         assert_eq!(number(f64::NAN), number(-f64::NAN));
         assert_ne!(number(0.0), number(1.0));
-        assert_ne!(number(0.0), hashing.cell(1, Cell::Missing, &none));
-        assert_ne!(number(0.0), hashing.cell(2, Cell::Number(0.0), &none));
-        assert_ne!(number(0.0), Hashing::new([1, 3]).cell(1, Cell::Number(0.0), &none));
+        assert_ne!(number(f64::NAN), hashing.cell(one, Cell::Missing, &none));
+        assert_ne!(number(0.0), hashing.cell(other, Cell::Number(0.0), &none));
+        assert_ne!(number(1.0), Hashing::new([1, 3]).field(1).spread(1.0_f64.to_bits()));
+    }
+
+    #[test]
+    fn what_does_not_count_hashes_to_nothing() {
+        let hashing = Hashing::new([1, 2]);
+        for cell in [Cell::Missing, Cell::Number(7.5), Cell::Text(0, 0)] {
+            assert_eq!(hashing.cell(Field::IGNORED, cell, &Features::default()), 0, "{cell:?}");
+        }
+        assert!(!Field::IGNORED.counts() && hashing.field(1).counts());
     }
 
     #[test]

@@ -1,15 +1,16 @@
-//! Block decisions in force: while one lasts, its subject's evidence does not count.
+//! Decisions in force: while one lasts after which nothing stronger could follow, its subject's evidence does not
+//! count.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::facts::Time;
-use crate::finding::DecisionId;
+use crate::finding::{Action, DecisionId};
 use crate::identity::Identity;
 
-/// The decisions of one model, at most one to a client. Kept apart from the client table: a blocked client that is
-/// forgotten there stays blocked here.
+/// The decisions of one model, at most one to a client: the latest, which is the strongest. Kept apart from the client
+/// table: a blocked client that is forgotten there stays blocked here.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct InForce {
     decisions_max: usize,
@@ -22,6 +23,8 @@ pub struct InForce {
 pub struct InForceDecision {
     /// The decision.
     pub id: DecisionId,
+    /// What is done to the client.
+    pub action: Action,
     /// When it ends.
     pub until: Time,
     /// Whether it is but an observation, because of where the client's requests came from: once requests come that
@@ -57,15 +60,16 @@ impl InForce {
         self.evicted
     }
 
-    /// Whether the evidence of `identity` is suspended; `may_act` tells whether a decision on the request at
-    /// hand may be acted on.
-    pub fn suspends(&mut self, identity: Identity, may_act: bool, time: Time) -> bool {
-        let Some(decision) = self.decisions.get(&identity) else { return false };
+    /// What is done to `identity`, if anything; `may_act` tells whether a decision on the request at hand may be acted
+    /// on.
+    pub fn on(&mut self, identity: Identity, may_act: bool, time: Time) -> Option<Action> {
+        let decision = self.decisions.get(&identity)?;
         let over = decision.until <= time || (decision.only_observed && may_act);
         if over {
             self.decisions.remove(&identity);
+            return None;
         }
-        !over
+        Some(decision.action)
     }
 
     /// Ends a decision at an operator's word.
@@ -79,19 +83,19 @@ mod tests {
     use super::*;
 
     fn decision(until: u64, only_observed: bool) -> InForceDecision {
-        InForceDecision { id: DecisionId(until), until: Time(until), only_observed }
+        InForceDecision { id: DecisionId(until), action: Action::Block, until: Time(until), only_observed }
     }
 
     #[test]
-    fn a_decision_suspends_until_it_ends_or_is_lifted() {
+    fn a_decision_holds_until_it_ends_or_is_lifted() {
         let client = Identity::Key(1);
         let mut in_force = InForce::new(9);
         in_force.enter(client, decision(10, false), Time(0));
-        assert!(in_force.suspends(client, true, Time(9)));
-        assert!(!in_force.suspends(client, true, Time(10)));
+        assert_eq!(in_force.on(client, true, Time(9)), Some(Action::Block));
+        assert_eq!(in_force.on(client, true, Time(10)), None);
         in_force.enter(client, decision(20, false), Time(10));
         in_force.lift(DecisionId(20));
-        assert!(!in_force.suspends(client, true, Time(11)));
+        assert_eq!(in_force.on(client, true, Time(11)), None);
     }
 
     #[test]
@@ -99,8 +103,8 @@ mod tests {
         let client = Identity::Key(1);
         let mut in_force = InForce::new(9);
         in_force.enter(client, decision(10, true), Time(0));
-        assert!(in_force.suspends(client, false, Time(5)));
-        assert!(!in_force.suspends(client, true, Time(5)));
+        assert_eq!(in_force.on(client, false, Time(5)), Some(Action::Block));
+        assert_eq!(in_force.on(client, true, Time(5)), None);
     }
 
     #[test]
@@ -109,8 +113,7 @@ mod tests {
         for (key, until) in [(1, 30), (2, 20), (3, 40)] {
             in_force.enter(Identity::Key(key), decision(until, false), Time(0));
         }
-        let suspended: Vec<bool> =
-            (1..=3).map(|key| in_force.suspends(Identity::Key(key), true, Time(1))).collect();
-        assert_eq!(suspended, [true, false, true]);
+        let held = (1..=3).map(|key| in_force.on(Identity::Key(key), true, Time(1)).is_some());
+        assert_eq!(held.collect::<Vec<_>>(), [true, false, true]);
     }
 }

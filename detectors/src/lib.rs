@@ -7,8 +7,11 @@
 //! `bytes -> capture -> exchange -> detectors -> finding -> policy -> decision`: this crate begins at the
 //! exchange. See `docs/ARCHITECTURE.md` for the whole way and `docs/lexicon.md` for the words.
 
+pub mod campaign;
 pub mod clients;
+pub mod columns;
 pub mod contract;
+pub mod cumulative;
 pub mod engine;
 pub mod explain;
 pub mod facts;
@@ -18,11 +21,19 @@ pub mod hashing;
 pub mod identity;
 pub mod in_force;
 pub mod keys;
+pub mod ladder;
 pub mod lines;
+pub mod marginals;
+pub mod margins;
+pub mod names;
+pub mod neighbours;
+pub mod offences;
 pub mod open;
 pub mod policy;
+pub mod population;
 pub mod query;
 pub mod reference;
 pub mod seen;
 pub mod shelf;
 pub mod standing;
+pub mod volume;

@@ -1,6 +1,6 @@
 //! Rows that differ in one field only: found by leave-one-out keys, remembered by suspicion.
 //!
-//! A row's key is the exclusive or of its cells' hashes and of its client's salt. Taking one cell out again gives
+//! A row's key is the sum of its cells' hashes and of its client's salt. Taking one cell out again gives
 //! the key of the *line* through the row along that field: all rows that are equal but for that field have it.
 //! Keys are salted by client: a client's lines are made of its own rows, so nobody can be framed by near copies of
 //! his queries.
@@ -12,13 +12,11 @@
 use serde::{Deserialize, Serialize};
 
 use crate::facts::Time;
+use crate::hashing::Field;
 use crate::shelf::{Bounds, ClientIndex, Shelf};
 
 /// Widest row that has lines: beyond it, single fields carry too little to sweep one by one.
 pub const WIDTH_MAX: usize = 100;
-
-/// The field hash of a column that does not count.
-pub const IGNORED: u64 = 0;
 
 /// Lines with one row, over all clients; about 50 bytes each.
 const FRESH_LINES: usize = 1 << 18;
@@ -101,6 +99,20 @@ impl Trail {
         self.rows = self.rows.saturating_add(1);
     }
 
+    /// Both together, where no request is in both.
+    #[must_use]
+    pub fn joined(&self, other: &Self) -> Self {
+        let (mut first, second) = if self.since <= other.since { (*self, other) } else { (*other, self) };
+        let examples = second.first_requests.iter().take(second.requests as usize);
+        for (at, example) in (first.requests as usize..).zip(examples) {
+            first.first_requests.get_mut(at).into_iter().for_each(|free| *free = *example);
+        }
+        first.rows = first.rows.saturating_add(second.rows);
+        first.requests = first.requests.saturating_add(second.requests);
+        first.last_request = second.last_request;
+        first
+    }
+
     /// Up to three example requests: the first two and the last.
     pub fn examples(&self) -> impl Iterator<Item = u64> + '_ {
         let first = self.first_requests.iter().take(self.requests as usize).copied();
@@ -168,8 +180,8 @@ pub struct NewRow<'a> {
     pub key: u64,
     /// Where it came from.
     pub origin: Origin,
-    /// Hashes of its columns.
-    pub fields: &'a [u64],
+    /// Its columns.
+    pub fields: &'a [Field],
     /// Hashes of its cells.
     pub cells: &'a [u64],
 }
@@ -202,14 +214,14 @@ impl Lines {
         line_hits: &mut Vec<LineHit>,
         base_hits: &mut Vec<BaseHit>,
     ) {
-        let counted =
-            row.fields.iter().zip(row.cells).enumerate().filter(|(_, (field, _))| **field != IGNORED);
-        for (column, (&field, &cell)) in counted {
-            let Some((base, values, trail)) = self.join(row, row.key ^ cell, Marks::of(cell), rows) else {
+        let counted = row.fields.iter().zip(row.cells).enumerate().filter(|(_, (field, _))| field.counts());
+        for (column, (field, &cell)) in counted {
+            let line = row.key.wrapping_sub(cell);
+            let Some((base, values, trail)) = self.join(row, line, Marks::of(cell), rows) else {
                 continue;
             };
             line_hits.push(LineHit { column, values, trail });
-            let field = Marks::of(field);
+            let field = field.mark();
             let base_origin = rows.get(row.client, base).copied().unwrap_or(row.origin);
             self.vary(row.client, base, field, base_origin, row.origin, base_hits);
             // This row may be the base too, sent after the rows that vary it.

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
+use crate::facts::NotInspected;
 use crate::identity::Identity;
+use crate::names::Names;
+use crate::neighbours::RowId;
 use crate::reference::ReferenceValue;
 
 /// Rows of all open questions together; about 4 bytes each.
@@ -16,8 +19,12 @@ const ROWS_MAX: usize = 1 << 20;
 pub struct OpenQuestion {
     /// Whose evidence its answer is.
     pub identity: Identity,
-    /// Positions of the rows that were not repeats, ascending.
+    /// Positions of the rows that were not repeats, ascending; none where the question was not looked into.
     pub distinct_rows: Vec<u32>,
+    /// What the memory of rows calls the first of them; the others follow in order.
+    pub first_row: RowId,
+    /// Why the question was not looked into, if it was not.
+    pub not_inspected: Option<NotInspected>,
     /// Rows that may become part of a learned reference.
     pub samples: Vec<Sample>,
 }
@@ -32,7 +39,7 @@ pub struct Sample {
     /// Its values.
     pub values: Vec<ReferenceValue>,
     /// Names of its columns, where the body gave them.
-    pub names: Vec<String>,
+    pub names: Names,
 }
 
 /// The open questions of one model, the oldest given up first.
@@ -138,7 +145,13 @@ mod tests {
     use super::*;
 
     fn question(rows: u32) -> OpenQuestion {
-        OpenQuestion { identity: Identity::Key(1), distinct_rows: (0..rows).collect(), samples: Vec::new() }
+        OpenQuestion {
+            identity: Identity::Key(1),
+            distinct_rows: (0..rows).collect(),
+            first_row: 0,
+            not_inspected: None,
+            samples: Vec::new(),
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::finding::{Action, Mode, Tier};
 use crate::identity::Address;
+use crate::ladder::Ladder;
 use crate::reference::Trust;
 
 /// What policy was told.
@@ -12,10 +13,32 @@ use crate::reference::Trust;
 pub struct Policy {
     /// Stamped on every record; decides nothing else here, so that both modes give the same decisions.
     pub mode: Mode,
-    /// How long a block lasts.
-    pub block_for: Duration,
+    /// Whether questions can be refused for what they hold: they are held for a verdict.
+    pub refuses_content: bool,
+    /// What follows from a finding that may act by itself: an alert, or what is done to a client.
+    pub on_tier_one: Action,
+    /// What follows where two detectors that only tell agree on a client of great volume; never a block.
+    pub on_tier_two: Action,
+    /// How long a decision lasts.
+    pub ladder: Ladder,
     /// Addresses that no decision touches, as (first address of the prefix, prefix length).
     pub never_block: Vec<(IpAddr, u8)>,
+}
+
+impl Default for Policy {
+    /// What the configuration has by default: it observes, blocks on tier one, alerts on tier two, and decisions last
+    /// 15 minutes, 2 hours, a day.
+    fn default() -> Self {
+        let rungs = [900, 7200, 86_400].map(Duration::from_secs);
+        Self {
+            mode: Mode::Observe,
+            on_tier_one: Action::Block,
+            on_tier_two: Action::Alert,
+            ladder: Ladder::new(rungs.to_vec()),
+            refuses_content: false,
+            never_block: Vec::new(),
+        }
+    }
 }
 
 impl Policy {
@@ -25,9 +48,22 @@ impl Policy {
     #[must_use]
     pub fn action(&self, tier: Tier, rests_on: Option<Trust>) -> Action {
         match (tier, rests_on) {
-            (Tier::One, None | Some(Trust::Trusted)) => Action::Block,
+            (Tier::One, None | Some(Trust::Trusted)) => self.on_tier_one,
             (Tier::One, Some(Trust::Provisional)) | (Tier::Two, _) => Action::Alert,
         }
+    }
+
+    /// What follows from several findings of tier two together. No setting makes it a block.
+    #[must_use]
+    pub fn together(&self) -> Action {
+        self.on_tier_two.min(Action::Degrade)
+    }
+
+    /// Whether a client's evidence rests while `action` is in force on it: nothing stronger could follow from it.
+    /// Otherwise whoever gets itself throttled would be safe from a block.
+    #[must_use]
+    pub fn suspends(&self, action: Action) -> bool {
+        action >= self.on_tier_one
     }
 
     /// Whether `address` is on the never-block list. An IPv6 address stands for its /64, so a longer prefix on the
@@ -61,11 +97,8 @@ mod tests {
     use super::*;
 
     fn spares(prefix: &str, length: u8, address: &str) -> bool {
-        let policy = Policy {
-            mode: Mode::Observe,
-            block_for: Duration::from_secs(60),
-            never_block: vec![(prefix.parse().unwrap(), length)],
-        };
+        let never_block = vec![(prefix.parse().unwrap(), length)];
+        let policy = Policy { never_block, ..Policy::default() };
         policy.spares(Address::of(address.parse().unwrap()))
     }
 

@@ -1,5 +1,6 @@
 //! References: what normal looks like for a model, frozen, with its provenance.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use rustc_hash::FxHashMap;
@@ -9,6 +10,9 @@ use serde_json::{Number, Value};
 use crate::facts::{Cell, Features};
 use crate::geometry::Geometry;
 use crate::identity::Identity;
+use crate::marginals::Marginals;
+use crate::margins::Margins;
+use crate::names::{Name, Names};
 
 /// How far a reference can be relied upon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +31,9 @@ pub struct Reference {
     features: Vec<String>,
     rows: Vec<ReferenceRow>,
     geometry: Option<Geometry>,
+    margins: Option<Margins>,
+    marginals: Marginals,
+    span: Option<(f64, f64)>,
 }
 
 /// One row of a reference: a question and its answer.
@@ -71,8 +78,13 @@ impl Reference {
             ReferenceValue::Number(number) => Some(*number),
             ReferenceValue::Missing | ReferenceValue::Text(_) => None,
         };
+        let value = |row: usize, column: usize| rows.get(row).and_then(|row| row.x.get(column));
+        let missing = |row, column| matches!(value(row, column), None | Some(ReferenceValue::Missing));
         let geometry = Geometry::of(rows.len(), features.len(), number);
-        Self { trust, features, rows, geometry }
+        let marginals = Marginals::of(rows.len(), features.len(), number, missing);
+        let margins = Margins::of(&rows);
+        let span = span(&rows);
+        Self { trust, features, rows, geometry, marginals, margins, span }
     }
 
     /// Reads the JSON-lines form: first `{"features": [names]}`, then a row `{"x": [...], "p": [...]}` to a line.
@@ -108,17 +120,35 @@ impl Reference {
         self.geometry.as_ref()
     }
 
+    /// The lowest and the highest number of all columns together; nothing where there is none.
+    #[must_use]
+    pub fn span(&self) -> Option<(f64, f64)> {
+        self.span
+    }
+
+    /// How sure its answers are of their class; nothing where they are no probabilities.
+    #[must_use]
+    pub fn margins(&self) -> Option<&Margins> {
+        self.margins.as_ref()
+    }
+
+    /// How the values of each column lie by themselves.
+    #[must_use]
+    pub fn marginals(&self) -> &Marginals {
+        &self.marginals
+    }
+
     /// The question's column for each column of the reference, by name; nothing where one is missing. Columns without
     /// names, or with names of which the reference knows none (`input[0]`, as the columns of one tensor are called),
     /// are found by position. O(columns): whoever chooses the names must not choose the cost.
     #[must_use]
     pub fn columns_of(&self, question: &Features) -> Option<Vec<usize>> {
         let by_position = || (question.width == self.features.len()).then(|| (0..question.width).collect());
-        if question.names.is_empty() || question.names == self.features {
+        if question.names.is_empty() || self.is_named_as(&question.names) {
             return by_position();
         }
-        let places: FxHashMap<&str, usize> =
-            question.names.iter().map(String::as_str).zip(0..question.width).collect();
+        let places: FxHashMap<Cow<'_, str>, usize> =
+            question.names.iter().map(Name::text).zip(0..question.width).collect();
         let found = self.features.iter().map(|feature| places.get(feature.as_str()).copied());
         if found.clone().all(|place| place.is_none()) {
             return by_position();
@@ -126,11 +156,28 @@ impl Reference {
         found.collect()
     }
 
+    fn is_named_as(&self, names: &Names) -> bool {
+        let features = self.features.iter();
+        names.len() == self.features.len()
+            && names.iter().zip(features).all(|(name, feature)| name == **feature)
+    }
+
     /// The rows.
     #[must_use]
     pub fn rows(&self) -> &[ReferenceRow] {
         &self.rows
     }
+}
+
+fn span(rows: &[ReferenceRow]) -> Option<(f64, f64)> {
+    let numbers = rows.iter().flat_map(|row| &row.x).filter_map(|value| match value {
+        ReferenceValue::Number(number) => Some(*number),
+        ReferenceValue::Missing | ReferenceValue::Text(_) => None,
+    });
+    numbers.fold(None, |span: Option<(f64, f64)>, number| {
+        let (lowest, highest) = span.unwrap_or((number, number));
+        Some((lowest.min(number), highest.max(number)))
+    })
 }
 
 fn read_line<T: serde::de::DeserializeOwned>(index: usize, line: &str) -> Result<T, ReferenceError> {
@@ -240,7 +287,7 @@ impl Learner {
     }
 
     /// Takes a row with its answer; rows with other columns than the first, and rows known by `content`, are left.
-    pub fn learn(&mut self, client: Identity, content: u64, names: &[String], row: ReferenceRow) {
+    pub fn learn(&mut self, client: Identity, content: u64, names: &Names, row: ReferenceRow) {
         if self.rows.is_empty() {
             self.features = column_names(names, row.x.len());
         }
@@ -275,8 +322,9 @@ impl Learner {
     }
 }
 
-fn column_names(names: &[String], width: usize) -> Vec<String> {
-    (0..width).map(|column| names.get(column).cloned().unwrap_or_else(|| column.to_string())).collect()
+fn column_names(names: &Names, width: usize) -> Vec<String> {
+    let name = |column| names.get(column).map_or_else(|| format!("{column}"), |name| name.to_string());
+    (0..width).map(name).collect()
 }
 
 #[cfg(test)]
@@ -289,7 +337,7 @@ mod tests {
 
     fn learn(learner: &mut Learner, client: u64, rows: std::ops::Range<u64>) {
         for content in rows {
-            learner.learn(Identity::Key(client), content, &[], row(content as f64));
+            learner.learn(Identity::Key(client), content, &Names::default(), row(content as f64));
         }
     }
 

@@ -6,9 +6,10 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+use crate::columns::Columns;
 use crate::facts::Features;
 use crate::hashing::Hashing;
-use crate::lines::{BaseHit, IGNORED, LineHit, Lines, Marks, NewRow, Origin, WIDTH_MAX};
+use crate::lines::{BaseHit, LineHit, Lines, NewRow, Origin, WIDTH_MAX};
 use crate::shelf::{Bounds, ClientIndex, Shelf};
 
 /// Rows remembered to recognise repeats, over all clients; about 60 bytes each.
@@ -30,7 +31,6 @@ struct Now {
     rows: Vec<SeenRow>,
     line_hits: Vec<LineHit>,
     base_hits: Vec<BaseHit>,
-    fields: Vec<u64>,
     cells: Vec<u64>,
 }
 
@@ -60,9 +60,7 @@ impl Default for Seen {
 
 impl Seen {
     /// Takes the rows of a question in order: repeats are counted and dropped, the rest is remembered and looked up.
-    /// Columns that are not `known`, where that is given, count for nothing: a server ignores what it does not know,
-    /// so a column invented for each request must not make its rows look unrelated.
-    /// O(rows x width), without allocation once the scratch has grown, beyond what is remembered.
+    /// `columns` are the question's. O(rows x width), without allocation once the scratch has grown, beyond what is remembered.
     pub fn take(
         &mut self,
         hashing: &Hashing,
@@ -70,21 +68,12 @@ impl Seen {
         salt: u64,
         origin: Origin,
         question: &Features,
-        known: Option<&[usize]>,
+        columns: &Columns,
     ) {
         self.clear_now();
-        hashing.fields(question, &mut self.now.fields);
-        if let Some(known) = known.filter(|known| known.len() < question.width) {
-            let all = std::mem::take(&mut self.now.fields);
-            self.now.fields.resize(all.len(), IGNORED);
-            for &column in known {
-                if let (Some(field), Some(hash)) = (self.now.fields.get_mut(column), all.get(column)) {
-                    *field = *hash;
-                }
-            }
-        }
         for index in 0..question.rows() {
-            self.take_row(hashing, client, salt, origin, question, index);
+            hashing.cells(columns.fields(), question, index, &mut self.now.cells);
+            self.take_row(client, salt, origin, columns, index);
         }
     }
 
@@ -104,11 +93,6 @@ impl Seen {
     #[must_use]
     pub fn base_hits(&self, row: &SeenRow) -> &[BaseHit] {
         self.now.base_hits.get(row.base_hits.clone()).unwrap_or(&[])
-    }
-
-    /// What stands for each column of the question in [`BaseHit::fields`].
-    pub fn field_marks(&self) -> impl Iterator<Item = u32> + '_ {
-        self.now.fields.iter().map(|&field| Marks::of(field))
     }
 
     /// Forgets everything of one client.
@@ -140,32 +124,17 @@ impl Seen {
     /// Most entries ever held.
     pub const ENTRIES_MAX: usize = ROWS + Lines::ENTRIES_MAX;
 
-    fn take_row(
-        &mut self,
-        hashing: &Hashing,
-        client: ClientIndex,
-        salt: u64,
-        origin: Origin,
-        question: &Features,
-        index: usize,
-    ) {
+    fn take_row(&mut self, client: ClientIndex, salt: u64, origin: Origin, columns: &Columns, index: usize) {
         let now = &mut self.now;
-        now.cells.clear();
-        let fields = now.fields.iter().zip(question.row(index));
-        now.cells.extend(fields.map(|(&field, &cell)| match field {
-            IGNORED => 0,
-            field => hashing.cell(field, cell, question),
-        }));
-        let content = now.cells.iter().fold(0, |sum, cell| sum ^ cell);
-        let key = content ^ salt;
+        let content = now.cells.iter().fold(0, |sum: u64, cell| sum.wrapping_add(*cell));
+        let key = content.wrapping_add(salt);
         if self.rows.get(client, key).is_some() {
             self.repeats += 1;
             return;
         }
         let (lines_before, bases_before) = (now.line_hits.len(), now.base_hits.len());
-        let width = now.fields.iter().filter(|field| **field != IGNORED).count();
-        if (2..=WIDTH_MAX).contains(&width) {
-            let row = NewRow { client, key, origin, fields: &now.fields, cells: &now.cells };
+        if (2..=WIDTH_MAX).contains(&columns.counted()) {
+            let row = NewRow { client, key, origin, fields: columns.fields(), cells: &now.cells };
             self.lines.enter(row, &self.rows, &mut now.line_hits, &mut now.base_hits);
         }
         self.rows.insert(client, key, origin);

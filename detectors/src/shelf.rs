@@ -25,8 +25,11 @@ pub struct Shelf<V> {
     evicted: u64,
     /// Position of each key within its client's share, counted from the first entry that the share ever had.
     positions: FxHashMap<u64, u64>,
-    /// Who loses next: the last element.
+    /// Who loses next among all but the writer: the last element.
     ranking: BTreeSet<Rank>,
+    /// Who wrote last, kept out of the ranking: a row's entries are written one after the other, and its client's
+    /// rank changes with each.
+    writer: Option<ClientIndex>,
 }
 
 /// How much may be held.
@@ -107,6 +110,7 @@ impl<V> Shelf<V> {
             evicted: 0,
             positions: FxHashMap::default(),
             ranking: BTreeSet::new(),
+            writer: None,
         }
     }
 
@@ -143,20 +147,19 @@ impl<V> Shelf<V> {
         share.entries.get_mut(index).filter(|entry| entry.key == key).map(|entry| &mut entry.value)
     }
 
-    /// Puts an entry under a key that the client does not hold yet; O(log clients).
+    /// Puts an entry under a key that the client does not hold yet; O(log clients), and O(1) where the client wrote
+    /// last and nobody else has to make room.
     pub fn insert(&mut self, client: ClientIndex, key: u64, value: V) {
         if self.shares.len() <= client {
             self.shares.resize_with(client + 1, Share::default);
         }
+        self.hand_pen_to(client);
         self.make_room(client);
-        let born = self.births;
+        let Some(share) = self.shares.get_mut(client) else { return };
+        let position = share.first_position + share.entries.len() as u64;
+        share.entries.push_back(Entry { key, born: self.births, value });
+        self.positions.insert(key, position);
         self.births += 1;
-        self.change(client, |share| {
-            let position = share.first_position + share.entries.len() as u64;
-            share.entries.push_back(Entry { key, born, value });
-            position
-        })
-        .and_then(|position| self.positions.insert(key, position));
         self.held += 1;
     }
 
@@ -173,7 +176,7 @@ impl<V> Shelf<V> {
         let loser = if own >= self.bounds.entries_per_client {
             Some(client)
         } else if self.held >= self.bounds.entries {
-            self.ranking.last().map(|(_, _, client)| *client)
+            self.rank(client).max(self.ranking.last().copied()).map(|(_, _, loser)| loser)
         } else {
             None
         };
@@ -183,29 +186,32 @@ impl<V> Shelf<V> {
     }
 
     fn drop_oldest(&mut self, client: ClientIndex) -> bool {
-        let oldest = self.change(client, |share| {
-            let oldest = share.entries.pop_front()?;
-            share.first_position += 1;
-            share.trim();
-            Some(oldest.key)
-        });
-        let Some(Some(key)) = oldest else { return false };
-        self.positions.remove(&key);
+        let before = self.rank(client);
+        let Some(share) = self.shares.get_mut(client) else { return false };
+        let Some(oldest) = share.entries.pop_front() else { return false };
+        share.first_position += 1;
+        share.trim();
+        self.positions.remove(&oldest.key);
         self.held -= 1;
+        if self.writer != Some(client) {
+            before.and_then(|rank| self.ranking.take(&rank));
+            self.ranking.extend(self.rank(client));
+        }
         true
     }
 
-    /// Changes a share and keeps the ranking true.
-    fn change<T>(&mut self, client: ClientIndex, change: impl FnOnce(&mut Share<V>) -> T) -> Option<T> {
-        let share = self.shares.get_mut(client)?;
-        if let Some(rank) = share.rank(client) {
-            self.ranking.remove(&rank);
+    /// Ranks the writer before and takes the one to come out of the ranking.
+    fn hand_pen_to(&mut self, client: ClientIndex) {
+        if self.writer == Some(client) {
+            return;
         }
-        let result = change(share);
-        if let Some(rank) = share.rank(client) {
-            self.ranking.insert(rank);
-        }
-        Some(result)
+        self.ranking.extend(self.writer.and_then(|before| self.rank(before)));
+        self.rank(client).and_then(|rank| self.ranking.take(&rank));
+        self.writer = Some(client);
+    }
+
+    fn rank(&self, client: ClientIndex) -> Option<Rank> {
+        self.shares.get(client)?.rank(client)
     }
 }
 

@@ -4,7 +4,7 @@ use super::{Case, Engine, Label, Outbox};
 use crate::contract::{self, Violation};
 use crate::explain;
 use crate::facts::{Answered, Features};
-use crate::finding::{Record, Tier};
+use crate::finding::{Action, Record, Tier};
 use crate::identity::Identity;
 use crate::lines::{Origin, Trail};
 use crate::open::{OpenQuestion, Sample};
@@ -57,19 +57,20 @@ impl Engine {
         }
         let (count, trail) = (tally.violations.rows, tally.violations);
         let block_after = self.rules.contract.block_after;
-        let blocks = block_after > 0 && tally.distinct_violations >= block_after;
-        if !blocks && before.checked_ilog2() == count.checked_ilog2() {
+        let action = self.rules.policy.action(Tier::One, None);
+        let decides = block_after > 0 && tally.distinct_violations >= block_after && action > Action::Alert;
+        if !decides && before.checked_ilog2() == count.checked_ilog2() {
             return;
         }
         let record = self.violation_record(case, first, trail);
-        if blocks {
-            self.block(case, record, case.subject.reservation, out);
+        if decides {
+            self.decide(case, record, action, out);
         } else {
             out.records.push(Record { action: self.rules.contract_action, ..record });
         }
     }
 
-    fn violation_record(&self, case: Case, first: &Violation, trail: Trail) -> Record {
+    fn violation_record(&mut self, case: Case, first: &Violation, trail: Trail) -> Record {
         let count = u64::from(trail.rows);
         let action = self.rules.contract_action;
         let explanation = explain::violation(case.subject.identity, &first.output, first, count, action);
@@ -82,7 +83,12 @@ impl Engine {
             did: String::new(),
             rests_on: None,
         };
-        self.record(Label { name: contract::NAME, atlas: contract::ATLAS }, case, finding, explanation)
+        self.record(
+            Label { name: contract::NAME, atlas: contract::ATLAS, owasp: contract::OWASP },
+            case,
+            finding,
+            explanation,
+        )
     }
 
     /// Rows of the question at hand that a reference may be learned from.
@@ -118,6 +124,7 @@ impl Engine {
         if let Some(frozen) = self.memory.learner.freeze() {
             out.frozen = Some(frozen.clone());
             self.memory.reference = Some(frozen);
+            self.columns.forget();
             self.memory.learner = Learner::default();
         }
     }

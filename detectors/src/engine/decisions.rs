@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use super::{Block, Case, Engine, Label, Outbox};
-use crate::explain::{self, Reservation};
+use super::{Block, Case, Engine, Label, Outbox, Told};
+use crate::explain;
 use crate::facts::Time;
-use crate::finding::{Action, DecisionId, Kind, Record, Window, request_id};
+use crate::finding::{ATLAS_VERSION, Action, DecisionId, FindingId, Kind, Record, Window, request_id};
 use crate::in_force::InForceDecision;
 use crate::lines::Trail;
 use crate::query::Finding;
 use crate::shelf::ClientIndex;
 
 impl Engine {
-    /// Tells a finding and decides on it; says whether it led to a block decision.
+    /// Tells a finding and decides on it; says whether it led to a decision after which the client's evidence rests.
     pub(super) fn report(
         &mut self,
         turn: usize,
@@ -22,10 +22,18 @@ impl Engine {
         out: &mut Outbox,
     ) -> bool {
         let did = explain::evidence(case.subject.identity, &finding.did, &finding.trail, case.time);
-        if self.rules.policy.action(finding.tier, finding.rests_on) == Action::Block {
+        let action = self.rules.policy.action(finding.tier, finding.rests_on);
+        if action > Action::Alert {
             let record = self.record(label, case, finding, did);
-            self.block(case, record, case.subject.reservation, out);
+            self.decide(case, record, action, out);
             return true;
+        }
+        let agreement = self.agreement(turn, case, &finding);
+        if let Some(agreement) = agreement {
+            let action = self.rules.policy.together();
+            let record = self.record(label, case, finding, format!("{did} {agreement}"));
+            self.decide(case, record, action, out);
+            return self.rules.policy.suspends(action);
         }
         if !self.is_quiet(turn, case) {
             let explanation = format!("{did} {}", explain::alert(finding.rests_on));
@@ -34,21 +42,36 @@ impl Engine {
         false
     }
 
+    /// What this detector told of the client last.
+    pub(super) fn told(&mut self, turn: usize, case: Case) -> Option<&mut Told> {
+        let detectors = self.detectors.len();
+        let tally = self.memory.tallies.get_mut(case.client)?;
+        tally.told.resize(detectors, Told::default());
+        tally.told.get_mut(turn)
+    }
+
     /// Whether this detector's alert on this client still stands; if not, it does from now on.
     fn is_quiet(&mut self, turn: usize, case: Case) -> bool {
-        let detectors = self.detectors.len();
-        let Some(tally) = self.memory.tallies.get_mut(case.client) else { return true };
-        tally.quiet_until.resize(detectors, Time(0));
-        let Some(until) = tally.quiet_until.get_mut(turn) else { return true };
-        let quiet = *until > case.time;
+        let quiet_for = self.rules.policy.ladder.rung(0).lasts;
+        let Some(told) = self.told(turn, case) else { return true };
+        let quiet = told.quiet_until > case.time;
         if !quiet {
-            *until = case.time.plus(self.rules.policy.block_for);
+            told.quiet_until = case.time.plus(quiet_for);
         }
         quiet
     }
 
-    pub(super) fn record(&self, label: Label, case: Case, finding: Finding, explanation: String) -> Record {
+    pub(super) fn record(
+        &mut self,
+        label: Label,
+        case: Case,
+        finding: Finding,
+        explanation: String,
+    ) -> Record {
+        let number = self.memory.findings;
+        self.memory.findings += 1;
         Record {
+            id: FindingId(self.rules.hashing.numbered(&format!("finding {}", self.rules.model), number)),
             time: case.time,
             kind: Kind::Finding,
             client: case.subject.identity,
@@ -56,6 +79,8 @@ impl Engine {
             detector: label.name,
             tier: finding.tier,
             atlas: label.atlas,
+            atlas_version: ATLAS_VERSION,
+            owasp: Some(label.owasp),
             statistic: finding.statistic,
             limit: finding.limit,
             window: self.window(case, &finding.trail),
@@ -64,6 +89,7 @@ impl Engine {
             decision_id: None,
             until: None,
             fields: finding.fields,
+            campaign: None,
             requests: finding.trail.examples().map(request_id).collect(),
             explanation,
         }
@@ -80,50 +106,54 @@ impl Engine {
         }
     }
 
-    /// Turns a finding into a block decision: both are told, and the client's evidence stops counting.
-    pub(super) fn block(
-        &mut self,
-        case: Case,
-        mut record: Record,
-        reservation: Option<Reservation>,
-        out: &mut Outbox,
-    ) {
-        let block_for = self.rules.policy.block_for;
-        let until = case.time.plus(block_for);
+    /// Turns a finding into a decision on its client: both are told, and where nothing stronger could follow, the
+    /// client's evidence stops counting.
+    pub(super) fn decide(&mut self, case: Case, mut record: Record, action: Action, out: &mut Outbox) {
+        let reservation = case.subject.reservation;
+        let identity = case.subject.identity;
+        let rung = self.rules.policy.ladder.rung(self.memory.offences.of(identity, case.time));
+        let until = case.time.plus(rung.lasts);
         let id = DecisionId(self.rules.hashing.numbered(&self.rules.model, self.memory.decisions));
         self.memory.decisions += 1;
         record.decision_id = Some(id);
         record.until = Some(until);
-        record.action = if reservation.is_none() { Action::Block } else { Action::Alert };
+        record.action = if reservation.is_none() { action } else { Action::Alert };
         record.explanation.push(' ');
-        record.explanation.push_str(&explain::block(block_for, until, reservation));
+        record.explanation.push_str(&explain::decision(action, rung, until, reservation));
         out.records.push(record.clone());
         out.records.push(Record { kind: Kind::Decision, ..record });
-        let identity = case.subject.identity;
         let active_since = Time(case.time.0.saturating_sub(Self::ACTIVE.as_micros() as u64));
         out.blocks.push(Block {
             id,
             client: identity,
+            action,
             time: case.time,
             until,
+            lasts: rung.lasts,
             may_act: reservation.is_none(),
             clients_active: self.memory.clients.active(active_since),
         });
         let only_observed = !case.subject.may_be_blocked();
-        self.memory.in_force.enter(identity, InForceDecision { id, until, only_observed }, case.time);
+        self.memory.in_force.enter(identity, InForceDecision { id, action, until, only_observed }, case.time);
+        if reservation.is_none() {
+            self.memory.offences.note(identity, id, until, case.time);
+        }
         self.memory.learner.forget(identity);
-        self.forget(case.client);
+        if self.rules.policy.suspends(action) {
+            self.forget(case.client);
+        }
     }
 
     /// Forgets a client's evidence.
     pub(super) fn forget(&mut self, client: ClientIndex) {
         self.memory.seen.forget(client);
+        self.memory.neighbours.forget(client);
         let detectors = self.detectors.iter_mut().filter_map(|running| running.detector.as_mut());
         detectors.for_each(|detector| detector.forget(client));
         if let Some(tally) = self.memory.tallies.get_mut(client) {
             tally.violations = Trail::default();
             tally.distinct_violations = 0;
-            tally.quiet_until.clear();
+            tally.told.clear();
         }
     }
 }

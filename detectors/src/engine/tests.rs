@@ -8,8 +8,9 @@ use serde_json::json;
 use super::*;
 use crate::contract::{self, Rule};
 use crate::facts::{Cell, NotInspected};
-use crate::finding::{Kind, Mode, Tier, request_id};
+use crate::finding::{FindingId, Kind, Mode, Tier, request_id};
 use crate::identity::{Address, Standing};
+use crate::ladder::Ladder;
 
 const BLOCK_FOR: Duration = Duration::from_secs(600);
 
@@ -28,7 +29,7 @@ fn build(mode: Mode) -> Build {
             ..Contract::default()
         },
         contract_action: Action::Refuse,
-        policy: Policy { mode, block_for: BLOCK_FOR, never_block: Vec::new() },
+        policy: Policy { mode, ladder: Ladder::new(vec![BLOCK_FOR]), ..Policy::default() },
         reference: None,
         limits: Limits { clients: 100, open_questions: 100, new_keys_per_address: 3 },
     }
@@ -152,6 +153,58 @@ fn a_sweep_is_blocked_at_its_twelfth_value() {
     assert!(out.blocks[0].may_act && out.blocks[0].id == finding.decision_id.unwrap());
 }
 
+/// Sweeps again and again, each time just after the decision before has ended, and gives how long each lasts.
+fn climb(engine: &mut Engine, asker: Asker, times: u64) -> Vec<u64> {
+    let (mut now, mut lasted) = (0.0, Vec::new());
+    for turn in 0..times {
+        let facts = (0..12).map(|step| Fact::Asked {
+            id: turn * 12 + step,
+            seconds: now + step as f64,
+            asker,
+            rows: vec![swept(turn, 2, step)],
+        });
+        let records = play(engine, &facts.collect::<Vec<_>>());
+        let decision = blocks(&records)[0].clone();
+        let until = decision.until.unwrap();
+        lasted.push(until.since(decision.time).as_secs());
+        now = until.seconds() + 1.0;
+    }
+    lasted
+}
+
+#[test]
+fn each_further_offence_of_a_client_lasts_longer_up_to_the_top() {
+    let mut build = build(Mode::Observe);
+    build.policy.ladder = Policy::default().ladder;
+    let mut engine = Engine::new(build).unwrap();
+    assert_eq!(climb(&mut engine, declared(1), 4), [900, 7200, 86_400, 86_400]);
+    assert_eq!(climb(&mut engine, declared(2), 1), [900], "another client's offences are its own");
+}
+
+#[test]
+fn an_explanation_says_the_rung() {
+    let mut build = build(Mode::Observe);
+    build.policy.ladder = Policy::default().ladder;
+    let records = play(&mut Engine::new(build).unwrap(), &sweep(declared(1), 0, 12));
+    let told = "Its requests are to be refused for 15 min (rung 1 of 3), until 00:15:11 UTC.";
+    assert!(records[0].explanation.ends_with(told), "{}", records[0].explanation);
+}
+
+#[test]
+fn what_was_lifted_or_only_observed_is_no_offence() {
+    let mut build = build(Mode::Observe);
+    build.policy.ladder = Policy::default().ladder;
+    let mut engine = Engine::new(build).unwrap();
+    let first = play(&mut engine, &sweep(declared(1), 0, 12));
+    engine.lift(first[0].decision_id.unwrap(), time(20.0));
+    let again: Vec<Fact> = sweep(declared(1), 100, 12);
+    let records = play(&mut engine, &again);
+    assert!(records[0].explanation.contains("rung 1 of 3"), "{}", records[0].explanation);
+    let unproven = assumed(9);
+    let loopback = Asker { address: Address::of(IpAddr::from([127, 0, 0, 1])), ..unproven };
+    assert_eq!(climb(&mut engine, loopback, 2), [900, 900], "nothing of it was ever refused");
+}
+
 #[test]
 fn six_fields_varied_from_one_row_are_blocked_wherever_the_row_stands() {
     for base_at in [0, 3, 6] {
@@ -231,6 +284,7 @@ fn named_columns_may_change_places() {
         let mut row = swept(1, 2, step);
         names.rotate_left(step as usize % 7);
         row.rotate_left(step as usize % 7);
+        let names = names.iter().map(String::as_str).collect();
         let rows = Features { names, ..features(&[row]) };
         let mut out = Outbox::default();
         let question = Question::Rows(&rows);
@@ -491,8 +545,8 @@ fn uniform_queries_are_blocked_with_a_trusted_reference_and_told_with_a_learned_
         let mut uniform = || vec![(0..7).map(|_| 10_000.0 * numbers.next()).collect()];
         let facts: Vec<Fact> = (0..50).map(|id| asked(id, declared(1), uniform())).collect();
         let records = play(&mut engine, &facts);
-        let first = &records[0];
-        assert_eq!((first.detector, first.time), ("off_distribution", time(3.0)), "the fourth row");
+        let first = records.iter().find(|record| record.detector == "off_distribution").unwrap();
+        assert_eq!(first.time, time(3.0), "the fourth row");
         assert_eq!((first.tier, first.action), (tier, action));
         let mend = first.explanation.contains("--reference MODEL=FILE");
         assert_eq!(mend, trust == Trust::Provisional, "{}", first.explanation);
@@ -504,15 +558,21 @@ fn an_alert_on_a_learned_reference_hides_no_sweep() {
     let (mut engine, _) = with_reference(1, Trust::Provisional);
     let noise =
         (0..20).map(|id| asked(id, declared(1), vec![vec![-1e6 - (id * id) as f64; 7]])).collect::<Vec<_>>();
-    assert_eq!(play(&mut engine, &noise).len(), 1);
+    let told = play(&mut engine, &noise);
+    assert_eq!(told.iter().filter(|record| record.detector == "off_distribution").count(), 1);
     assert_eq!(blocks(&play(&mut engine, &sweep(declared(1), 100, 12))).len(), 1);
 }
 
 struct Panics;
 
 impl ErasedDetector for Panics {
+    fn answered(&mut self, _: &Reply<'_>, _: ClientIndex, _: &mut Findings) {}
+
     fn observe(&mut self, exchange: &Exchange<'_>, _: &Seen, _: ClientIndex, _: &mut Findings) {
         assert!(exchange.id != 5, "a detector that fails at request 5");
+    }
+    fn evicted(&self) -> u64 {
+        0
     }
     fn forget(&mut self, _: ClientIndex) {}
     fn save(&self) -> Vec<u8> {
@@ -526,7 +586,7 @@ impl ErasedDetector for Panics {
 #[test]
 fn a_detector_that_panics_is_quarantined_and_the_rest_go_on() {
     let mut engine = engine();
-    let label = Label { name: "panics", atlas: "AML.T0029" };
+    let label = Label { name: "panics", atlas: "AML.T0029", owasp: "ML01:2023" };
     engine.detectors.insert(0, Running { label, detector: Some(Box::new(Panics)) });
     let outs: Vec<Outbox> = sweep(declared(1), 0, 12).iter().map(|fact| step(&mut engine, fact)).collect();
     let quarantined: Vec<usize> = (0..12).filter(|&turn| !outs[turn].quarantined.is_empty()).collect();
@@ -552,7 +612,7 @@ fn a_snapshot_of_another_model_is_refused() {
     let snapshot = engine().save();
     let mut other = Engine::new(Build { model: Arc::from("other"), ..build(Mode::Observe) }).unwrap();
     assert!(matches!(other.restore(&snapshot), Err(RestoreError::Other)));
-    assert!(matches!(engine().restore(&[2, 0]), Err(RestoreError::Version(2))));
+    assert!(matches!(engine().restore(&[9, 0]), Err(RestoreError::Version(9))));
     assert!(matches!(engine().restore(&snapshot[..snapshot.len() / 2]), Err(RestoreError::Damaged(_))));
 }
 
@@ -579,9 +639,9 @@ fn traffic() -> impl Strategy<Value = Vec<Fact>> {
     })
 }
 
-/// What is the same whoever else asked: ids count decisions of all clients.
+/// What is the same whoever else asked: ids count findings and decisions of all clients.
 fn without_ids(records: Vec<Record>) -> Vec<Record> {
-    records.into_iter().map(|record| Record { decision_id: None, ..record }).collect()
+    records.into_iter().map(|record| Record { id: FindingId(0), decision_id: None, ..record }).collect()
 }
 
 proptest! {
@@ -681,8 +741,8 @@ fn a_column_invented_for_each_request_hides_no_sweep_from_a_trusted_reference() 
             let mut row = swept(1, 2, id);
             row.extend((0..junk).map(|column| (id * 1_000 + column) as f64));
             let names = ["age", "licence", "value", "kilometres", "claims", "region", "power"];
-            let invented = (0..junk).map(|column| format!("junk{column}"));
-            let names = names.into_iter().map(str::to_owned).chain(invented).collect();
+            let invented: Vec<String> = (0..junk).map(|column| format!("junk{column}")).collect();
+            let names = names.into_iter().chain(invented.iter().map(String::as_str)).collect();
             let question = Features { names, ..features(&[row]) };
             let asked = Asked {
                 id,
@@ -696,4 +756,113 @@ fn a_column_invented_for_each_request_hides_no_sweep_from_a_trusted_reference() 
         let found = out.records.first().map(|record| (record.detector, record.time));
         assert_eq!(found, Some(("one_field_sweep", time(11.0))), "{junk} invented columns");
     }
+}
+
+fn with_policy(policy: Policy) -> Engine {
+    let mut build = build(Mode::Enforce);
+    build.policy = policy;
+    Engine::new(build).unwrap()
+}
+
+#[test]
+fn policy_says_what_follows_from_a_sweep() {
+    for (on_tier_one, told) in [
+        (Action::Throttle, "Its requests are to be throttled for 15 min (rung 1 of 3)"),
+        (Action::Degrade, "Its answers are to be coarsened and delayed for 15 min (rung 1 of 3)"),
+        (Action::Block, "Its requests are to be refused for 15 min (rung 1 of 3)"),
+    ] {
+        let mut engine = with_policy(Policy { on_tier_one, ..Policy::default() });
+        let mut steps = sweep(declared(1), 0, 40).into_iter().map(|fact| step(&mut engine, &fact));
+        let out = steps.by_ref().find(|out| !out.records.is_empty()).unwrap();
+        assert_eq!((out.records[1].kind, out.records[1].action), (Kind::Decision, on_tier_one));
+        assert_eq!((out.blocks[0].action, out.blocks[0].lasts.as_secs()), (on_tier_one, 900));
+        assert!(out.records[1].explanation.contains(told), "{}", out.records[1].explanation);
+        assert!(
+            steps.all(|out| out.records.is_empty()),
+            "evidence counted while {on_tier_one:?} was in force"
+        );
+    }
+}
+
+#[test]
+fn a_policy_that_only_alerts_decides_nothing_and_repeats_nothing() {
+    let mut engine = with_policy(Policy { on_tier_one: Action::Alert, ..Policy::default() });
+    let records = play(&mut engine, &sweep(declared(1), 0, 40));
+    let told: Vec<_> = records.iter().map(|record| (record.kind, record.action, record.tier)).collect();
+    assert_eq!(told, [(Kind::Finding, Action::Alert, Tier::One)]);
+}
+
+/// What a throttle must not be: a way to be safe from a block.
+#[test]
+fn evidence_counts_on_while_something_weaker_is_in_force() {
+    let (mut engine, facts) = suspicious(Action::Throttle);
+    let records = play(&mut engine, &facts);
+    assert_eq!(blocks(&records).iter().map(|record| record.action).collect::<Vec<_>>(), [Action::Throttle]);
+    let later = sweep(declared(1), 5_000, 12).into_iter().map(|fact| match fact {
+        Fact::Asked { id, asker, rows, .. } => Fact::Asked { id, seconds: 130.0, asker, rows },
+        other => other,
+    });
+    let records = play(&mut engine, &later.collect::<Vec<_>>());
+    assert_eq!(blocks(&records).iter().map(|record| record.action).collect::<Vec<_>>(), [Action::Block]);
+}
+
+/// A population of clients with a few rows each, and one that two detectors tell of: it asks for much, and it sweeps
+/// a field within one request.
+fn suspicious(on_tier_two: Action) -> (Engine, Vec<Fact>) {
+    let mut build = build(Mode::Enforce);
+    build.policy = Policy { on_tier_two, ..Policy::default() };
+    build.detectors = vec![
+        ("client_volume".to_owned(), json!({"rows_min": 40, "times": 2.0})),
+        ("one_field_sweep".to_owned(), json!({})),
+    ];
+    let row = |number: u64| (0..7).map(|field| (number * 7 + field) as f64).collect::<Vec<f64>>();
+    let mut facts: Vec<Fact> = (0..30).map(|id| asked(id, declared(10 + id as u32), vec![row(id)])).collect();
+    facts.push(asked(100, declared(1), (0..60).map(|number| row(1000 + number)).collect()));
+    facts.push(asked(101, declared(1), (0..20).map(|step| swept(3, 2, step)).collect()));
+    (Engine::new(build).unwrap(), facts)
+}
+
+#[test]
+fn two_detectors_and_a_great_volume_may_throttle_or_degrade_and_never_block() {
+    for (on_tier_two, action) in [
+        (Action::Throttle, Action::Throttle),
+        (Action::Degrade, Action::Degrade),
+        (Action::Block, Action::Degrade),
+    ] {
+        let (mut engine, facts) = suspicious(on_tier_two);
+        let records = play(&mut engine, &facts);
+        let [volume, finding, decision] = records.as_slice() else { panic!("{records:#?}") };
+        assert_eq!((volume.detector, volume.action), ("client_volume", Action::Alert));
+        assert_eq!((finding.detector, decision.detector), ("one_field_sweep", "one_field_sweep"));
+        assert_eq!((decision.kind, decision.tier, decision.action), (Kind::Decision, Tier::Two, action));
+        let told = "Within an hour client_volume told of it too, and it asked for 80 distinct rows, where 95 % of the \
+                    clients stay within 1.25: together this is more than an alert.";
+        assert!(decision.explanation.contains(told), "{}", decision.explanation);
+    }
+}
+
+#[test]
+fn by_default_and_alone_and_in_a_small_population_what_only_tells_decides_nothing() {
+    let decided = |(mut engine, facts): (Engine, Vec<Fact>), keep: &dyn Fn(usize, &Fact) -> bool| {
+        let kept = facts.into_iter().enumerate().filter(|(place, fact)| keep(*place, fact));
+        blocks(&play(&mut engine, &kept.map(|(_, fact)| fact).collect::<Vec<_>>())).len()
+    };
+    assert_eq!(decided(suspicious(Action::Alert), &|_, _| true), 0, "by default");
+    assert_eq!(decided(suspicious(Action::Throttle), &|place, _| place != 30), 0, "the sweep alone");
+    assert_eq!(decided(suspicious(Action::Throttle), &|place, _| place != 31), 0, "the volume alone");
+    assert_eq!(decided(suspicious(Action::Throttle), &|place, _| place >= 20), 0, "ten others are too few");
+}
+
+#[test]
+fn an_agreement_counts_for_an_hour_and_once() {
+    let (mut engine, mut facts) = suspicious(Action::Throttle);
+    let Some(Fact::Asked { seconds, .. }) = facts.last_mut() else { panic!("the sweep is a question") };
+    *seconds = 100.0 + 3_601.0;
+    assert!(blocks(&play(&mut engine, &facts)).is_empty(), "the two alerts are more than an hour apart");
+    let (mut engine, mut facts) = suspicious(Action::Throttle);
+    for step in 0..5 {
+        facts.push(asked(102 + step, declared(1), (0..20).map(|value| swept(9 + step, 2, value)).collect()));
+    }
+    let weak = blocks(&play(&mut engine, &facts)).iter().filter(|record| record.tier == Tier::Two).count();
+    assert_eq!(weak, 1, "one decision while it is in force");
 }

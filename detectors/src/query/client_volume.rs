@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{Exchange, Finding, Findings, Needs, ParameterError, Parameters, QueryDetector, QuerySpec};
 use crate::finding::Tier;
 use crate::lines::{Origin, Trail};
+use crate::population::Population;
 use crate::seen::Seen;
 
 /// The entry of the visible list.
@@ -83,66 +84,6 @@ struct Slot {
     trail: Trail,
 }
 
-/// The windows of all clients: this one and the one before.
-#[derive(Default, Serialize, Deserialize)]
-struct Population {
-    window: u64,
-    now: Histogram,
-    before: Histogram,
-}
-
-/// How many clients asked for how many rows, by classes a quarter of a doubling wide.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct Histogram {
-    clients: Vec<u32>,
-}
-
-impl Histogram {
-    /// Four classes to a doubling of a 32-bit count.
-    const CLASSES: usize = 32 * 4;
-
-    fn class(rows: u32) -> usize {
-        let doublings = rows.max(1).ilog2();
-        // The two bits below the leading one tell the quarter.
-        let quarter = ((u64::from(rows.max(1)) << 2) >> doublings) & 3;
-        doublings as usize * 4 + quarter as usize
-    }
-
-    /// Most rows of a class.
-    fn upper(class: usize) -> f64 {
-        let (doublings, quarter) = (class / 4, class % 4);
-        libm::exp2(doublings as f64) * (1.0 + (quarter + 1) as f64 / 4.0)
-    }
-
-    fn move_client(&mut self, from: Option<u32>, to: u32) {
-        self.clients.resize(Self::CLASSES, 0);
-        if let Some(count) = from.and_then(|from| self.clients.get_mut(Self::class(from))) {
-            *count = count.saturating_sub(1);
-        }
-        if let Some(count) = self.clients.get_mut(Self::class(to)) {
-            *count += 1;
-        }
-    }
-
-    /// The population's quantile without one client that stands at `own`, where at least `clients_min` remain.
-    fn quantile(&self, quantile: f64, own: Option<u32>, clients_min: u64) -> Option<f64> {
-        let own_class = own.map(Self::class);
-        let others =
-            |class: usize, count: u32| u64::from(count) - u64::from(own_class == Some(class) && count > 0);
-        let total: u64 = self.clients.iter().enumerate().map(|(class, &count)| others(class, count)).sum();
-        if total < clients_min {
-            return None;
-        }
-        let wanted = libm::ceil(quantile * total as f64) as u64;
-        let mut below = 0;
-        let classes = self.clients.iter().enumerate();
-        classes.map(|(class, &count)| (class, others(class, count))).find_map(|(class, count)| {
-            below += count;
-            (below >= wanted).then(|| Self::upper(class))
-        })
-    }
-}
-
 impl QueryDetector for ClientVolume {
     type Slot = Slot;
     type Population = Population;
@@ -163,7 +104,7 @@ impl QueryDetector for ClientVolume {
         for _ in seen.rows() {
             me.trail.add(Origin { request: exchange.id, time: exchange.time });
         }
-        population.now.move_client(before, me.trail.rows);
+        population.move_client(before, me.trail.rows);
         if !me.alerted && u64::from(me.trail.rows) >= self.volume.rows_min {
             self.judge(population, me, out);
         }
@@ -171,24 +112,17 @@ impl QueryDetector for ClientVolume {
 }
 
 impl ClientVolume {
-    /// Begins a new window where it is time to; a fact that comes late counts into the window that is open.
+    /// Begins a new window where it is time to.
     fn turn(&self, exchange: &Exchange<'_>, population: &mut Population, me: &mut Slot) {
-        let window = exchange.time.0 / 1_000_000 / self.volume.window_seconds;
-        if window > population.window {
-            let last = std::mem::take(&mut population.now);
-            population.before = if window == population.window + 1 { last } else { Histogram::default() };
-            population.window = window;
-        }
-        if me.window != population.window {
-            *me = Slot { window: population.window, ..Slot::default() };
+        let window = population.turn(exchange.time, self.volume.window_seconds);
+        if me.window != window {
+            *me = Slot { window, ..Slot::default() };
         }
     }
 
     fn judge(&self, population: &Population, me: &mut Slot, out: &mut Findings) {
         let Volume { quantile, clients_min, times, .. } = self.volume;
-        let now = population.now.quantile(quantile, Some(me.trail.rows), clients_min);
-        let before = population.before.quantile(quantile, None, clients_min);
-        let Some(usual) = now.into_iter().chain(before).reduce(f64::max) else { return };
+        let Some(usual) = population.quantile(quantile, me.trail.rows, clients_min) else { return };
         let limit = (usual * times).max(self.volume.rows_min as f64);
         let statistic = f64::from(me.trail.rows);
         if statistic < limit {

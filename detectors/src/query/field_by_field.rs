@@ -77,18 +77,24 @@ impl QueryDetector for FieldByField {
 
     fn observe(&self, exchange: &Exchange<'_>, seen: &Seen, (): &mut (), me: &mut Habit, out: &mut Findings) {
         let hits = seen.rows().iter().flat_map(|row| seen.base_hits(row));
-        let marks = hits.filter_map(|hit| self.mark(exchange, seen, hit));
+        let marks = hits.filter_map(|hit| self.mark(exchange, hit));
         let tiers = marks.map(|mark| (me.tier(exchange.id, &mark.hit.trail), mark));
         tell_first(tiers, out, |tier, mark| self.word(exchange, tier, &mark));
     }
 }
 
 impl FieldByField {
-    fn mark<'a>(&self, exchange: &Exchange<'_>, seen: &Seen, hit: &'a BaseHit) -> Option<Mark<'a>> {
+    fn mark<'a>(&self, exchange: &Exchange<'_>, hit: &'a BaseHit) -> Option<Mark<'a>> {
         if hit.fields.len() < self.star.fields {
             return None;
         }
-        let varied = seen.field_marks().enumerate().filter(|(_, mark)| hit.fields.has(*mark));
+        let varied = exchange
+            .columns
+            .fields()
+            .iter()
+            .map(|field| field.mark())
+            .enumerate()
+            .filter(|(_, mark)| hit.fields.has(*mark));
         let (free, columns): (Vec<usize>, Vec<usize>) = varied
             .map(|(column, _)| column)
             .partition(|&column| is_one_of(&self.star.free_fields, exchange.question, column));

@@ -8,21 +8,45 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::facts::{Features, Time};
+use crate::columns::Columns;
+use crate::facts::{Features, NotInspected, Time};
 use crate::finding::Tier;
 use crate::lines::Trail;
+use crate::neighbours::{Neighbours, RowId};
 use crate::reference::{Reference, Trust};
 use crate::seen::Seen;
 use crate::shelf::ClientIndex;
 
+pub mod boundary_walk;
 pub mod client_volume;
+pub mod constant_step;
+pub mod coverage_growth;
+pub mod error_probing;
 pub mod field_by_field;
+pub mod marginal_drift;
+pub mod near_density;
+pub mod near_duplicates;
 pub mod off_distribution;
+pub mod off_grid;
 pub mod one_field_sweep;
+pub mod sign_step;
 
 /// Every query detector, in the order in which they are asked.
-pub const QUERY: &[QuerySpec] =
-    &[one_field_sweep::SPEC, field_by_field::SPEC, off_distribution::SPEC, client_volume::SPEC];
+pub const QUERY: &[QuerySpec] = &[
+    one_field_sweep::SPEC,
+    field_by_field::SPEC,
+    near_duplicates::SPEC,
+    boundary_walk::SPEC,
+    off_distribution::SPEC,
+    near_density::SPEC,
+    client_volume::SPEC,
+    off_grid::SPEC,
+    marginal_drift::SPEC,
+    sign_step::SPEC,
+    constant_step::SPEC,
+    coverage_growth::SPEC,
+    error_probing::SPEC,
+];
 
 /// One detector as the rest of the program knows it.
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +86,8 @@ pub enum Needs {
     Question,
     /// The question and a reference; it is silent until there is one.
     QuestionAndReference,
+    /// The answer and a reference with answers; it is silent until there is one.
+    AnswerAndReference,
 }
 
 /// Parameters that a part cannot take.
@@ -100,8 +126,53 @@ pub struct Exchange<'a> {
     pub time: Time,
     /// Its rows, repeats included; [`Seen::rows`] tells which ones are new.
     pub question: &'a Features,
+    /// Whose it is.
+    pub client: ClientIndex,
+    /// Its columns, and where the reference's columns are among them.
+    pub columns: &'a Columns,
     /// What normal looks like, if that is known by now.
     pub reference: Option<&'a Reference>,
+    /// How near its new rows lie to earlier ones, by their position in [`Seen::rows`].
+    pub neighbours: &'a Neighbours,
+}
+
+/// An answer as a detector gets it.
+#[derive(Clone, Copy, Debug)]
+pub struct Reply<'a> {
+    /// The request.
+    pub id: u64,
+    /// When the answer was complete.
+    pub time: Time,
+    /// The upstream's status; 0 where it gave none.
+    pub status: u16,
+    /// The predictions, one row to a row of the question.
+    pub answer: Result<&'a Features, NotInspected>,
+    /// The rows of the question that were new, or why it was not looked into.
+    pub asked: Result<EarlierRows<'a>, NotInspected>,
+    /// What normal looks like, if that is known by now.
+    pub reference: Option<&'a Reference>,
+}
+
+/// The new rows of a question, when its answer comes.
+#[derive(Clone, Copy, Debug)]
+pub struct EarlierRows<'a> {
+    /// Their positions in the question, ascending.
+    pub distinct_rows: &'a [u32],
+    pub(crate) first_row: RowId,
+    pub(crate) client: ClientIndex,
+    pub(crate) neighbours: &'a Neighbours,
+    pub(crate) reference: Option<&'a Reference>,
+}
+
+impl EarlierRows<'_> {
+    /// Whether the new row at `position` of `distinct_rows` is known to lie apart from where the reference's rows
+    /// lie densely. A row that was pushed out of memory since is not known.
+    #[must_use]
+    pub fn lies_apart(&self, position: usize) -> bool {
+        let row = self.first_row + position as RowId;
+        let reference = self.reference;
+        reference.is_some_and(|reference| self.neighbours.lay_apart(self.client, row, reference))
+    }
 }
 
 /// What a detector says of a client; the engine adds who, which model and what is done about it.
@@ -124,7 +195,47 @@ pub struct Finding {
 }
 
 /// Where a detector puts what it found.
-pub type Findings = Vec<Finding>;
+#[derive(Debug, Default)]
+pub struct Findings {
+    told: Vec<Finding>,
+    marked: Vec<usize>,
+}
+
+impl Findings {
+    /// Tells a finding.
+    pub fn push(&mut self, finding: Finding) {
+        self.told.push(finding);
+    }
+
+    /// Marks the new row at `position` of [`Seen::rows`] as suspicious: it is remembered for days, however busy
+    /// the model is.
+    pub fn mark(&mut self, position: usize) {
+        self.marked.push(position);
+    }
+
+    /// Takes out what was told, in order.
+    pub fn drain(&mut self) -> impl Iterator<Item = Finding> + '_ {
+        self.told.drain(..)
+    }
+
+    /// Positions of the rows that were marked, in no order, some perhaps twice.
+    #[must_use]
+    pub fn marked(&self) -> &[usize] {
+        &self.marked
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.told.clear();
+        self.marked.clear();
+    }
+
+    /// Forgets what one detector added after `marked` marks: it panicked.
+    pub(crate) fn cut(&mut self, marked: usize) {
+        self.told.clear();
+        self.marked.truncate(marked);
+    }
+}
 
 /// A query detector of one model. It is its parameters: all that it remembers is typed, bounded and serialisable.
 pub trait QueryDetector: Send {
@@ -142,12 +253,31 @@ pub trait QueryDetector: Send {
         me: &mut Self::Slot,
         out: &mut Findings,
     );
+
+    /// Judges the answer to a question of the client whose slot is `me`, also where the question was not looked into.
+    fn answered(
+        &self,
+        _reply: &Reply<'_>,
+        _population: &mut Self::Population,
+        _me: &mut Self::Slot,
+        _out: &mut Findings,
+    ) {
+    }
+
+    /// Entries of what it remembers of all clients that were dropped to make room, ever.
+    fn evicted(&self, _population: &Self::Population) -> u64 {
+        0
+    }
 }
 
 /// A detector together with what it remembers, its types hidden from the engine.
 pub trait ErasedDetector: Send {
     /// Judges a question of a client.
     fn observe(&mut self, exchange: &Exchange<'_>, seen: &Seen, client: ClientIndex, out: &mut Findings);
+    /// Judges the answer to a question of a client.
+    fn answered(&mut self, reply: &Reply<'_>, client: ClientIndex, out: &mut Findings);
+    /// Entries of what it remembers of all clients that were dropped to make room, ever.
+    fn evicted(&self) -> u64;
     /// Forgets one client.
     fn forget(&mut self, client: ClientIndex);
     /// All that it remembers.
@@ -166,14 +296,31 @@ struct Column<D: QueryDetector> {
     slots: Vec<D::Slot>,
 }
 
-impl<D: QueryDetector> ErasedDetector for Column<D> {
-    fn observe(&mut self, exchange: &Exchange<'_>, seen: &Seen, client: ClientIndex, out: &mut Findings) {
+impl<D: QueryDetector> Column<D> {
+    fn make_room(&mut self, client: ClientIndex) {
         if self.slots.len() <= client {
             self.slots.resize_with(client + 1, D::Slot::default);
         }
+    }
+}
+
+impl<D: QueryDetector> ErasedDetector for Column<D> {
+    fn observe(&mut self, exchange: &Exchange<'_>, seen: &Seen, client: ClientIndex, out: &mut Findings) {
+        self.make_room(client);
         if let Some(me) = self.slots.get_mut(client) {
             self.detector.observe(exchange, seen, &mut self.population, me, out);
         }
+    }
+
+    fn answered(&mut self, reply: &Reply<'_>, client: ClientIndex, out: &mut Findings) {
+        self.make_room(client);
+        if let Some(me) = self.slots.get_mut(client) {
+            self.detector.answered(reply, &mut self.population, me, out);
+        }
+    }
+
+    fn evicted(&self) -> u64 {
+        self.detector.evicted(&self.population)
     }
 
     fn forget(&mut self, client: ClientIndex) {
@@ -278,9 +425,8 @@ pub fn tell_first<'a, M: 'a>(
 #[must_use]
 pub fn is_one_of(fields: &[String], question: &Features, column: usize) -> bool {
     !fields.is_empty() && {
-        let position = column.to_string();
-        let name = question.names.get(column).unwrap_or(&position);
-        fields.iter().any(|field| field == name || *field == position)
+        let (name, position) = (question.name(column), column.to_string());
+        fields.iter().any(|field| *field == name || *field == position)
     }
 }
 

@@ -9,8 +9,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Exchange, Finding, Findings, Needs, ParameterError, Parameters, QueryDetector, QuerySpec};
+use crate::cumulative::{Evidence, Kept, Shares, Steps};
 use crate::finding::Tier;
-use crate::lines::{Origin, Trail};
+use crate::lines::Origin;
 use crate::reference::{Reference, Trust};
 use crate::seen::Seen;
 
@@ -54,78 +55,51 @@ impl Default for Off {
 
 impl Parameters for Off {
     fn check(&self) -> Result<(), ParameterError> {
-        let wrong = |key, message: &str| Err(ParameterError::at(key, message));
-        if !(self.honest_share > 0.0 && self.honest_share < self.attack_share) {
-            return wrong("honest_share", "must lie above 0 and below attack_share");
-        }
-        if !(self.attack_share > 0.0 && self.attack_share < 1.0) {
-            return wrong("attack_share", "must lie between 0 and 1");
-        }
-        if !(self.false_alarms > 0.0 && self.false_alarms < 0.1) {
-            return wrong("false_alarms", "must lie between 0 and 0.1");
-        }
-        Ok(())
+        self.shares().check()
     }
 }
 
-/// The steps of the sum, from the parameters.
+impl Off {
+    fn shares(&self) -> Shares {
+        Shares { honest: self.honest_share, attack: self.attack_share, false_alarms: self.false_alarms }
+    }
+}
+
 struct OffDistribution {
-    step_off: f64,
-    step_near: f64,
-    limit: f64,
+    steps: Steps,
     may_block: bool,
 }
 
-/// One client's sum, and the rows that raised it since it was last zero.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct Slot {
-    sum: f64,
-    trail: Trail,
-}
-
-/// Fewest rows of a client that an alarm rests on.
-const ROWS_MIN: u32 = 3;
-
 impl OffDistribution {
     fn new(off: Off) -> Self {
-        Self {
-            step_off: libm::log(off.attack_share / off.honest_share),
-            step_near: libm::log((1.0 - off.attack_share) / (1.0 - off.honest_share)),
-            // Wald's bound with one attack in a hundred missed.
-            limit: libm::log(0.99 / off.false_alarms),
-            may_block: off.may_block,
-        }
+        Self { steps: Steps::new(off.shares()), may_block: off.may_block }
     }
 }
 
 impl QueryDetector for OffDistribution {
-    type Slot = Slot;
+    type Slot = Kept;
     type Population = ();
 
-    fn observe(&self, exchange: &Exchange<'_>, seen: &Seen, (): &mut (), me: &mut Slot, out: &mut Findings) {
+    fn observe(&self, exchange: &Exchange<'_>, seen: &Seen, (): &mut (), me: &mut Kept, out: &mut Findings) {
         let Some(reference) = exchange.reference else { return };
         let Some(Judged { rows, off }) = judged(exchange, seen, reference) else { return };
-        let majority = off * 2 > rows;
-        me.sum = (me.sum + if majority { self.step_off } else { self.step_near }).max(0.0);
-        if me.sum == 0.0 {
-            me.trail = Trail::default();
+        if off * 2 <= rows {
+            return self.steps.fall(me);
         }
-        if majority {
-            (0..off).for_each(|_| me.trail.add(Origin { request: exchange.id, time: exchange.time }));
-            if me.sum >= self.limit && me.trail.rows >= ROWS_MIN {
-                out.push(self.word(reference.trust, me));
-            }
+        let origin = Origin { request: exchange.id, time: exchange.time };
+        if let Some(evidence) = self.steps.rise(me, origin, off) {
+            out.push(self.word(reference.trust, evidence));
         }
     }
 }
 
 impl OffDistribution {
-    fn word(&self, trust: Trust, me: &Slot) -> Finding {
-        let Slot { sum, trail } = me;
+    fn word(&self, trust: Trust, evidence: &Evidence) -> Finding {
+        let Evidence { sum, trail } = evidence;
         Finding {
             tier: if self.may_block && trust == Trust::Trusted { Tier::One } else { Tier::Two },
             statistic: *sum,
-            limit: self.limit,
+            limit: self.steps.limit,
             trail: *trail,
             fields: Vec::new(),
             did: "sent request after request that lies far from everything the reference knows".to_owned(),
@@ -144,12 +118,12 @@ struct Judged {
 /// is left out: one odd case looked at from many sides, as a comparison portal does, is one piece of evidence.
 fn judged(exchange: &Exchange<'_>, seen: &Seen, reference: &Reference) -> Option<Judged> {
     let geometry = reference.geometry()?;
-    let columns = reference.columns_of(exchange.question)?;
+    let columns = exchange.columns.of_reference()?;
     let mut scratch = Vec::new();
     let mut judged = Judged { rows: 0, off: 0 };
     for row in seen.rows().iter().filter(|row| seen.line_hits(row).is_empty()) {
         judged.rows += 1;
-        judged.off += usize::from(!geometry.is_near(exchange.question, row.index, &columns, &mut scratch));
+        judged.off += usize::from(!geometry.is_near(exchange.question, row.index, columns, &mut scratch));
     }
     (judged.rows > 0).then_some(judged)
 }

@@ -7,6 +7,7 @@ use crate::facts::Cell;
 use crate::hashing::Hashing;
 use crate::identity::Identity;
 use crate::lines::Origin;
+use crate::neighbours::Place;
 
 const CLIENTS: usize = 50;
 const WIDTH: u64 = 8;
@@ -39,6 +40,7 @@ struct Bench {
     reference: Reference,
     numbers: Numbers,
     findings: Vec<Finding>,
+    neighbours: Neighbours,
 }
 
 impl Bench {
@@ -50,6 +52,7 @@ impl Bench {
             reference: reference(),
             numbers: Numbers(1),
             findings: Vec::new(),
+            neighbours: Neighbours::default(),
         }
     }
 
@@ -67,11 +70,49 @@ impl Bench {
         let question = Features { width: WIDTH as usize, cells, ..Features::default() };
         let time = Time(id * 50_000);
         let salt = hashing.salt(Identity::Key(client as u64));
-        self.seen.take(&hashing, client, salt, Origin { request: id, time }, &question, None);
-        let exchange = Exchange { id, time, question: &question, reference: Some(&self.reference) };
+        let mut columns = Columns::default();
+        columns.look_at(&hashing, &question, Some(&self.reference));
+        self.seen.take(&hashing, client, salt, Origin { request: id, time }, &question, &columns);
+        let reference = Some(&self.reference);
+        let place = Place { client, question: &question, columns: &columns };
+        self.neighbours.take(place, self.seen.rows(), reference);
+        let neighbours = &self.neighbours;
+        let exchange =
+            Exchange { id, time, client, question: &question, columns: &columns, reference, neighbours };
+        let mut findings = Findings::default();
         for (_, detector) in &mut self.detectors {
-            detector.observe(&exchange, &self.seen, client, &mut self.findings);
+            detector.observe(&exchange, &self.seen, client, &mut findings);
         }
+        self.findings.extend(findings.drain());
+        self.answer(id, time, client, rows);
+    }
+
+    /// A random answer to the question of `rows` rows: often an error.
+    fn answer(&mut self, id: u64, time: Time, client: usize, rows: u64) {
+        let status = [200, 200, 422, 503, 0][self.numbers.below(5) as usize];
+        let cells = (0..rows).map(|_| Cell::Number(self.numbers.below(100) as f64 / 100.0)).collect();
+        let answer = Features { width: 1, cells, ..Features::default() };
+        let asked: Vec<u32> = self.seen.rows().iter().map(|row| row.index as u32).collect();
+        let earlier = EarlierRows {
+            distinct_rows: &asked,
+            first_row: self.neighbours.first_row(),
+            client,
+            neighbours: &self.neighbours,
+            reference: Some(&self.reference),
+        };
+        let reply = Reply {
+            id,
+            time,
+            status,
+            answer: Ok(&answer),
+            asked: Ok(earlier),
+            reference: Some(&self.reference),
+        };
+        let mut findings = Findings::default();
+        for (_, detector) in &mut self.detectors {
+            detector.answered(&reply, client, &mut findings);
+        }
+        self.findings.extend(findings.drain());
     }
 
     fn assert_within_bounds(&self) {
@@ -184,6 +225,23 @@ fn values_out_of_range_are_named() {
         ("off_distribution", serde_json::json!({"honest_share": 0.5}), "honest_share"),
         ("off_distribution", serde_json::json!({"attack_share": 1.0}), "attack_share"),
         ("off_distribution", serde_json::json!({"false_alarms": 0.5}), "false_alarms"),
+        ("near_duplicates", serde_json::json!({"ratio": 0.0}), "ratio"),
+        ("near_duplicates", serde_json::json!({"rows": 2}), "rows"),
+        ("near_density", serde_json::json!({"rows": 2}), "rows"),
+        ("off_grid", serde_json::json!({"honest_share": 0.5}), "honest_share"),
+        ("marginal_drift", serde_json::json!({"distance": 1.0}), "distance"),
+        ("marginal_drift", serde_json::json!({"rows": 251}), "rows"),
+        ("sign_step", serde_json::json!({"share": 0.5}), "share"),
+        ("sign_step", serde_json::json!({"fields": 3}), "fields"),
+        ("sign_step", serde_json::json!({"rows": 2}), "rows"),
+        ("constant_step", serde_json::json!({"rows": 4}), "rows"),
+        ("coverage_growth", serde_json::json!({"window_seconds": 59}), "window_seconds"),
+        ("coverage_growth", serde_json::json!({"share": 0.0}), "share"),
+        ("coverage_growth", serde_json::json!({"times": 1.0}), "times"),
+        ("coverage_growth", serde_json::json!({"quantile": 0.0}), "quantile"),
+        ("coverage_growth", serde_json::json!({"clients_min": 0}), "clients_min"),
+        ("error_probing", serde_json::json!({"attack_share": 1.0}), "attack_share"),
+        ("error_probing", serde_json::json!({"false_alarms": 0.0}), "false_alarms"),
         ("client_volume", serde_json::json!({"times": 0.5}), "times"),
         ("client_volume", serde_json::json!({"quantile": 1.0}), "quantile"),
         ("client_volume", serde_json::json!({"window_seconds": 1}), "window_seconds"),

@@ -1,0 +1,296 @@
+//! How near the rows of a question lie to earlier ones: measured once, for every detector that asks.
+//!
+//! Distances are those of the reference's [`Geometry`]: the root mean square over its columns, each divided by its
+//! spread. They are told as ratios to what is close among the reference's own rows, so that 1 means the same for every
+//! model. Without a reference nothing is measured.
+//!
+//! Three memories. *Own* holds every client's latest distinct rows and shares its room fairly: what is said of a
+//! client's rows depends on that client alone, neither on its pace nor on how busy the others are, and nobody can be
+//! framed by near copies of his queries. *Suspects* holds the rows that a detector marked, for as long as there is room
+//! and with a quota for each client. *Recent* holds the model's latest rows, whoever sent them. The last two show what
+//! no single client shows: rows of several clients close together.
+//!
+//! Cost: each remembered row that is looked at is first compared by bytes, one to a column; only what may be close
+//! after that is compared exactly.
+
+mod nearest;
+mod packed;
+mod store;
+mod sums;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::nearest::{NEAREST_MAX, Nearest, insert};
+pub use self::packed::STEPS_TO_CLOSE;
+use self::packed::{Packed, Scaled, Within};
+use self::store::{Quota, Store};
+use self::sums::Sums;
+use crate::columns::Columns;
+use crate::facts::Features;
+use crate::geometry::Geometry;
+use crate::reference::Reference;
+use crate::seen::SeenRow;
+use crate::shelf::ClientIndex;
+
+/// A row's number, in the order in which rows came.
+pub type RowId = u64;
+
+/// Rows of one client that are looked back upon.
+const OWN_ROWS_PER_CLIENT: usize = 1000;
+/// Rows of all clients, and their bytes.
+const OWN_ROWS: usize = 1 << 16;
+const OWN_BYTES: usize = 8 << 20;
+/// Marked rows of all clients, and of one.
+const SUSPECT_ROWS: usize = 2048;
+const SUSPECT_ROWS_PER_CLIENT: usize = SUSPECT_ROWS / 8;
+/// The model's latest rows.
+const RECENT_ROWS: usize = 1000;
+/// Rows of other clients that are named, for each row.
+const OTHERS_MAX: usize = 10;
+/// ... and of these, rows of one client: nobody alone makes a row look as if many asked for it.
+const OTHERS_PER_CLIENT: usize = 3;
+/// Ratio below which the rows of two clients count as one cluster.
+pub const CLUSTER_RATIO: f32 = 0.4;
+/// Widest rows that are measured: beyond it distances say little, and fingerprints say more.
+pub const WIDTH_MAX: usize = 256;
+
+/// The model's memory of where rows lie, and what it says of the rows of the question at hand.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Neighbours {
+    /// Which geometry the memories are measured in.
+    basis: Option<u64>,
+    rows: RowId,
+    own: Store,
+    suspects: Store,
+    recent: Packed,
+    #[serde(skip)]
+    now: Now,
+}
+
+/// The rows of the question at hand: scratch, reused.
+#[derive(Debug, Default)]
+struct Now {
+    client: ClientIndex,
+    first: RowId,
+    found: Vec<Neighbourhood>,
+    rows: Vec<Option<Scaled>>,
+    spare: Vec<Scaled>,
+    sums: Sums,
+}
+
+/// What is known of one new row.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Neighbourhood {
+    /// The client's own earlier rows, those closer than the reference's.
+    pub own: Nearest,
+    /// Scaled values of the client's own earlier row that lies nearest, one to a numeric column of the reference.
+    nearest_own: Vec<f32>,
+    /// Rows of other clients in one cluster with it, nearest first: at most 10, three of one client, one of those that
+    /// are equally far, and no copies of the row itself.
+    pub others: Vec<Other>,
+}
+
+/// A row of another client.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Other {
+    /// The row.
+    pub row: RowId,
+    /// Whose it is.
+    pub client: ClientIndex,
+    /// Its distance, as a ratio.
+    pub ratio: f64,
+}
+
+/// Whose question it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// The client.
+    pub client: ClientIndex,
+    /// The question.
+    pub question: &'a Features,
+    /// Its columns.
+    pub columns: &'a Columns,
+}
+
+impl Neighbourhood {
+    /// Distance to the tenth nearest of the client's own earlier rows, as a ratio; nothing where it is 1 or more.
+    #[must_use]
+    pub fn tenth_own(&self) -> Option<f64> {
+        self.own.nth(NEAREST_MAX)
+    }
+}
+
+impl Neighbourhood {
+    /// Whether ten rows lie in one cluster with it, at most three of them one client's, its own included.
+    #[must_use]
+    pub fn is_crowded(&self) -> bool {
+        let is_near = |n: &usize| self.own.nth(*n).is_some_and(|ratio| ratio < f64::from(CLUSTER_RATIO));
+        let own = (1..=OTHERS_PER_CLIENT).take_while(is_near).count();
+        own + self.others.len() >= NEAREST_MAX
+    }
+}
+
+impl Neighbours {
+    /// Measures the new `rows` of a question in order, and remembers them. O(rows x remembered rows x width).
+    pub fn take(&mut self, place: Place<'_>, rows: &[SeenRow], reference: Option<&Reference>) {
+        self.clear_now();
+        self.now.client = place.client;
+        self.now.first = self.rows;
+        self.rows += rows.len() as RowId;
+        self.now.found.resize_with(rows.len(), Neighbourhood::default);
+        let geometry = reference.and_then(Reference::geometry).filter(|geometry| geometry.is_measure());
+        let (Some(geometry), Some(columns)) = (geometry, place.columns.of_reference()) else { return };
+        self.adopt(geometry);
+        for (position, row) in rows.iter().enumerate() {
+            let mut scaled = self.now.spare.pop().unwrap_or_default();
+            if scaled.fill(geometry, place.question, row.index, columns) {
+                scaled.id = self.now.first + position as RowId;
+                self.measure(geometry, position, place.client, &scaled);
+                self.remember(place.client, &scaled);
+                self.now.rows.push(Some(scaled));
+            } else {
+                self.now.spare.push(scaled);
+                self.now.rows.push(None);
+            }
+        }
+    }
+
+    /// What is known of the new row at `position` of [`Seen::rows`](crate::seen::Seen::rows).
+    #[must_use]
+    pub fn of(&self, position: usize) -> Option<&Neighbourhood> {
+        self.now.found.get(position)
+    }
+
+    /// The client's own earlier row that lies nearest to the new row at `position`, and that row itself: scaled
+    /// values, one to a numeric column of the reference.
+    #[must_use]
+    pub fn step(&self, position: usize) -> Option<(&[f32], &[f32])> {
+        let before = self.now.found.get(position).map(|found| found.nearest_own.as_slice())?;
+        let row = self.now.rows.get(position)?.as_ref()?;
+        (!before.is_empty()).then_some((before, row.exact.as_slice()))
+    }
+
+    /// Whether the new row at `position` lies where the rows of `reference` lie densely: what everybody asks about.
+    #[must_use]
+    pub fn is_dense(&self, position: usize, reference: &Reference) -> bool {
+        let row = self.now.rows.get(position).and_then(Option::as_ref);
+        row.zip(reference.geometry()).is_some_and(|(row, geometry)| geometry.is_dense(&row.exact))
+    }
+
+    /// The number of the first new row of the question at hand; the others follow in order.
+    #[must_use]
+    pub fn first_row(&self) -> RowId {
+        self.now.first
+    }
+
+    /// Whether a row of `client` is still remembered and lies outside of where the rows of `reference` lie densely.
+    #[must_use]
+    pub fn lay_apart(&self, client: ClientIndex, row: RowId, reference: &Reference) -> bool {
+        let geometry = reference.geometry().filter(|geometry| self.basis == Some(geometry.basis()));
+        let values = self.own.of(client).and_then(|rows| rows.exact(row));
+        geometry.zip(values).is_some_and(|(geometry, values)| !geometry.is_dense(values))
+    }
+
+    /// Keeps a new row of the question at hand among the suspects, because a detector marked it.
+    pub fn mark(&mut self, position: usize) {
+        let Some(row) = self.now.rows.get(position).and_then(Option::as_ref) else { return };
+        if !self.suspects.has(self.now.client, row.id) {
+            self.suspects.insert(self.now.client, row);
+        }
+    }
+
+    /// Forgets what counts against one client.
+    pub fn forget(&mut self, client: ClientIndex) {
+        self.own.forget(client);
+        self.suspects.forget(client);
+    }
+
+    /// Forgets all that is remembered of a client whose place in the client table another takes.
+    pub fn forget_wholly(&mut self, client: ClientIndex) {
+        self.forget(client);
+        self.recent.forget(client);
+    }
+
+    /// Rows held, and rows ever dropped to make room.
+    #[must_use]
+    pub fn held_and_evicted(&self) -> (usize, u64) {
+        (
+            self.own.len() + self.suspects.len() + self.recent.len(),
+            self.own.evicted() + self.suspects.evicted(),
+        )
+    }
+
+    /// Most rows ever held.
+    pub const ROWS_MAX: usize = OWN_ROWS + SUSPECT_ROWS + RECENT_ROWS;
+
+    fn clear_now(&mut self) {
+        self.now.found.clear();
+        self.now.spare.extend(self.now.rows.drain(..).flatten());
+    }
+
+    /// What was measured by another reference means nothing.
+    fn adopt(&mut self, geometry: &Geometry) {
+        if self.basis == Some(geometry.basis()) {
+            return;
+        }
+        let width = geometry.width();
+        let row_bytes = Packed::row_bytes(width);
+        let own = Quota { rows: OWN_ROWS.min(OWN_BYTES / row_bytes), rows_per_client: OWN_ROWS_PER_CLIENT };
+        let suspects = Quota { rows: SUSPECT_ROWS, rows_per_client: SUSPECT_ROWS_PER_CLIENT };
+        self.basis = Some(geometry.basis());
+        self.own = Store::new(width, own);
+        self.suspects = Store::new(width, suspects);
+        self.recent = Packed::new(width);
+    }
+
+    fn measure(&mut self, geometry: &Geometry, position: usize, client: ClientIndex, row: &Scaled) {
+        let Some(found) = self.now.found.get_mut(position) else { return };
+        let close = geometry.close();
+        let sums = &mut self.now.sums;
+        let mut own = Nearest::within(close);
+        let nearest = self.own.of(client).and_then(|rows| rows.scan(row, &mut own, sums));
+        // Marked rows outlive the others.
+        let first_own = self.own.of(client).and_then(Packed::first_id).unwrap_or(RowId::MAX);
+        if let Some(suspects) = self.suspects.of(client) {
+            suspects.scan_before(first_own, row, &mut own, sums);
+        }
+        found.nearest_own.clear();
+        found.nearest_own.extend_from_slice(nearest.unwrap_or_default());
+        found.own = own;
+        let within = Within { ratio: CLUSTER_RATIO, close };
+        let mut others = Vec::new();
+        for rows in self.suspects.shares().chain([&self.recent]) {
+            rows.others_within(within, client, row, sums, &mut others);
+        }
+        others.sort_by(|one: &Other, two| one.ratio.total_cmp(&two.ratio).then(one.row.cmp(&two.row)));
+        // Copies of one row say no more than one of them.
+        others.dedup_by_key(|other| other.ratio.to_bits());
+        found.others = few_of_each(others);
+    }
+
+    fn remember(&mut self, client: ClientIndex, row: &Scaled) {
+        self.own.insert(client, row);
+        self.recent.push(client, row);
+        if self.recent.len() > RECENT_ROWS {
+            self.recent.drop_oldest();
+        }
+    }
+}
+
+/// The first ten, at most three of each client.
+fn few_of_each(others: Vec<Other>) -> Vec<Other> {
+    let mut few: Vec<Other> = Vec::new();
+    for other in others {
+        let of_client = few.iter().filter(|known| known.client == other.client).count();
+        if of_client < OTHERS_PER_CLIENT {
+            few.push(other);
+        }
+        if few.len() == OTHERS_MAX {
+            break;
+        }
+    }
+    few
+}
+
+#[cfg(test)]
+mod tests;

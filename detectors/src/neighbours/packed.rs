@@ -1,0 +1,251 @@
+//! Rows laid one after the other, each twice: a byte to a column to look through quickly, and exact values.
+
+use serde::{Deserialize, Serialize};
+
+use super::sums::{BLOCK, Block, Sums};
+use super::{Nearest, Other, RowId};
+use crate::facts::Features;
+use crate::geometry::Geometry;
+use crate::shelf::ClientIndex;
+
+/// A row as distances are measured from it.
+#[derive(Clone, Debug, Default)]
+pub struct Scaled {
+    /// Its number.
+    pub id: RowId,
+    /// Its values, each divided by its column's spread.
+    pub exact: Vec<f32>,
+    /// The same in sixteenths of the distance that is close, around the middle of the reference: far values stop at
+    /// either end. Filled up with zeros to whole blocks.
+    coarse: Vec<Block>,
+    /// Scratch.
+    bytes: Vec<u8>,
+}
+
+impl Scaled {
+    /// Takes row `index` of `question`; says whether it can be measured: it has a finite number in every column that
+    /// the geometry knows.
+    pub fn fill(
+        &mut self,
+        geometry: &Geometry,
+        question: &Features,
+        index: usize,
+        columns: &[usize],
+    ) -> bool {
+        geometry.scale(question, index, columns, &mut self.exact) && {
+            geometry.coarsen(&self.exact, &mut self.bytes);
+            self.bytes.resize(blocks_of(self.exact.len()) * BLOCK, 0);
+            self.coarse.clear();
+            self.coarse.extend_from_slice(self.bytes.as_chunks().0);
+            true
+        }
+    }
+}
+
+/// Blocks of a row of `width` columns, at least one.
+fn blocks_of(width: usize) -> usize {
+    width.max(1).div_ceil(BLOCK)
+}
+
+/// Rows of one width, the oldest first. A row that is dropped leaves a gap at the front until half is gap.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Packed {
+    width: usize,
+    owners: Vec<(RowId, ClientIndex)>,
+    coarse: Vec<Block>,
+    exact: Vec<f32>,
+    gap: usize,
+}
+
+impl Packed {
+    /// No rows of `width` columns.
+    #[must_use]
+    pub fn new(width: usize) -> Self {
+        Self { width, ..Self::default() }
+    }
+
+    /// Bytes of a row of `width` columns.
+    #[must_use]
+    pub fn row_bytes(width: usize) -> usize {
+        blocks_of(width) * BLOCK + width * size_of::<f32>() + size_of::<(RowId, ClientIndex)>()
+    }
+
+    /// Rows held.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.owners.len() - self.gap
+    }
+
+    /// The oldest row.
+    #[must_use]
+    pub fn first_id(&self) -> Option<RowId> {
+        self.owners.get(self.gap).map(|(id, _)| *id)
+    }
+
+    /// Whether `id` is held.
+    #[must_use]
+    pub fn has(&self, id: RowId) -> bool {
+        self.owners.iter().skip(self.gap).any(|(held, _)| *held == id)
+    }
+
+    /// The scaled values of row `id`.
+    #[must_use]
+    pub fn exact(&self, id: RowId) -> Option<&[f32]> {
+        let held = self.owners.get(self.gap..)?;
+        let place = held.binary_search_by_key(&id, |(held, _)| *held).ok()?;
+        Some(self.row(self.gap + place)?.exact)
+    }
+
+    /// Adds a row.
+    pub fn push(&mut self, client: ClientIndex, row: &Scaled) {
+        self.owners.push((row.id, client));
+        self.coarse.extend_from_slice(&row.coarse);
+        self.exact.extend_from_slice(&row.exact);
+    }
+
+    /// Drops the oldest row.
+    pub fn drop_oldest(&mut self) {
+        self.gap = (self.gap + 1).min(self.owners.len());
+        if self.gap * 2 >= self.owners.len() {
+            self.owners.drain(..self.gap);
+            self.coarse.drain(..self.gap * blocks_of(self.width));
+            self.exact.drain(..self.gap * self.width);
+            self.gap = 0;
+        }
+    }
+
+    /// Lets the rows of `client` belong to nobody.
+    pub fn forget(&mut self, client: ClientIndex) {
+        let own = self.owners.iter_mut().filter(|(_, owner)| *owner == client);
+        own.for_each(|(_, owner)| *owner = NOBODY);
+    }
+
+    /// Offers every row to `nearest`, and gives the exact values of the one that is nearest by bytes.
+    pub fn scan(&self, from: &Scaled, nearest: &mut Nearest, sums: &mut Sums) -> Option<&[f32]> {
+        self.sum_up(from, sums);
+        self.offer_those_below(RowId::MAX, from, nearest, sums);
+        Some(self.row(self.gap + sums.place_of_least()?)?.exact)
+    }
+
+    /// Offers the rows that came before `first` to `nearest`.
+    pub fn scan_before(&self, first: RowId, from: &Scaled, nearest: &mut Nearest, sums: &mut Sums) {
+        self.sum_up(from, sums);
+        self.offer_those_below(first, from, nearest, sums);
+    }
+
+    /// Adds the rows of other clients than `client` that lie within reach of `from`, copies of it left out.
+    pub fn others_within(
+        &self,
+        within: Within,
+        client: ClientIndex,
+        from: &Scaled,
+        sums: &mut Sums,
+        out: &mut Vec<Other>,
+    ) {
+        let Within { ratio, close } = within;
+        let screen = Screen::new(ratio, self.width);
+        self.sum_up(from, sums);
+        for row in self.rows_below(&screen, sums) {
+            if row.owner != client
+                && row.owner != NOBODY
+                && screen.passes_squares(row.coarse, &from.coarse)
+                && let Some(sum) = squared_sum(row.exact, &from.exact, close * ratio * ratio)
+                && sum > 0.0
+            {
+                out.push(Other { row: row.id, client: row.owner, ratio: f64::from(sum / close).sqrt() });
+            }
+        }
+    }
+
+    fn offer_those_below(&self, first: RowId, from: &Scaled, nearest: &mut Nearest, sums: &Sums) {
+        let mut screen = Screen::new(nearest.cutoff_ratio(), self.width);
+        for row in self.rows_below(&Screen::new(nearest.cutoff_ratio(), self.width), sums) {
+            if row.id < first
+                && screen.passes_squares(row.coarse, &from.coarse)
+                && let Some(sum) = squared_sum(row.exact, &from.exact, nearest.cutoff())
+            {
+                nearest.offer(sum);
+                screen = Screen::new(nearest.cutoff_ratio(), self.width);
+            }
+        }
+    }
+
+    /// The sum of differences by bytes of every row, in order.
+    fn sum_up(&self, from: &Scaled, sums: &mut Sums) {
+        let held = self.coarse.get(self.gap * blocks_of(self.width)..).unwrap_or_default();
+        sums.fill(held, &from.coarse);
+    }
+
+    fn rows_below<'a>(&'a self, screen: &Screen, sums: &'a Sums) -> impl Iterator<Item = Row<'a>> {
+        sums.places_up_to(screen.sum).filter_map(|place| self.row(self.gap + place))
+    }
+
+    fn row(&self, place: usize) -> Option<Row<'_>> {
+        let part = |width: usize| place * width..(place + 1) * width;
+        let &(id, owner) = self.owners.get(place)?;
+        let coarse = self.coarse.get(part(blocks_of(self.width)))?;
+        let exact = self.exact.get(part(self.width))?;
+        Some(Row { id, owner, coarse, exact })
+    }
+}
+
+/// What is within reach: at most `ratio` times the distance whose squared sum is `close`.
+#[derive(Clone, Copy, Debug)]
+pub struct Within {
+    /// The ratio.
+    pub ratio: f32,
+    /// The squared sum that counts as a ratio of 1.
+    pub close: f32,
+}
+
+/// Owner of a row whose client was forgotten.
+const NOBODY: ClientIndex = ClientIndex::MAX;
+
+struct Row<'a> {
+    id: RowId,
+    owner: ClientIndex,
+    coarse: &'a [Block],
+    exact: &'a [f32],
+}
+
+/// Steps of a byte to a ratio of 1.
+pub const STEPS_TO_CLOSE: f64 = 16.0;
+
+/// Tells by bytes alone what cannot lie within a ratio. Rounding adds at most one step to each difference, and the sum
+/// of n differences is at most n times their root mean square.
+struct Screen {
+    sum: u32,
+    squares: u32,
+}
+
+impl Screen {
+    fn new(ratio: f32, width: usize) -> Self {
+        let steps = ratio * STEPS_TO_CLOSE as f32 + 1.0;
+        let width = width as f32;
+        Self { sum: (width * steps) as u32, squares: (width * steps * steps) as u32 }
+    }
+
+    fn passes_squares(&self, one: &[Block], two: &[Block]) -> bool {
+        let square = |(one, two): (&u8, &u8)| i32::from(i16::from(*one) - i16::from(*two)).pow(2) as u32;
+        let squares = |(one, two): (&Block, &Block)| one.iter().zip(two).map(square).sum::<u32>();
+        one.iter().zip(two).map(squares).sum::<u32>() <= self.squares
+    }
+}
+
+/// Sums are kept apart in so many lanes, so that one need not wait for the other.
+const LANES: usize = 8;
+
+/// The sum of the squared differences where it lies below `cutoff`.
+fn squared_sum(one: &[f32], two: &[f32], cutoff: f32) -> Option<f32> {
+    let (one, one_rest) = one.as_chunks::<LANES>();
+    let (two, two_rest) = two.as_chunks::<LANES>();
+    let mut lanes = [0.0; LANES];
+    for (one, two) in one.iter().zip(two) {
+        for (lane, (one, two)) in lanes.iter_mut().zip(one.iter().zip(two)) {
+            *lane += (one - two) * (one - two);
+        }
+    }
+    let rest = one_rest.iter().zip(two_rest).map(|(one, two)| (one - two) * (one - two));
+    let sum = lanes.iter().copied().chain(rest).sum();
+    (sum < cutoff).then_some(sum)
+}

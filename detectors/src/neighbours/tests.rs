@@ -1,0 +1,187 @@
+//! What is told of rows, and that memory stays within its bounds.
+
+use super::*;
+use crate::facts::Cell;
+use crate::hashing::Hashing;
+use crate::identity::Identity;
+use crate::lines::Origin;
+use crate::reference::Trust;
+use crate::seen::Seen;
+
+/// Rows on a grid of 20 x 20 points that lie one apart.
+fn grid() -> Reference {
+    let mut text = r#"{"features":["a","b"]}"#.to_owned();
+    for row in 0..400 {
+        text.push_str(&format!("\n{{\"x\":[{},{}],\"p\":[0]}}", row % 20, row / 20));
+    }
+    Reference::from_json_lines(&text, Trust::Trusted).unwrap()
+}
+
+struct Bench {
+    reference: Reference,
+    seen: Seen,
+    neighbours: Neighbours,
+    requests: u64,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self { reference: grid(), seen: Seen::default(), neighbours: Neighbours::default(), requests: 0 }
+    }
+
+    fn ask(&mut self, client: ClientIndex, rows: &[[f64; 2]]) {
+        let hashing = Hashing::new([1, 2]);
+        let cells = rows.iter().flatten().map(|value| Cell::Number(*value)).collect();
+        let question = Features { width: 2, cells, ..Features::default() };
+        let mut columns = Columns::default();
+        columns.look_at(&hashing, &question, Some(&self.reference));
+        let origin = Origin { request: self.requests, time: crate::facts::Time(self.requests) };
+        self.requests += 1;
+        let salt = hashing.salt(Identity::Key(client as u64));
+        self.seen.take(&hashing, client, salt, origin, &question, &columns);
+        let place = Place { client, question: &question, columns: &columns };
+        self.neighbours.take(place, self.seen.rows(), Some(&self.reference));
+    }
+
+    /// Ten steps away from a point, each a thousandth of the grid's.
+    fn crowd(&mut self, client: ClientIndex, around: [f64; 2]) {
+        let [a, b] = around;
+        (1..=10).for_each(|step| self.ask(client, &[[a + f64::from(step) / 1000.0, b]]));
+    }
+
+    fn tenth_own(&self) -> Option<f64> {
+        self.neighbours.of(0).and_then(Neighbourhood::tenth_own)
+    }
+}
+
+#[test]
+fn the_tenth_nearest_is_told_from_the_eleventh_row_on() {
+    let mut bench = Bench::new();
+    bench.crowd(1, [3.3, 4.4]);
+    assert_eq!(bench.tenth_own(), None, "there are nine others");
+    bench.ask(1, &[[3.3, 4.4]]);
+    let ratio = bench.tenth_own().unwrap();
+    // On the grid the tenth nearest lies 2 apart, in a corner farther; ten thousandths away is a two hundredth of that.
+    assert!((0.0045..=0.0055).contains(&ratio), "{ratio}");
+    bench.ask(1, &[[13.3, 4.4]]);
+    assert_eq!(bench.tenth_own(), None, "far from all others");
+}
+
+#[test]
+fn rows_of_one_question_are_neighbours_as_well() {
+    let mut bench = Bench::new();
+    let rows: Vec<[f64; 2]> = (0..11).map(|step| [3.3 + f64::from(step) / 1000.0, 4.4]).collect();
+    bench.ask(1, &rows);
+    assert_eq!(bench.tenth_own(), None);
+    assert!(bench.neighbours.of(10).and_then(Neighbourhood::tenth_own).is_some());
+}
+
+#[test]
+fn nobody_is_framed_by_near_copies_of_his_rows() {
+    let mut bench = Bench::new();
+    bench.crowd(1, [3.3, 4.4]);
+    bench.crowd(2, [3.3, 4.4001]);
+    bench.ask(3, &[[3.3, 4.4]]);
+    let found = bench.neighbours.of(0).unwrap();
+    assert!(found.own.is_empty(), "{found:?}");
+    assert_eq!(found.others.len(), 2 * OTHERS_PER_CLIENT, "but that others are there is told");
+    assert!(!found.is_crowded(), "two others alone make no crowd");
+    assert!(found.others.iter().all(|other| other.client != 3 && other.ratio < 0.01), "{found:?}");
+}
+
+#[test]
+fn a_flood_of_others_takes_nothing_from_a_slow_client() {
+    let mut alone = Bench::new();
+    alone.crowd(1, [3.3, 4.4]);
+    alone.ask(1, &[[3.3, 4.4]]);
+    let mut flooded = Bench::new();
+    flooded.crowd(1, [3.3, 4.4]);
+    for row in 0..2000_u32 {
+        let flood = [f64::from(row % 97) / 5.0, f64::from(row / 97) / 3.0];
+        flooded.ask(2 + row as usize % 7, &[flood]);
+    }
+    flooded.ask(1, &[[3.3, 4.4]]);
+    assert_eq!(flooded.tenth_own(), alone.tenth_own());
+}
+
+#[test]
+fn marked_rows_outlive_a_clients_own_window() {
+    let mut bench = Bench::new();
+    (1..=10).for_each(|step| {
+        bench.ask(1, &[[3.3 + f64::from(step) / 1000.0, 4.4]]);
+        bench.neighbours.mark(0);
+    });
+    for row in 0..OWN_ROWS_PER_CLIENT as u32 {
+        bench.ask(1, &[[f64::from(row % 31) / 2.0, 8.0 + f64::from(row / 31) / 3.0]]);
+    }
+    bench.ask(1, &[[3.3, 4.4]]);
+    assert!(bench.tenth_own().is_some(), "the ten rows have left the window of a thousand");
+}
+
+#[test]
+fn one_client_fills_its_quota_of_suspects_only() {
+    let mut bench = Bench::new();
+    bench.ask(1, &[[3.3, 4.4]]);
+    bench.neighbours.mark(0);
+    for row in 0..10_000_u32 {
+        bench.ask(2, &[[f64::from(row % 101) / 7.0, f64::from(row / 101) / 7.0]]);
+        bench.neighbours.mark(0);
+    }
+    assert_eq!(bench.neighbours.suspects.len(), SUSPECT_ROWS_PER_CLIENT + 1);
+    assert!(bench.neighbours.suspects.of(1).is_some_and(|rows| rows.len() == 1));
+}
+
+#[test]
+fn a_step_is_told_from_the_nearest_own_row() {
+    let mut bench = Bench::new();
+    bench.ask(1, &[[3.0, 4.0]]);
+    assert_eq!(bench.neighbours.step(0), None, "there is no earlier row");
+    bench.ask(1, &[[15.0, 4.0]]);
+    bench.ask(1, &[[3.5, 4.0]]);
+    let (before, now) = bench.neighbours.step(0).unwrap();
+    let moved: Vec<bool> = before.iter().zip(now).map(|(before, now)| before != now).collect();
+    assert_eq!(moved, [true, false]);
+}
+
+#[test]
+fn rows_with_gaps_and_other_references_are_not_measured() {
+    let mut bench = Bench::new();
+    bench.crowd(1, [3.3, 4.4]);
+    bench.ask(1, &[[f64::NAN, 4.4]]);
+    assert_eq!(bench.tenth_own(), None);
+    let mut text = r#"{"features":["a","b"]}"#.to_owned();
+    (0..400).for_each(|row| text.push_str(&format!("\n{{\"x\":[{},{}],\"p\":[0]}}", row % 20 * 2, row / 20)));
+    bench.reference = Reference::from_json_lines(&text, Trust::Trusted).unwrap();
+    bench.ask(1, &[[3.3, 4.4]]);
+    assert_eq!((bench.tenth_own(), bench.neighbours.held_and_evicted()), (None, (2, 0)));
+}
+
+#[test]
+fn a_snapshot_goes_on_alike() {
+    let mut bench = Bench::new();
+    for row in 0..3000_u32 {
+        bench.ask(
+            row as usize % 3,
+            &[[f64::from(row % 13), f64::from(row % 29) / 9.0 + f64::from(row) / 1e4]],
+        );
+        if row % 5 == 0 {
+            bench.neighbours.mark(0);
+        }
+    }
+    let bytes = postcard::to_stdvec(&bench.neighbours).unwrap();
+    let mut restored: Neighbours = postcard::from_bytes(&bytes).unwrap();
+    std::mem::swap(&mut bench.neighbours, &mut restored);
+    bench.ask(1, &[[3.0, 1.0]]);
+    let after = bench.neighbours.of(0).cloned();
+    let hashing = Hashing::new([1, 2]);
+    let question =
+        Features { width: 2, cells: vec![Cell::Number(3.0), Cell::Number(1.0)], ..Features::default() };
+    let mut columns = Columns::default();
+    columns.look_at(&hashing, &question, Some(&bench.reference));
+    restored.take(
+        Place { client: 1, question: &question, columns: &columns },
+        bench.seen.rows(),
+        Some(&bench.reference),
+    );
+    assert_eq!(restored.of(0).cloned(), after);
+}

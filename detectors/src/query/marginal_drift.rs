@@ -1,0 +1,195 @@
+//! Marginals: the values of a client, column by column, are spread otherwise than the reference's.
+//!
+//! Space-filling designs, noise and other people's data can look natural row by row and still have one column that
+//! does not: too even, too wide, or in one place only. The measure is the largest distance between two cumulative
+//! distributions over all columns, of Kolmogorov and Smirnov, from counts in sixteen classes of the reference. A row
+//! that differs from an earlier one in a single field is left out, as a case looked at from many sides would count
+//! many times. Counts are halved now and then, so that what a client did long ago fades.
+//!
+//! Cost: a search among fifteen bounds for each value of a new row and a comparison of all counts for each request,
+//! from the client's 51st distinct row on; nothing is kept of it before.
+//!
+//! It only alerts: an honest client with a portfolio of its own looks the same.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Exchange, Finding, Findings, Needs, ParameterError, Parameters, QueryDetector, QuerySpec};
+use crate::facts::Cell;
+use crate::finding::Tier;
+use crate::lines::{Origin, Trail};
+use crate::marginals::{CLASSES, Marginal, Marginals};
+use crate::reference::{Reference, Trust};
+use crate::seen::Seen;
+
+/// The entry of the visible list.
+pub const SPEC: QuerySpec = QuerySpec {
+    name: "marginal_drift",
+    summary: "The values of a client in some column are spread otherwise than the reference's",
+    source: "two-sample test of Kolmogorov and Smirnov (Smirnov, Annals of Mathematical Statistics 1948)",
+    atlas: "AML.T0024.002",
+    owasp: "ML05:2023",
+    tier: Tier::Two,
+    needs: Needs::QuestionAndReference,
+    state_bytes_max: COLUMNS_MAX * CLASSES + 96,
+    schema: super::schema_of::<Drift>,
+    defaults: super::defaults_of::<Drift>,
+    example: r#"{"distance": 0.5, "rows": 150}"#,
+    check: super::check_of::<Drift>,
+    build: |parameters| super::build_with(parameters, |drift: Drift| MarginalDrift { drift }),
+};
+
+/// Most columns that are counted, at even distances where there are more: 1 KiB of a client.
+const COLUMNS_MAX: usize = 64;
+/// Rows counted after which all counts are halved; below what a byte holds.
+const HALVED_AT: u32 = 250;
+
+/// When values count as spread otherwise.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Drift {
+    /// The largest distance of an honest client's values in any column, above 0 and below 1.
+    pub distance: f64,
+    /// Fewest distinct rows of a client that are judged, 50 to 250. Its first half is not counted, so that nothing is
+    /// kept of clients that ask for less.
+    #[schemars(range(min = 50, max = 250))]
+    pub rows: u32,
+}
+
+impl Default for Drift {
+    fn default() -> Self {
+        Self { distance: 0.45, rows: 100 }
+    }
+}
+
+impl Parameters for Drift {
+    fn check(&self) -> Result<(), ParameterError> {
+        if !(self.distance > 0.0 && self.distance < 1.0) {
+            return Err(ParameterError::at("distance", "must lie between 0 and 1, as 0.45 does"));
+        }
+        if !(50..=250).contains(&self.rows) {
+            return Err(ParameterError::at("rows", format!("{} is out of range; give 50 to 250", self.rows)));
+        }
+        Ok(())
+    }
+}
+
+struct MarginalDrift {
+    drift: Drift,
+}
+
+/// Distinct rows of a client, and the counts of one that has enough of them.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Slot {
+    rows: u32,
+    counted: Option<Box<Counted>>,
+}
+
+/// Rows by column and class.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Counted {
+    basis: u64,
+    /// Sixteen classes to a column.
+    counts: Vec<u8>,
+    /// Rows in the counts.
+    rows: u32,
+    trail: Trail,
+}
+
+impl QueryDetector for MarginalDrift {
+    type Slot = Slot;
+    type Population = ();
+
+    fn observe(&self, exchange: &Exchange<'_>, seen: &Seen, (): &mut (), me: &mut Slot, out: &mut Findings) {
+        let (Some(reference), Some(columns)) = (exchange.reference, exchange.columns.of_reference()) else {
+            return;
+        };
+        let unrelated = || seen.rows().iter().filter(|row| seen.line_hits(row).is_empty());
+        if unrelated().next().is_none() {
+            return;
+        }
+        me.rows = me.rows.saturating_add(unrelated().count() as u32);
+        if me.rows <= self.drift.rows / 2 {
+            return;
+        }
+        let counted = me.counted.get_or_insert_default();
+        counted.adopt(reference.marginals());
+        for row in unrelated() {
+            let classes = watched(reference.marginals()).map(|marginal| {
+                let cell = columns
+                    .get(marginal.column)
+                    .and_then(|column| exchange.question.row(row.index).get(*column));
+                match cell {
+                    Some(Cell::Number(number)) => marginal.class(*number),
+                    _ => None,
+                }
+            });
+            counted.add(classes, Origin { request: exchange.id, time: exchange.time });
+        }
+        if counted.rows >= self.drift.rows.div_ceil(2) {
+            self.judge(exchange, reference, columns, counted, out);
+        }
+    }
+}
+
+impl MarginalDrift {
+    fn judge(
+        &self,
+        exchange: &Exchange<'_>,
+        reference: &Reference,
+        columns: &[usize],
+        counted: &Counted,
+        out: &mut Findings,
+    ) {
+        let distances = watched(reference.marginals())
+            .zip(counted.counts.chunks_exact(CLASSES))
+            .map(|(marginal, counts)| (marginal.distance(counts), marginal.column));
+        let largest = distances.max_by(|(one, _), (other, _)| one.total_cmp(other));
+        let Some((distance, column)) = largest.filter(|(distance, _)| *distance > self.drift.distance) else {
+            return;
+        };
+        let field = columns.get(column).map(|column| exchange.question.name(*column));
+        out.push(self.word(reference.trust, distance, field, counted.trail));
+    }
+
+    fn word(&self, trust: Trust, distance: f64, field: Option<String>, trail: Trail) -> Finding {
+        Finding {
+            tier: Tier::Two,
+            statistic: distance,
+            limit: self.drift.distance,
+            trail,
+            fields: field.into_iter().collect(),
+            did: "asked about values that are spread otherwise than the reference's".to_owned(),
+            rests_on: Some(trust),
+        }
+    }
+}
+
+impl Counted {
+    /// Counts in classes of other marginals mean nothing.
+    fn adopt(&mut self, marginals: &Marginals) {
+        if self.basis != marginals.basis() {
+            let counts = vec![0; watched(marginals).count() * CLASSES];
+            *self = Self { basis: marginals.basis(), counts, ..Self::default() };
+        }
+    }
+
+    fn add(&mut self, classes: impl Iterator<Item = Option<usize>>, origin: Origin) {
+        if self.rows >= HALVED_AT {
+            self.counts.iter_mut().for_each(|count| *count /= 2);
+            self.rows /= 2;
+        }
+        self.rows += 1;
+        self.trail.add(origin);
+        for (counts, class) in self.counts.chunks_exact_mut(CLASSES).zip(classes) {
+            if let Some(count) = class.and_then(|class| counts.get_mut(class)) {
+                *count = count.saturating_add(1);
+            }
+        }
+    }
+}
+
+fn watched(marginals: &Marginals) -> impl Iterator<Item = &Marginal> {
+    let columns = marginals.columns();
+    columns.iter().step_by(columns.len().div_ceil(COLUMNS_MAX).max(1))
+}

@@ -1,0 +1,215 @@
+//! Signed steps: many fields of a row moved by one and the same amount, up or down.
+//!
+//! Extraction with Jacobian-based augmentation (JbDA) asks about a known row moved by a fixed step along the sign of a
+//! substitute model's gradient, and attacks by the sign of a gradient do the same. A row is marked when it differs
+//! from the client's own row that lies nearest in at least four fields, and most of these changes have the same size.
+//! Where a column's grid is coarse, equal changes are common, so that changes on the grid count as different there.
+//!
+//! Cost: a comparison for each value of a new row, and sorting the changes that no grid explains.
+//!
+//! It is blind to steps that are as long as the spread of each column, since nobody knows the attacker's spreads.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Exchange, Finding, Findings, Needs, ParameterError, Parameters, QueryDetector, QuerySpec};
+use crate::finding::Tier;
+use crate::geometry::Geometry;
+use crate::lines::{Origin, Trail};
+use crate::marginals::{Marginal, Marginals};
+use crate::reference::Trust;
+use crate::seen::Seen;
+
+/// The entry of the visible list.
+pub const SPEC: QuerySpec = QuerySpec {
+    name: "sign_step",
+    summary: "Most changed fields of a client's rows moved by the same amount",
+    source: "the augmentation of Papernot et al., Practical Black-Box Attacks, AsiaCCS 2017",
+    atlas: "AML.T0024.002",
+    owasp: "ML05:2023",
+    tier: Tier::Two,
+    needs: Needs::QuestionAndReference,
+    state_bytes_max: 64,
+    schema: super::schema_of::<Signs>,
+    defaults: super::defaults_of::<Signs>,
+    example: r#"{"share": 0.8, "rows": 12}"#,
+    check: super::check_of::<Signs>,
+    build: |parameters| super::build_with(parameters, |signs: Signs| SignStep { signs }),
+};
+
+/// When steps count as signed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Signs {
+    /// Share of a row's changed fields that moved by the same amount, above 0.5 and at most 1.
+    pub share: f64,
+    /// Fewest changed fields of a row that is judged: 4 to 256.
+    #[schemars(range(min = 4, max = 256))]
+    pub fields: usize,
+    /// Such rows at which the detector speaks: 3 to 1000.
+    #[schemars(range(min = 3, max = 1000))]
+    pub rows: u32,
+}
+
+impl Default for Signs {
+    fn default() -> Self {
+        Self { share: 0.6, fields: 4, rows: 8 }
+    }
+}
+
+impl Parameters for Signs {
+    fn check(&self) -> Result<(), ParameterError> {
+        if !(self.share > 0.5 && self.share <= 1.0) {
+            return Err(ParameterError::at("share", "must lie above 0.5 and be at most 1"));
+        }
+        if !(4..=256).contains(&self.fields) {
+            return Err(ParameterError::at(
+                "fields",
+                format!("{} is out of range; give 4 to 256", self.fields),
+            ));
+        }
+        if !(3..=1000).contains(&self.rows) {
+            return Err(ParameterError::at("rows", format!("{} is out of range; give 3 to 1000", self.rows)));
+        }
+        Ok(())
+    }
+}
+
+/// Differences up to this part of a value are rounding.
+const ROUNDING: f64 = 1e-5;
+/// By how much two equal changes may differ: values are often cut to a few decimals.
+const SAME: f64 = 0.01;
+/// Steps of a grid to a standard deviation from which on two changes on the grid are seldom equal.
+const FINE_STEPS: f64 = 100.0;
+
+struct SignStep {
+    signs: Signs,
+}
+
+/// The marked rows of a client that has any.
+type Slot = Option<Box<Trail>>;
+
+impl QueryDetector for SignStep {
+    type Slot = Slot;
+    type Population = ();
+
+    fn observe(&self, exchange: &Exchange<'_>, seen: &Seen, (): &mut (), me: &mut Slot, out: &mut Findings) {
+        let Some(reference) = exchange.reference else { return };
+        let Some(geometry) = reference.geometry() else { return };
+        let mut spoke = false;
+        let mut changes = Changes::default();
+        for position in 0..seen.rows().len() {
+            let Some((before, row)) = exchange.neighbours.step(position) else { continue };
+            changes.take(geometry, reference.marginals(), before, row);
+            if changes.fields >= self.signs.fields && changes.same_share() >= self.signs.share {
+                out.mark(position);
+                me.get_or_insert_default().add(Origin { request: exchange.id, time: exchange.time });
+                spoke = true;
+            }
+        }
+        if let Some(trail) = me.as_deref().filter(|trail| spoke && trail.rows >= self.signs.rows) {
+            out.push(self.word(reference.trust, *trail));
+        }
+    }
+}
+
+impl SignStep {
+    fn word(&self, trust: Trust, trail: Trail) -> Finding {
+        Finding {
+            tier: Tier::Two,
+            statistic: f64::from(trail.rows),
+            limit: f64::from(self.signs.rows),
+            trail,
+            fields: Vec::new(),
+            did: "moved many fields of a row by one and the same amount, row after row".to_owned(),
+            rests_on: Some(trust),
+        }
+    }
+}
+
+/// How the fields of one row changed.
+#[derive(Default)]
+struct Changes {
+    /// Changed fields.
+    fields: usize,
+    /// Ascending sizes of the changes that no grid explains.
+    sizes: Vec<f64>,
+}
+
+impl Changes {
+    /// Takes two scaled rows. O(width x log width).
+    fn take(&mut self, geometry: &Geometry, marginals: &Marginals, before: &[f32], row: &[f32]) {
+        self.fields = 0;
+        self.sizes.clear();
+        let mut known = marginals.columns().iter().peekable();
+        for ((column, spread), (before, now)) in geometry.scales().zip(before.iter().zip(row)) {
+            let change = (f64::from(*now) - f64::from(*before)) * spread;
+            if change.abs() <= ROUNDING * (f64::from(now.abs().max(before.abs())) * spread) {
+                continue;
+            }
+            self.fields += 1;
+            while known.next_if(|marginal| marginal.column < column).is_some() {}
+            let marginal = known.peek().filter(|marginal| marginal.column == column);
+            if marginal.is_some_and(|marginal| !explains(marginal, change)) {
+                self.sizes.push(change.abs());
+            }
+        }
+        self.sizes.sort_by(f64::total_cmp);
+    }
+
+    /// The largest share of the changed fields that moved by the same amount.
+    fn same_share(&self) -> f64 {
+        most_alike(&self.sizes) as f64 / self.fields.max(1) as f64
+    }
+}
+
+/// Whether a change lies on a grid so coarse that others of the same size are no wonder.
+fn explains(marginal: &Marginal, change: f64) -> bool {
+    marginal.grid().is_some_and(|grid| marginal.deviation < FINE_STEPS * grid.step() && grid.holds(change))
+}
+
+/// Most of the ascending `sizes` that lie within the tolerance of one of them.
+fn most_alike(sizes: &[f64]) -> usize {
+    let alike = |first: usize, size: f64| {
+        sizes.iter().skip(first).take_while(|other| **other <= size * (1.0 + SAME)).count()
+    };
+    sizes.iter().enumerate().map(|(first, size)| alike(first, *size)).max().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn share(changes: &[f64], width: usize) -> f64 {
+        // Three columns of whole numbers, the rest without a grid.
+        let value = |row: usize, column: usize| match column {
+            0..3 => (row * (column + 1) % 40) as f64,
+            _ => (row as f64 * 0.754_877_666 * (column + 1) as f64).fract() * 10.0,
+        };
+        let number = |row, column| Some(value(row, column));
+        let geometry = Geometry::of(400, width, number).unwrap();
+        let marginals = Marginals::of(400, width, number, |_, _| false);
+        let scaled = |row: &dyn Fn(usize) -> f64| -> Vec<f32> {
+            geometry.scales().map(|(column, spread)| (row(column) / spread) as f32).collect()
+        };
+        let before = scaled(&|column| value(7, column));
+        let after = scaled(&|column| value(7, column) + changes[column]);
+        let mut taken = Changes::default();
+        taken.take(&geometry, &marginals, &before, &after);
+        assert_eq!(taken.fields, changes.iter().filter(|change| **change != 0.0).count());
+        taken.same_share()
+    }
+
+    #[test]
+    fn equal_changes_up_or_down_are_alike() {
+        assert!(share(&[0.15, -0.15, 0.15, 0.15, -0.15, 0.15], 6) > 0.99);
+        assert!((share(&[0.15, 0.0, 0.15, 0.4, -0.15, 0.0], 6) - 0.75).abs() < 0.01, "three of four");
+        assert!(share(&[0.1, 0.2, 0.3, 0.4, 0.5, 0.6], 6) < 0.2);
+    }
+
+    #[test]
+    fn whole_steps_in_columns_of_whole_numbers_are_no_wonder() {
+        assert_eq!(share(&[1.0, -1.0, 1.0, 0.0, 0.0, 0.0], 6), 0.0);
+        assert!((share(&[1.0, 1.0, 1.0, 1.0, 1.0, 1.0], 6) - 0.5).abs() < 0.01, "only those without a grid");
+    }
+}
