@@ -1,0 +1,385 @@
+//! The rules for the parts of a request's head, whichever protocol it came by.
+//!
+//! Where RFC 9110 and RFC 9112 leave a choice, the narrower one is taken if no client in use needs the wider:
+//!
+//! - methods are words of upper-case letters and hyphens; CONNECT, TRACE, TRACK and PRI are not served;
+//! - paths hold what RFC 3986 allows and the `[`, `]` and `|` that browsers leave as they are, with whole percent
+//!   escapes, without an escaped NUL and without dot segments: what a server makes of those is not what the proxy
+//!   routes by, and every client removes them itself; queries hold what the URL standard leaves as it is;
+//! - values may hold bytes from 0x80 on: RFC 9110 (5.5) calls them opaque, clients write names and titles with them,
+//!   and no field of framing or routing has them in its grammar;
+//! - a length is a decimal number without leading zeros and of at most 18 digits.
+
+use std::ops::RangeInclusive;
+
+use super::Refused;
+
+/// Longest method, in bytes.
+pub const METHOD_BYTES_MAX: usize = 20;
+/// Longest target, in bytes.
+pub const TARGET_BYTES_MAX: usize = 8 * 1024;
+/// Longest host, without its port, in bytes (RFC 1035, 2.3.4).
+const HOST_BYTES_MAX: usize = 255;
+/// Most digits of a length: no number of so many overflows.
+const LENGTH_DIGITS_MAX: usize = 18;
+
+/// A set of bytes; sets are joined with `|`.
+pub type Class = u8;
+/// Bytes of a token (RFC 9110, 5.6.2).
+pub const TOKEN: Class = 1;
+/// Bytes of a field's value, the spaces around it included.
+pub const VALUE: Class = 1 << 1;
+/// Bytes of a method.
+pub const METHOD: Class = 1 << 2;
+/// Bytes of a target in any form: visible ASCII.
+pub const VISIBLE: Class = 1 << 3;
+/// Bytes of a path, `%` included.
+const PATH: Class = 1 << 4;
+/// Bytes of a query.
+const QUERY: Class = 1 << 5;
+/// Bytes of a host's name or IPv4 address.
+const HOST: Class = 1 << 6;
+/// Bytes of a path that mean nothing but themselves: without `%` and the dot.
+const PLAIN: Class = 1 << 7;
+
+/// The sets that each byte is in.
+static CLASSES: [Class; 256] = classes();
+
+const fn classes() -> [Class; 256] {
+    let mut classes = [0; 256];
+    let mut byte: u8 = 0;
+    loop {
+        classes[byte as usize] = classes_of(byte);
+        if byte == u8::MAX {
+            return classes;
+        }
+        byte += 1;
+    }
+}
+
+const fn classes_of(byte: u8) -> Class {
+    let alphanumeric = byte.is_ascii_alphanumeric();
+    let visible = byte.is_ascii_graphic();
+    let token = alphanumeric
+        || matches!(byte, b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.')
+        || matches!(byte, b'^' | b'_' | b'`' | b'|' | b'~');
+    let path =
+        visible && !matches!(byte, b'"' | b'#' | b'<' | b'>' | b'?' | b'\\' | b'^' | b'`' | b'{' | b'}');
+    let query = visible && !matches!(byte, b'"' | b'#' | b'<' | b'>');
+    when(token, TOKEN)
+        | when(visible || byte >= 0x80 || matches!(byte, b' ' | b'\t'), VALUE)
+        | when(byte.is_ascii_uppercase() || byte == b'-', METHOD)
+        | when(visible, VISIBLE)
+        | when(path, PATH)
+        | when(path && !matches!(byte, b'%' | b'.'), PLAIN)
+        | when(query, QUERY)
+        | when(alphanumeric || matches!(byte, b'-' | b'.' | b'_'), HOST)
+}
+
+const fn when(member: bool, class: Class) -> Class {
+    if member { class } else { 0 }
+}
+
+fn of(byte: u8) -> Class {
+    CLASSES[usize::from(byte)]
+}
+
+fn is(byte: u8, class: Class) -> bool {
+    of(byte) & class != 0
+}
+
+/// How many bytes from the first on are in the set.
+pub fn run(bytes: &[u8], class: Class) -> usize {
+    let (eights, _) = bytes.as_chunks::<8>();
+    let all_in = |eight: &&[u8; 8]| eight.iter().fold(class, |common, &byte| common & of(byte)) != 0;
+    let before = 8 * eights.iter().take_while(all_in).count();
+    let rest = bytes.get(before..).unwrap_or_default();
+    before + rest.iter().position(|&byte| !is(byte, class)).unwrap_or(rest.len())
+}
+
+fn all(bytes: &[u8], class: Class) -> bool {
+    run(bytes, class) == bytes.len()
+}
+
+/// Whether `name` is a token.
+pub fn field_name(name: &[u8]) -> Result<(), Refused> {
+    if !name.is_empty() && all(name, TOKEN) { Ok(()) } else { Err(Refused::FieldName) }
+}
+
+/// What a field of a request means for its framing and routing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// Its host.
+    Host,
+    /// Its length.
+    ContentLength,
+    /// Its transfer coding.
+    TransferEncoding,
+    /// What concerns this connection only.
+    Connection,
+    /// Another protocol, wished for by `Upgrade` or `HTTP2-Settings`.
+    Upgrade,
+    /// What the client waits for.
+    Expect,
+    /// Nothing, but some servers take it for a field that does.
+    Collides,
+    /// Nothing.
+    Other,
+}
+
+impl Field {
+    /// What the field of that name means; names have no case.
+    pub fn of(name: &[u8]) -> Self {
+        let watched: (&str, Self) = match name.len() {
+            4 => ("host", Self::Host),
+            6 => ("expect", Self::Expect),
+            7 => ("upgrade", Self::Upgrade),
+            10 => ("connection", Self::Connection),
+            14 if name.eq_ignore_ascii_case(b"http2-settings") => return Self::Upgrade,
+            14 => ("content-length", Self::ContentLength),
+            17 => ("transfer-encoding", Self::TransferEncoding),
+            _ => ("", Self::Other),
+        };
+        match watched {
+            (known, field) if name.eq_ignore_ascii_case(known.as_bytes()) => field,
+            _ if collides(name) => Self::Collides,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// Names with a hyphen that an application behind CGI or WSGI cannot tell from the same with an underscore, and that
+/// the proxy or the server decides by.
+const HYPHENATED: [&str; 12] = [
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "http2-settings",
+    "proxy-authorization",
+    "transfer-encoding",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-proto",
+    "x-forwarded-server",
+    "x-real-ip",
+];
+
+/// How long they are, in bytes.
+const HYPHENATED_BYTES: RangeInclusive<usize> = 9..=19;
+
+/// Whether `name` has an underscore in place of a hyphen of one of them.
+fn collides(name: &[u8]) -> bool {
+    if !HYPHENATED_BYTES.contains(&name.len()) || !name.contains(&b'_') {
+        return false;
+    }
+    let hyphen = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    HYPHENATED.iter().any(|known| known.bytes().eq(name.iter().copied().map(hyphen)))
+}
+
+/// Fields that a request needs or that the proxy writes: `Connection` may not have them removed, and no trailer may
+/// bring them.
+const ESSENTIAL: [&str; 17] = [
+    "authorization",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "cookie",
+    "expect",
+    "forwarded",
+    "host",
+    "traceparent",
+    "transfer-encoding",
+    "via",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-proto",
+    "x-forwarded-server",
+    "x-real-ip",
+];
+
+/// Fields that mean nothing, or something else, once the body has been read (RFC 9110, 6.5.1).
+const BEFORE_THE_BODY: [&str; 18] = [
+    "accept-encoding",
+    "cache-control",
+    "connection",
+    "content-range",
+    "http2-settings",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "if-unmodified-since",
+    "keep-alive",
+    "max-forwards",
+    "proxy-authorization",
+    "proxy-connection",
+    "range",
+    "te",
+    "trailer",
+    "upgrade",
+];
+
+fn listed(name: &[u8], list: &[&str]) -> bool {
+    list.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
+}
+
+/// Whether a field of that name may stand in trailers.
+pub fn trailer(name: &[u8]) -> Result<(), Refused> {
+    let refused = listed(name, &ESSENTIAL) || listed(name, &BEFORE_THE_BODY) || collides(name);
+    if refused { Err(Refused::TrailerField) } else { Ok(()) }
+}
+
+/// Whether the method is served.
+pub fn method(method: &[u8]) -> Result<(), Refused> {
+    let word = !method.is_empty() && method.len() <= METHOD_BYTES_MAX && all(method, METHOD);
+    let served = !matches!(method, b"CONNECT" | b"TRACE" | b"TRACK" | b"PRI");
+    if word && served && method.first() != Some(&b'-') { Ok(()) } else { Err(Refused::Method) }
+}
+
+/// Whether the target is in one of the forms that are served, and the authority that an absolute one names.
+pub fn target(target: &[u8], options: bool) -> Result<Option<&[u8]>, Refused> {
+    if target.first() == Some(&b'/') {
+        return path_and_query(target).map(|()| None);
+    }
+    if target == b"*" {
+        return if options { Ok(None) } else { Err(Refused::Target) };
+    }
+    let rest = without_scheme(target).ok_or(Refused::Target)?;
+    let slash = rest.iter().position(|&byte| byte == b'/').ok_or(Refused::Target)?;
+    let (authority, path) = rest.split_at(slash);
+    host(authority)?;
+    path_and_query(path)?;
+    Ok(Some(authority))
+}
+
+/// What follows `http://` or `https://`, in any case.
+fn without_scheme(target: &[u8]) -> Option<&[u8]> {
+    [b"http://".as_slice(), b"https://"].into_iter().find_map(|scheme| {
+        let (start, rest) = target.split_at_checked(scheme.len())?;
+        start.eq_ignore_ascii_case(scheme).then_some(rest)
+    })
+}
+
+/// Whether a path that begins with a slash, and the query behind it, are clean.
+fn path_and_query(bytes: &[u8]) -> Result<(), Refused> {
+    if bytes.len() > TARGET_BYTES_MAX {
+        return Err(Refused::TargetTooLong);
+    }
+    let plain = run(bytes, PLAIN);
+    let (path, query) = match bytes.get(plain) {
+        Some(b'%' | b'.') => bytes.split_at(run(bytes, PATH)),
+        _ => bytes.split_at(plain),
+    };
+    let query_clean = query.is_empty() || (query.first() == Some(&b'?') && all(query, QUERY));
+    let path_clean = path.len() == plain || (escapes_are_whole(path) && !has_dot_segment(path));
+    if path.first() == Some(&b'/') && path_clean && query_clean { Ok(()) } else { Err(Refused::Target) }
+}
+
+/// Whether every `%` has two hexadecimal digits, and none stands for NUL.
+fn escapes_are_whole(path: &[u8]) -> bool {
+    path.split(|&byte| byte == b'%').skip(1).all(|after| match after {
+        [high, low, ..] => {
+            high.is_ascii_hexdigit() && low.is_ascii_hexdigit() && (*high, *low) != (b'0', b'0')
+        }
+        _ => false,
+    })
+}
+
+/// Whether a segment is `.` or `..`, escaped or not.
+fn has_dot_segment(path: &[u8]) -> bool {
+    let mut segments = path.split(|&byte| byte == b'/');
+    segments.any(|segment| {
+        let first = without_dot(segment);
+        let second = first.and_then(without_dot);
+        first.is_some_and(<[u8]>::is_empty) || second.is_some_and(<[u8]>::is_empty)
+    })
+}
+
+/// What follows a dot, escaped or not.
+fn without_dot(segment: &[u8]) -> Option<&[u8]> {
+    match segment {
+        [b'.', rest @ ..] | [b'%', b'2', b'e' | b'E', rest @ ..] => Some(rest),
+        _ => None,
+    }
+}
+
+/// Whether `host` is a name, an IPv4 address or an IPv6 address in brackets, with a port or without.
+pub fn host(host: &[u8]) -> Result<(), Refused> {
+    let clean = match host.strip_prefix(b"[") {
+        Some(rest) => address_in_brackets(rest),
+        None => {
+            let (name, port) = host.split_at(run(host, HOST));
+            !name.is_empty() && name.len() <= HOST_BYTES_MAX && port_is_clean(port)
+        }
+    };
+    if clean { Ok(()) } else { Err(Refused::HostMalformed) }
+}
+
+fn address_in_brackets(rest: &[u8]) -> bool {
+    let Some(end) = rest.iter().position(|&byte| byte == b']') else { return false };
+    let (address, port) = rest.split_at(end);
+    let address = std::str::from_utf8(address).ok().and_then(|text| text.parse::<std::net::Ipv6Addr>().ok());
+    address.is_some() && port_is_clean(port.get(1..).unwrap_or_default())
+}
+
+/// Nothing, or a colon and a number from 1 to 65535.
+fn port_is_clean(port: &[u8]) -> bool {
+    match port {
+        [] => true,
+        [b':', digits @ ..] if digits.len() <= 5 => {
+            number(digits).is_ok_and(|port| (1..=65_535).contains(&port))
+        }
+        _ => false,
+    }
+}
+
+/// The length that `Content-Length` says.
+pub fn content_length(value: &[u8]) -> Result<u64, Refused> {
+    number(value).map_err(|()| Refused::ContentLength)
+}
+
+/// A decimal number without sign and leading zeros.
+fn number(digits: &[u8]) -> Result<u64, ()> {
+    let leading_zero = digits.len() > 1 && digits.first() == Some(&b'0');
+    if digits.is_empty() || digits.len() > LENGTH_DIGITS_MAX || leading_zero {
+        return Err(());
+    }
+    digits.iter().try_fold(0_u64, |number, digit| match digit {
+        b'0'..=b'9' => Ok(number * 10 + u64::from(digit - b'0')),
+        _ => Err(()),
+    })
+}
+
+/// Whether `Transfer-Encoding` says `chunked` and nothing else.
+pub fn transfer_encoding(value: &[u8]) -> Result<(), Refused> {
+    if value.eq_ignore_ascii_case(b"chunked") { Ok(()) } else { Err(Refused::TransferEncoding) }
+}
+
+/// Whether `Expect` says `100-continue` and nothing else.
+pub fn expect(value: &[u8]) -> Result<(), Refused> {
+    if value.eq_ignore_ascii_case(b"100-continue") { Ok(()) } else { Err(Refused::Expect) }
+}
+
+/// Whether `Connection` is a list of tokens, empty places allowed, that asks for no other protocol and nominates no
+/// field that the request needs.
+pub fn connection(value: &[u8]) -> Result<(), Refused> {
+    value.split(|&byte| byte == b',').map(trim).try_for_each(|option| {
+        if option.eq_ignore_ascii_case(b"upgrade") || option.eq_ignore_ascii_case(b"http2-settings") {
+            return Err(Refused::Upgrade);
+        }
+        if !all(option, TOKEN) || listed(option, &ESSENTIAL) || collides(option) {
+            return Err(Refused::Connection);
+        }
+        Ok(())
+    })
+}
+
+/// `value` without the spaces and tabs around it.
+pub fn trim(value: &[u8]) -> &[u8] {
+    let space = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let start = value.iter().position(|byte| !space(byte)).unwrap_or(value.len());
+    let end = value.iter().rposition(|byte| !space(byte)).map_or(start, |last| last + 1);
+    value.get(start..end).unwrap_or_default()
+}

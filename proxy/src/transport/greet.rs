@@ -1,0 +1,85 @@
+//! From an accepted stream to a protocol: TLS where it is spoken, then which HTTP.
+
+use std::io;
+use std::net::IpAddr;
+
+use pingora_core::protocols::Stream;
+
+use super::peer::{LOCAL, Peer};
+use super::rules::Rules;
+use super::socket::Socket;
+use super::tls::{ALPN_HTTP2, TlsHandle, public_key_hash};
+use super::wire::Wire;
+
+/// What a client sends first where it knows that HTTP/2 is spoken (RFC 9113, 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Which HTTP a connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1 or HTTP/1.0.
+    Http1,
+    /// HTTP/2.
+    Http2,
+}
+
+/// A client that said enough to be served.
+#[derive(Debug)]
+pub struct Greeted {
+    /// Its bytes.
+    pub wire: Wire,
+    /// Who it is.
+    pub peer: Peer,
+    /// What it speaks.
+    pub protocol: Protocol,
+}
+
+/// Shakes hands and finds the protocol. Under no deadline of its own.
+///
+/// # Errors
+/// The client left, or the handshake failed.
+pub async fn greet(
+    session: Stream,
+    ip: Option<IpAddr>,
+    tls: Option<&TlsHandle>,
+    rules: &Rules,
+) -> io::Result<Greeted> {
+    let mut peer = Peer::plain(ip.unwrap_or(LOCAL));
+    let (socket, agreed) = match tls {
+        Some(tls) => {
+            let stream = tls.accept(session).await?;
+            let (_, connection) = stream.get_ref();
+            let certificate =
+                connection.peer_certificates().and_then(|chain| public_key_hash(chain.first()?));
+            peer = Peer::over_tls(peer.ip, certificate);
+            let agreed = connection.alpn_protocol() == Some(ALPN_HTTP2);
+            let protocol = if agreed { Protocol::Http2 } else { Protocol::Http1 };
+            (Socket::Tls(Box::new(stream)), Some(protocol))
+        }
+        None => (Socket::Plain(session), None),
+    };
+    let mut wire = Wire::new(socket, rules.answer_bytes_per_second);
+    let protocol = match agreed {
+        Some(protocol) => protocol,
+        None => detect(&mut wire).await?,
+    };
+    Ok(Greeted { wire, peer, protocol })
+}
+
+/// Reads until the first bytes are the preface or cannot become it.
+async fn detect(wire: &mut Wire) -> io::Result<Protocol> {
+    let mut before = 0;
+    loop {
+        let early = wire.peek_more().await?;
+        if early.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if early == PREFACE {
+            return Ok(Protocol::Http2);
+        }
+        if !PREFACE.starts_with(early) || early.len() == before {
+            return Ok(Protocol::Http1);
+        }
+        before = early.len();
+    }
+}

@@ -1,0 +1,61 @@
+//! Who is at the other end of a connection.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use http::HeaderValue;
+use pingora_core::protocols::Stream;
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Its address; a unix socket's other end is this machine's own.
+    pub ip: IpAddr,
+    /// SHA-256 of the public key in the certificate that it showed, where it showed one that verified.
+    pub certificate: Option<[u8; 32]>,
+    /// Whether it speaks TLS.
+    pub tls: bool,
+    /// Its address, as `X-Forwarded-For` names it. Written once a connection, told with each request.
+    pub name: HeaderValue,
+    /// Its address and protocol, as `Forwarded` names them (RFC 7239).
+    pub element: HeaderValue,
+}
+
+impl Peer {
+    /// A peer without TLS, of which nothing but its address is known.
+    #[must_use]
+    pub fn plain(ip: IpAddr) -> Self {
+        Self::new(ip, false, None)
+    }
+
+    /// A peer after its TLS handshake.
+    #[must_use]
+    pub fn over_tls(ip: IpAddr, certificate: Option<[u8; 32]>) -> Self {
+        Self::new(ip, true, certificate)
+    }
+
+    fn new(ip: IpAddr, tls: bool, certificate: Option<[u8; 32]>) -> Self {
+        let shown = ip.to_canonical();
+        let proto = if tls { "https" } else { "http" };
+        // An IPv6 address stands in brackets and, for its colons, in quotes (RFC 7239, 6).
+        let element = if shown.is_ipv6() {
+            format!("for=\"[{shown}]\";proto={proto}")
+        } else {
+            format!("for={shown};proto={proto}")
+        };
+        Self { ip, certificate, tls, name: value(shown.to_string()), element: value(element) }
+    }
+}
+
+/// Addresses are visible ASCII, so the other case cannot come.
+fn value(text: String) -> HeaderValue {
+    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+}
+
+/// The address of the other end; a unix socket has none.
+pub(super) fn remote_ip(session: &Stream) -> Option<IpAddr> {
+    let digest = session.get_socket_digest()?;
+    digest.peer_addr()?.as_inet().map(|address| address.ip().to_canonical())
+}
+
+/// The address by which a peer is known, where it has none of its own: this machine's.
+pub(super) const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
