@@ -4,9 +4,11 @@
 //! GET    /healthz             the process answers
 //! GET    /readyz              503 until the listeners are up, and while draining
 //! GET    /metrics             Prometheus' text format
-//! GET    /v1/status           version, mode, models, references, kill switch, brake, state folder
+//! GET    /v1/status           version, configuration, models, references, kill switch, brake, state folder
 //! GET    /v1/decisions        blocks in force with their evidence, and the latest decisions
 //! GET    /v1/findings         the latest findings
+//! GET    /v1/findings/{id}    one finding, by its id or its decision's: the record, or `Accept: text/plain` the page of
+//!                             `checkgate explain`
 //! DELETE /v1/decisions/{id}   lift a decision
 //! GET    /v1/kill-switch      {"on": false}
 //! PUT    /v1/kill-switch      enforcement off; no body, and doing it twice is doing it once
@@ -32,8 +34,9 @@ use axum::routing::{delete, get};
 use checkgate_config::settings::Hold;
 use checkgate_detectors::facts::Time;
 use checkgate_detectors::finding::{DecisionId, Kind, Mode};
+use http::HeaderMap;
 use http::StatusCode;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use serde::{Deserialize, Serialize};
 
 use self::access::{Access, Caller};
@@ -43,6 +46,8 @@ use crate::gate::Gate;
 use crate::gate::table::ActiveBlock;
 use crate::metrics::Metrics;
 use crate::records::Outlet;
+use crate::serve::ConfigStatus;
+use crate::told;
 
 /// Entries of a list where the request names no other number.
 const LIMIT: usize = 1000;
@@ -66,6 +71,8 @@ pub struct AdminState {
     pub lift: Arc<dyn Fn(DecisionId) + Send + Sync>,
     /// What is known of every model now.
     pub models: Arc<dyn Fn() -> Vec<ModelStatus> + Send + Sync>,
+    /// Where the configuration stands.
+    pub config: Arc<dyn Fn() -> ConfigStatus + Send + Sync>,
     /// The state folder and what is wrong with it.
     pub directory: Arc<StateStatus>,
     /// The time now.
@@ -133,6 +140,7 @@ pub fn router(state: AdminState) -> Router {
         .route("/v1/decisions", get(decisions))
         .route("/v1/decisions/{id}", delete(lift))
         .route("/v1/findings", get(findings))
+        .route("/v1/findings/{id}", get(finding))
         .route("/v1/kill-switch", get(kill_switch).put(kill_switch_on).delete(kill_switch_off))
         .method_not_allowed_fallback(no_such_method)
         .layer(middleware::from_fn_with_state(state.clone(), guard));
@@ -188,6 +196,7 @@ async fn status(State(state): State<AdminState>) -> impl IntoResponse {
         "phase": state.readiness.phase().as_str(),
         "kill_switch": { "on": state.gate.kill_switch_is_on() },
         "brake": { "engaged": state.gate.brake_is_engaged((state.clock)()) },
+        "config": (state.config)(),
         "state": &*state.directory,
         "models": (state.models)(),
     }))
@@ -228,12 +237,34 @@ async fn findings(
     Ok(json(format!(r#"{{"findings":{recent}}}"#)))
 }
 
+/// One finding, as long as it is among the latest or its decision is in force.
+async fn finding(
+    State(state): State<AdminState>,
+    headers: HeaderMap,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Response, Problem> {
+    let mend = "GET /v1/findings lists the latest; older ones are in the file of findings: checkgate explain ID \
+                --findings FILE";
+    let Path(id) = id.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.body_text(), mend))?;
+    let recent = state.outlet.recent(Kind::Finding).into_iter().chain(state.outlet.recent(Kind::Decision));
+    let in_force = state.gate.list((state.clock)()).into_iter().map(|block| block.evidence);
+    let line = recent.chain(in_force).find(|line| line.contains(&id) && told::goes_by(line, &id));
+    let unknown = || Problem::new(StatusCode::NOT_FOUND, "no finding goes by this id", mend);
+    let line = line.ok_or_else(unknown)?;
+    if headers.get(ACCEPT).is_none_or(|accept| !accept.as_bytes().starts_with(b"text/plain")) {
+        return Ok(json(line.to_string()));
+    }
+    let page = told::page(&line).map_err(|_| unknown())?;
+    Ok(([(CONTENT_TYPE, "text/plain; charset=utf-8")], page).into_response())
+}
+
 /// A block in force, or an observation, with the record that explains it. The record is JSON already.
 fn active_block(block: &ActiveBlock) -> String {
     format!(
-        r#"{{"decision_id":"{}","client":"{}","since":{},"until":{},"acts":{},"record":{}}}"#,
+        r#"{{"decision_id":"{}","client":"{}","action":"{}","since":{},"until":{},"acts":{},"record":{}}}"#,
         block.id,
         block.client,
+        block.action.as_str(),
         block.time.seconds(),
         block.until.seconds(),
         block.acts,

@@ -3,6 +3,7 @@
 //! Plain data without a handle in it, with a versioned byte form (the journal's): a lane can be fed from another
 //! process, and a recording can be read by a later version.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,8 +13,12 @@ use checkgate_detectors::finding::DecisionId;
 use checkgate_detectors::identity::Asker;
 use serde::{Deserialize, Serialize};
 
+use crate::decode::KeptLine;
+
+use crate::plan::{self, Plan};
+
 /// The version of the byte form. Fields are only ever appended, under a new number.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 3;
 
 /// The body of a part, as far as it was kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,7 +64,7 @@ pub struct Asked {
     pub time: Time,
     /// Who asks.
     pub asker: Asker,
-    /// The configured model that claims the request, by position; `None` for unclaimed traffic.
+    /// The id of the configured model that claims the request; `None` for unclaimed traffic.
     pub model: Option<u16>,
     /// The protocol that claims the request, by position in the list of decoders.
     pub protocol: Option<u8>,
@@ -68,7 +73,7 @@ pub struct Asked {
     /// Path without query.
     pub path: String,
     /// Headers that a decoder needs: content type, content encoding and their like.
-    pub headers: Vec<(String, String)>,
+    pub headers: Vec<KeptLine>,
     /// Length of the request body in bytes.
     pub length: u64,
     /// Keyed hash of the request body, also where the body itself was shed.
@@ -106,7 +111,7 @@ pub struct Answered {
     /// The upstream's status; 0 where it gave none.
     pub status: u16,
     /// Headers that a decoder needs.
-    pub headers: Vec<(String, String)>,
+    pub headers: Vec<KeptLine>,
     /// Length of the upstream's answer body in bytes.
     pub length: u64,
     /// From the end of the question to the first byte of the answer.
@@ -137,6 +142,16 @@ pub struct Lift {
     pub decision: DecisionId,
 }
 
+/// A reload: from here on another plan holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Replanned {
+    /// When.
+    pub time: Time,
+    /// The plan, whole.
+    #[serde(with = "plan::as_json")]
+    pub plan: Arc<Plan>,
+}
+
 /// One entry of a lane's journal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Entry {
@@ -146,4 +161,19 @@ pub enum Entry {
     Answered(Answered),
     /// An operator's lift.
     Lift(Lift),
+    /// A reload.
+    Plan(Replanned),
+}
+
+impl Entry {
+    /// When it happened.
+    #[must_use]
+    pub fn time(&self) -> Time {
+        match self {
+            Self::Asked(asked) => asked.time,
+            Self::Answered(answered) => answered.time,
+            Self::Lift(lift) => lift.time,
+            Self::Plan(replanned) => replanned.time,
+        }
+    }
 }

@@ -1,16 +1,17 @@
 //! The gate: everything that stands between a decision and a refusal.
 //!
-//! Request threads ask [`Gate::admit`] once, before the upstream is contacted; lanes hand over blocks with
+//! Request threads ask [`Gate::enter`] once, before the upstream is contacted; lanes hand over decisions with
 //! [`Gate::apply`]. What beats what, strongest first: the never-block list, the kill switch, the model's mode, the
 //! brake. None of them changes a decision: they only keep it from acting, and that is counted with the reason.
 
+pub mod allowance;
 pub mod brake;
 pub mod kill_switch;
 mod proven;
 mod spared;
 pub mod table;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -18,13 +19,17 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use checkgate_config::settings::Settings;
 use checkgate_detectors::engine::{Block, Outbox};
 use checkgate_detectors::facts::Time;
-use checkgate_detectors::finding::{Action, DecisionId, Kind, Mode, Record, Tier, Window};
+use checkgate_detectors::finding::{
+    ATLAS_VERSION, Action, DecisionId, FindingId, Kind, Mode, Record, Tier, Window,
+};
 use checkgate_detectors::identity::{Asker, Identity};
 use ipnet::IpNet;
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use self::brake::{Brake, BrakeLimits, Rule, Trip, Verdict};
@@ -42,16 +47,6 @@ pub const BRAKE: &str = "brake";
 const BRAKE_ATLAS: &str = "AML.T0029";
 /// How often the watcher looks at the kill switch's file. Enforcement must be off within a second.
 pub const WATCH_EVERY: Duration = Duration::from_millis(250);
-
-/// What a refused client is told to wait, so that it learns neither when its block was taken nor why.
-const RETRY_LADDER: [Duration; 6] = [
-    Duration::from_secs(60),
-    Duration::from_secs(5 * 60),
-    Duration::from_secs(15 * 60),
-    Duration::from_secs(60 * 60),
-    Duration::from_secs(2 * 60 * 60),
-    Duration::from_secs(24 * 60 * 60),
-];
 
 /// What the gate is built from.
 #[derive(Clone, Debug)]
@@ -87,21 +82,57 @@ impl GateSettings {
     }
 }
 
+/// What the operator says about who may be blocked, and how many. A lane judges its blocks by the rules of its own
+/// plan, so that a replay comes to the same.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    /// Whom no decision touches.
+    pub spared: Spared,
+    /// When the brake trips.
+    pub brake: BrakeLimits,
+}
+
+impl Rules {
+    /// The rules of a plan.
+    #[must_use]
+    pub fn of(plan: &Plan) -> Self {
+        let network = |(ip, length): &(IpAddr, u8)| IpNet::new(*ip, *length).ok();
+        let networks: Vec<_> = plan.never_block.iter().filter_map(network).collect();
+        let brake = BrakeLimits {
+            blocks_per_minute: plan.blocks_per_minute,
+            share_of_clients: plan.share_of_clients,
+        };
+        Self { spared: Spared::new(&networks), brake }
+    }
+}
+
+/// What is in force at a gate, on its way to another process.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct SavedGate {
+    blocks: Vec<ActiveBlock>,
+    proven_keys: Vec<u64>,
+    brakes: Vec<(String, Brake)>,
+}
+
 /// Where a block comes from.
 #[derive(Clone, Copy, Debug)]
 pub struct Origin {
-    /// The configured model by position; `None` for a discovered one.
+    /// The configured model by id; `None` for a discovered one.
     pub model: Option<u16>,
     /// The model's mode.
     pub mode: Mode,
 }
 
-/// What a refused client is told.
+/// What a refused client is told: all that a refusal is made of. What was measured, by whom and when is not in here, so
+/// neither the answer nor the time that it takes can depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// The decision that refuses it.
     pub decision: DecisionId,
-    /// How long it should stay away: a step of a fixed ladder.
+    /// Whether it is throttled, so that other requests pass; otherwise it is blocked.
+    pub throttled: bool,
+    /// How long it should stay away: the whole rung of its decision or the whole minute of a throttle, however much of
+    /// it is left.
     pub retry_after: Duration,
 }
 
@@ -136,11 +167,11 @@ pub enum Reason {
 pub struct Gate {
     table: BlockTable,
     proven: ProvenKeys,
-    spared: Spared,
+    /// Whom requests are spared by; what lanes decide rests on the rules that they bring.
+    rules: ArcSwap<Rules>,
     kill_switch: KillSwitch,
     /// One for each model, so that what it decides depends on that model's own order of decisions alone.
     brakes: Mutex<BTreeMap<Arc<str>, Brake>>,
-    brake_limits: BrakeLimits,
     changed: watch::Sender<u64>,
     metrics: Arc<Metrics>,
     outlet: Arc<Outlet>,
@@ -153,10 +184,12 @@ impl Gate {
         let gate = Self {
             table: BlockTable::new(settings.blocks_max),
             proven: ProvenKeys::new(settings.proven_keys_max),
-            spared: Spared::new(&settings.never_block),
+            rules: ArcSwap::from_pointee(Rules {
+                spared: Spared::new(&settings.never_block),
+                brake: settings.brake,
+            }),
             kill_switch: KillSwitch::open(settings.kill_switch),
             brakes: Mutex::default(),
-            brake_limits: settings.brake,
             changed: watch::Sender::new(0),
             metrics,
             outlet,
@@ -168,65 +201,101 @@ impl Gate {
     /// The gate that a recording was made behind: it refuses nobody, but its brake speaks.
     #[must_use]
     pub fn for_replay(plan: &Plan, metrics: Arc<Metrics>, outlet: Arc<Outlet>) -> Self {
-        let network = |(ip, length): &(IpAddr, u8)| IpNet::new(*ip, *length).ok();
         let settings = GateSettings {
             blocks_max: plan.limits.blocks,
             proven_keys_max: plan.limits.blocks,
-            brake: BrakeLimits {
-                blocks_per_minute: plan.blocks_per_minute,
-                share_of_clients: plan.share_of_clients,
-            },
-            never_block: plan.never_block.iter().filter_map(network).collect(),
+            brake: BrakeLimits::default(),
+            never_block: Vec::new(),
             kill_switch: PathBuf::new(),
         };
         Self::new(settings, metrics, outlet)
     }
 
-    /// Whether a request is refused. `acts` says that its model is in `enforce`; where it is not, nobody is refused.
+    /// Takes other settings while it runs. Blocks in force stay; a client that is spared now passes at once.
+    pub fn adopt(&self, rules: Rules, blocks_max: usize) {
+        self.rules.store(Arc::new(rules));
+        self.table.set_blocks_max(blocks_max);
+    }
+
+    /// Whether a request is refused that has just come: by a block, or by a throttle whose `per_minute` requests were
+    /// sent already. `acts` says that its model is in `enforce`; where it is not, nobody is refused. To be asked once,
+    /// for a throttle counts.
     ///
-    /// While no block acts this reads one atomic; otherwise it takes at most three shard locks and never allocates.
+    /// While nothing acts this reads one atomic; otherwise it takes at most three shard locks and never allocates.
+    #[must_use]
+    pub fn enter(&self, asker: &Asker, acts: bool, per_minute: u32, now: Time) -> Option<Refusal> {
+        let decision = self.in_force(asker, acts, now)?;
+        let throttled = decision.action == Action::Throttle;
+        if throttled && !decision.allowance.take(per_minute, decision.time, now) {
+            return Some(Refusal { decision: decision.id, throttled, retry_after: allowance::SPAN });
+        }
+        refusal(&decision)
+    }
+
+    /// Whether a request that was let in is refused meanwhile: by a block.
     #[must_use]
     pub fn admit(&self, asker: &Asker, acts: bool, now: Time) -> Option<Refusal> {
+        refusal(&self.in_force(asker, acts, now)?)
+    }
+
+    /// Whether the answer to a request is degraded.
+    #[must_use]
+    pub fn degrades(&self, asker: &Asker, acts: bool, now: Time) -> bool {
+        self.in_force(asker, acts, now).is_some_and(|decision| decision.action == Action::Degrade)
+    }
+
+    /// What is in force on whoever sent a request, unless something stronger than any decision holds it back.
+    fn in_force(&self, asker: &Asker, acts: bool, now: Time) -> Option<InForce> {
         if !acts || self.table.is_idle() || self.kill_switch.is_on() {
             return None;
         }
-        let block = self.block_of(asker, now)?;
-        if self.spared.contains(asker.address) {
-            return None;
-        }
-        Some(Refusal { decision: block.id, retry_after: retry_after(block.until.since(now)) })
+        let decision = self.decision_on(asker, now)?;
+        (!self.rules.load().spared.contains(asker.address)).then_some(decision)
+    }
+
+    /// Whether a question is refused for what it holds, by `decision`: whoever asks, unless nothing is enforced or its
+    /// asker is spared. It reads like a block that lasts `retry_after`.
+    #[must_use]
+    pub fn refuse_content(
+        &self,
+        asker: &Asker,
+        decision: DecisionId,
+        retry_after: Duration,
+    ) -> Option<Refusal> {
+        let passes = self.kill_switch.is_on() || self.rules.load().spared.contains(asker.address);
+        (!passes).then_some(Refusal { decision, throttled: false, retry_after })
     }
 
     /// The block that meets a request. A proven key stands for itself: what is held against its address rests on
+    /// The decision that meets a request. A proven key stands for itself: what is held against its address rests on
     /// others behind the same address, whose traffic has no key or an unproven one.
-    fn block_of(&self, asker: &Asker, now: Time) -> Option<InForce> {
+    fn decision_on(&self, asker: &Asker, now: Time) -> Option<InForce> {
         let by_key = asker.key.and_then(|key| self.table.find(&Identity::Key(key), now));
         if asker.key.is_some_and(|key| self.proven.contains(key)) {
             return by_key;
         }
         let by_address = self.table.find(&Identity::Address(asker.address), now);
-        by_key.into_iter().chain(by_address).max_by_key(|block| block.until)
+        by_key.into_iter().chain(by_address).max_by_key(|decision| (decision.action, decision.until))
     }
 
     /// Takes what one step of a lane gave: proven keys, and every block with the record that explains it.
-    pub fn apply_all(&self, out: &Outbox, origin: Origin) {
+    pub fn apply_all(&self, out: &Outbox, origin: Origin, rules: &Rules) {
         out.proven_keys.iter().for_each(|key| self.note_proven(*key));
         for block in &out.blocks {
             let explains =
                 |record: &&Record| record.kind == Kind::Decision && record.decision_id == Some(block.id);
             match out.records.iter().find(explains) {
-                Some(why) => _ = self.apply(block, why, origin, block.time),
+                Some(why) => _ = self.apply(block, why, origin, rules, block.time),
                 None => self.observed(Reason::NoEvidence, origin),
             }
         }
     }
 
     /// Puts a block into the table, acting or as an observation, and counts which. `why` is its decision's record.
-    pub fn apply(&self, block: &Block, why: &Record, origin: Origin, now: Time) -> Applied {
-        let reason = self
-            .standing_reason(block, why)
+    pub fn apply(&self, block: &Block, why: &Record, origin: Origin, rules: &Rules, now: Time) -> Applied {
+        let reason = standing_reason(block, why, rules)
             // The brake judges in both modes and whatever the kill switch says: what it tells is part of the record.
-            .or_else(|| self.brakes(block, why, origin, now).then_some(Reason::Brake))
+            .or_else(|| self.brakes(block, why, origin, rules, now).then_some(Reason::Brake))
             .or_else(|| self.suspending_reason(origin));
         let applied = reason.map_or(Applied::Enforced, Applied::Observed);
         let acts = applied == Applied::Enforced;
@@ -240,16 +309,6 @@ impl Gate {
         applied
     }
 
-    /// What keeps the block from ever acting.
-    fn standing_reason(&self, block: &Block, why: &Record) -> Option<Reason> {
-        let reasons = [
-            (why.decision_id != Some(block.id), Reason::NoEvidence),
-            (self.spares(block.client), Reason::NeverBlock),
-            (!block.may_act, Reason::Unproven),
-        ];
-        reasons.into_iter().find_map(|(holds, reason)| holds.then_some(reason))
-    }
-
     /// What keeps it from acting at this moment.
     fn suspending_reason(&self, origin: Origin) -> Option<Reason> {
         let reasons =
@@ -257,17 +316,10 @@ impl Gate {
         reasons.into_iter().find_map(|(holds, reason)| holds.then_some(reason))
     }
 
-    fn spares(&self, client: Identity) -> bool {
-        match client {
-            Identity::Address(address) => self.spared.contains(address),
-            Identity::Key(_) => false,
-        }
-    }
-
-    fn brakes(&self, block: &Block, why: &Record, origin: Origin, now: Time) -> bool {
+    fn brakes(&self, block: &Block, why: &Record, origin: Origin, rules: &Rules, now: Time) -> bool {
         let mut brakes = self.brakes.lock();
-        let brake = brakes.entry(Arc::clone(&why.model)).or_insert_with(|| Brake::new(self.brake_limits));
-        let verdict = brake.judge(block.clients_active, now);
+        let brake = brakes.entry(Arc::clone(&why.model)).or_default();
+        let verdict = brake.judge(&rules.brake, block.clients_active, now);
         drop(brakes);
         match verdict {
             Verdict::Free => return false,
@@ -293,6 +345,34 @@ impl Gate {
     pub fn note_proven(&self, key: u64) {
         self.metrics.proven_keys_evicted.inc_by(self.proven.insert(key) as u64);
         self.metrics.proven_keys.set(as_gauge(self.proven.count()));
+    }
+
+    /// Everything in force, for the process that comes after.
+    #[must_use]
+    pub fn save(&self, now: Time) -> SavedGate {
+        let brakes = self.brakes.lock();
+        SavedGate {
+            blocks: self.table.list(now),
+            proven_keys: self.proven.list(),
+            brakes: brakes.iter().map(|(model, brake)| (model.to_string(), brake.clone())).collect(),
+        }
+    }
+
+    /// Puts into force what another process had in force, and nothing else. No client passes meanwhile whom both
+    /// states refuse.
+    pub fn restore(&self, saved: SavedGate, now: Time) {
+        let kept: BTreeSet<DecisionId> = saved.blocks.iter().map(|block| block.id).collect();
+        for block in saved.blocks {
+            self.metrics.blocks_evicted.inc_by(self.table.insert(block, now) as u64);
+        }
+        for gone in self.table.list(now).iter().filter(|block| !kept.contains(&block.id)) {
+            self.table.lift(gone.id);
+        }
+        saved.proven_keys.iter().for_each(|key| self.note_proven(*key));
+        *self.brakes.lock() =
+            saved.brakes.into_iter().map(|(model, brake)| (Arc::from(model), brake)).collect();
+        self.show_blocks();
+        self.changed.send_modify(|count| *count = count.wrapping_add(1));
     }
 
     /// Ends a decision before its time.
@@ -370,18 +450,35 @@ impl Gate {
     }
 
     fn show_blocks(&self) {
-        self.metrics.blocks_active.set(as_gauge(self.table.acting()));
+        let acting = |action| as_gauge(self.table.acting(action));
+        self.metrics.throttles_active.set(acting(Action::Throttle));
+        self.metrics.degrades_active.set(acting(Action::Degrade));
+        self.metrics.blocks_active.set(acting(Action::Block));
     }
+}
+
+/// What a block tells the client; nothing weaker refuses by itself.
+fn refusal(decision: &InForce) -> Option<Refusal> {
+    let blocks = decision.action == Action::Block;
+    blocks.then_some(Refusal { decision: decision.id, throttled: false, retry_after: decision.lasts })
+}
+
+/// What keeps the block from ever acting.
+fn standing_reason(block: &Block, why: &Record, rules: &Rules) -> Option<Reason> {
+    let is_spared = match block.client {
+        Identity::Address(address) => rules.spared.contains(address),
+        Identity::Key(_) => false,
+    };
+    let reasons = [
+        (why.decision_id != Some(block.id), Reason::NoEvidence),
+        (is_spared, Reason::NeverBlock),
+        (!block.may_act, Reason::Unproven),
+    ];
+    reasons.into_iter().find_map(|(holds, reason)| holds.then_some(reason))
 }
 
 fn as_gauge(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
-}
-
-/// `left` rounded up to the ladder.
-fn retry_after(left: Duration) -> Duration {
-    let [.., last] = RETRY_LADDER;
-    RETRY_LADDER.into_iter().find(|step| *step >= left).unwrap_or(last)
 }
 
 fn brake_finding(trip: &Trip, block: &Block, why: &Record, mode: Mode, now: Time) -> Record {
@@ -402,6 +499,8 @@ fn brake_finding(trip: &Trip, block: &Block, why: &Record, mode: Mode, now: Time
         trip.limit, block.id, block.client
     );
     Record {
+        // The finding beside it has the id itself; all bits turned over, it is as good as another draw.
+        id: FindingId(!why.id.0),
         time: now,
         kind: Kind::Finding,
         client: block.client,
@@ -409,6 +508,8 @@ fn brake_finding(trip: &Trip, block: &Block, why: &Record, mode: Mode, now: Time
         detector: BRAKE,
         tier: Tier::Two,
         atlas: BRAKE_ATLAS,
+        atlas_version: ATLAS_VERSION,
+        owasp: None,
         statistic: trip.statistic,
         limit: trip.limit,
         window: Window { rows: 0, requests: 0, seconds: span.as_secs_f64(), observed: 1.0 },
@@ -417,6 +518,7 @@ fn brake_finding(trip: &Trip, block: &Block, why: &Record, mode: Mode, now: Time
         decision_id: None,
         until: None,
         fields: Vec::new(),
+        campaign: None,
         requests: Vec::new(),
         explanation,
     }

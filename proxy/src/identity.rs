@@ -9,6 +9,8 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 use siphasher::sip::SipHasher13;
 
+use crate::transport::Peer;
+
 /// The header that a chain of proxies writes, nearest hop last.
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// Hops of `X-Forwarded-For` that are looked at; nobody honest has more.
@@ -18,6 +20,7 @@ const HOPS_MAX: usize = 32;
 pub struct Identify {
     trusted_proxies: Vec<IpNet>,
     key_header: Option<HeaderName>,
+    by_certificate: bool,
     keys_verified: bool,
     addresses_declared: bool,
     hash_key: [u64; 2],
@@ -30,11 +33,14 @@ impl Identify {
             ClientIdentity::Header { name, verified_by_upstream } => {
                 (HeaderName::from_bytes(name.as_bytes()).ok(), *verified_by_upstream)
             }
+            // The handshake proved that the client holds the key.
+            ClientIdentity::Certificate => (None, true),
             ClientIdentity::Assumed | ClientIdentity::Address => (None, false),
         };
         Self {
             trusted_proxies: clients.trusted_proxies.clone(),
             key_header,
+            by_certificate: clients.identity == ClientIdentity::Certificate,
             keys_verified,
             addresses_declared: clients.identity == ClientIdentity::Address,
             hash_key,
@@ -42,30 +48,20 @@ impl Identify {
     }
 
     /// Who asks, given the peer of the connection and the head of the request.
-    pub fn asker(&self, peer: IpAddr, headers: &HeaderMap) -> Asker {
-        let (address, forwarded) = self.address(peer, headers);
+    pub fn asker(&self, peer: &Peer, headers: &HeaderMap) -> Asker {
+        let (address, forwarded) = self.address(peer.ip, headers);
         let declared = self.addresses_declared || forwarded;
         Asker {
             address,
             standing: if declared { Standing::Declared } else { Standing::Assumed },
-            key: self.key(headers),
+            key: self.key(peer, headers),
             keys_verified: self.keys_verified,
         }
     }
 
     /// What the upstream is told of the chain: never more than this proxy believes itself.
-    pub fn forwarded_for(&self, peer: IpAddr, headers: &HeaderMap) -> Option<HeaderValue> {
-        let peer = peer.to_canonical();
-        let mut chain = String::new();
-        if self.trusts(peer) {
-            // Some proxies add to the line that came, others add a line of their own: all of them are the chain.
-            for line in headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok()) {
-                chain.push_str(line);
-                chain.push_str(", ");
-            }
-        }
-        chain.push_str(&peer.to_string());
-        HeaderValue::try_from(chain).ok()
+    pub fn forwarded_for(&self, peer: &Peer, headers: &HeaderMap) -> HeaderValue {
+        if self.trusts(peer.ip) { appended(headers, &FORWARDED_FOR, &peer.name) } else { peer.name.clone() }
     }
 
     /// The peer, or the last hop that no trusted proxy vouches for; and whether a trusted proxy named it.
@@ -87,14 +83,26 @@ impl Identify {
         (Address::of(peer), false)
     }
 
-    fn trusts(&self, ip: IpAddr) -> bool {
+    /// Whether a peer of this address is believed when it speaks for others.
+    pub fn trusts(&self, ip: IpAddr) -> bool {
+        let ip = ip.to_canonical();
         self.trusted_proxies.iter().any(|net| net.contains(&ip))
     }
 
-    fn key(&self, headers: &HeaderMap) -> Option<u64> {
+    fn key(&self, peer: &Peer, headers: &HeaderMap) -> Option<u64> {
+        if self.by_certificate {
+            return Some(keyed_hash(self.hash_key, &peer.certificate?));
+        }
         let value = headers.get(self.key_header.as_ref()?)?;
         Some(keyed_hash(self.hash_key, value.as_bytes()))
     }
+}
+
+/// What the lines of `name` say, and `last` behind it. Some proxies add to the line that came, others add a line of
+/// their own: all of them are the chain.
+pub fn appended(headers: &HeaderMap, name: &HeaderName, last: &HeaderValue) -> HeaderValue {
+    let lines = headers.get_all(name).iter().chain([last]).map(HeaderValue::as_bytes);
+    HeaderValue::from_bytes(&lines.collect::<Vec<_>>().join(&b", "[..])).unwrap_or_else(|_| last.clone())
 }
 
 /// An address as proxies write it: bare, or with a port, or in brackets.
@@ -143,6 +151,10 @@ mod tests {
         Identify::new(&clients, [1, 2])
     }
 
+    fn peer_at(ip: &str) -> Peer {
+        Peer::plain(ip.parse().unwrap())
+    }
+
     fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
         let lines = lines.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()));
         lines.fold(HeaderMap::new(), |mut map, (name, value)| {
@@ -154,7 +166,7 @@ mod tests {
     fn client_of(peer: &str, forwarded: &[&str]) -> String {
         let lines: Vec<_> = forwarded.iter().map(|value| ("x-forwarded-for", *value)).collect();
         let identify = identify(&["10.0.0.0/8", "fd00::/8"], ClientIdentity::Assumed);
-        identify.asker(peer.parse().unwrap(), &headers(&lines)).address.to_string()
+        identify.asker(&peer_at(peer), &headers(&lines)).address.to_string()
     }
 
     #[test]
@@ -171,10 +183,9 @@ mod tests {
     #[test]
     fn a_named_client_stands_declared_and_a_bare_hop_does_not() {
         let identify = identify(&["10.0.0.0/8"], ClientIdentity::Assumed);
-        let named =
-            identify.asker("10.0.0.1".parse().unwrap(), &headers(&[("x-forwarded-for", "192.0.2.1")]));
+        let named = identify.asker(&peer_at("10.0.0.1"), &headers(&[("x-forwarded-for", "192.0.2.1")]));
         assert_eq!(named.standing, Standing::Declared);
-        let bare = identify.asker("10.0.0.1".parse().unwrap(), &headers(&[]));
+        let bare = identify.asker(&peer_at("10.0.0.1"), &headers(&[]));
         assert_eq!(bare.standing, Standing::Assumed, "the proxy itself is no client");
     }
 
@@ -182,11 +193,11 @@ mod tests {
     fn the_upstream_hears_no_forged_chain() {
         let identify = identify(&["10.0.0.0/8"], ClientIdentity::Address);
         let forged = headers(&[("x-forwarded-for", "192.0.2.1")]);
-        let told = |peer: &str| identify.forwarded_for(peer.parse().unwrap(), &forged).unwrap();
+        let told = |peer: &str| identify.forwarded_for(&peer_at(peer), &forged);
         assert_eq!(told("203.0.113.9"), "203.0.113.9");
         assert_eq!(told("10.0.0.1"), "192.0.2.1, 10.0.0.1");
         let two_lines = headers(&[("x-forwarded-for", "192.0.2.66"), ("x-forwarded-for", "198.51.100.1")]);
-        let told = identify.forwarded_for("10.0.0.1".parse().unwrap(), &two_lines).unwrap();
+        let told = identify.forwarded_for(&peer_at("10.0.0.1"), &two_lines);
         assert_eq!(
             told, "192.0.2.66, 198.51.100.1, 10.0.0.1",
             "the hop that the proxy saw must not get lost"
@@ -197,11 +208,22 @@ mod tests {
     fn a_key_is_kept_as_a_hash_only() {
         let header = ClientIdentity::Header { name: "x-api-key".into(), verified_by_upstream: true };
         let identify = identify(&[], header);
-        let peer = "203.0.113.9".parse().unwrap();
+        let peer = &peer_at("203.0.113.9");
         let asker = identify.asker(peer, &headers(&[("x-api-key", "secret")]));
         assert_eq!(asker.key, Some(keyed_hash([1, 2], b"secret")));
         assert!(asker.keys_verified);
         assert_eq!(identify.asker(peer, &headers(&[])).key, None);
+    }
+
+    #[test]
+    fn a_certificate_is_an_identity_and_its_absence_is_none() {
+        let identify = identify(&[], ClientIdentity::Certificate);
+        let shown = |certificate| Peer { certificate, tls: true, ..peer_at("203.0.113.9") };
+        let asker = identify.asker(&shown(Some([7; 32])), &headers(&[]));
+        assert_eq!(asker.key, Some(keyed_hash([1, 2], &[7; 32])));
+        assert!(asker.keys_verified, "the handshake verified it");
+        assert_ne!(identify.asker(&shown(Some([8; 32])), &headers(&[])).key, asker.key);
+        assert_eq!(identify.asker(&shown(None), &headers(&[])).key, None);
     }
 
     proptest! {

@@ -229,7 +229,9 @@ mod tests {
     use checkgate_detectors::finding::DecisionId;
 
     use super::*;
-    use crate::capture::Lift;
+    use std::sync::Arc;
+
+    use crate::capture::{Lift, Replanned};
     use crate::plan::tests::plan;
 
     fn entry(number: u64) -> Entry {
@@ -267,6 +269,19 @@ mod tests {
         let (_folder, path) = recording(100, u64::MAX);
         let (entries, torn, ended) = read(&path);
         assert_eq!(entries, (0..100).map(entry).collect::<Vec<_>>());
+        assert!(!torn && ended.is_ok());
+    }
+
+    #[test]
+    fn a_reload_reads_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("recording");
+        let mut writer = JournalWriter::create(&path, &plan(), u64::MAX).unwrap();
+        let replanned = Entry::Plan(Replanned { time: Time(7), plan: Arc::new(plan()) });
+        writer.append(&replanned).unwrap();
+        writer.flush().unwrap();
+        let (entries, torn, ended) = read(&path);
+        assert_eq!(entries, [replanned]);
         assert!(!torn && ended.is_ok());
     }
 

@@ -1,29 +1,7 @@
-//! checkgate: an inline inference proxy that recognises attacks on a model through its API and blocks them.
-//!
-//! `main` reads the command line and hands over. [`serve`] puts the running proxy together; a request's way is
-//! [`way`], a capture's way is [`lane`], and what is decided upon there comes from `checkgate-detectors`.
-
-mod admin;
-mod capture;
-mod cli;
-mod clock;
-mod decode;
-mod demo;
-mod gate;
-mod identity;
-mod journal;
-mod lane;
-mod metrics;
-mod parts;
-mod plan;
-mod records;
-mod serve;
-mod state;
-mod transport;
-mod way;
+//! The program: everything is in the library beside it.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    cli::main()
+    checkgate::main()
 }

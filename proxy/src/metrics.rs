@@ -6,8 +6,9 @@
 mod families;
 pub mod labels;
 mod model;
+mod upstream;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use prometheus::{
@@ -16,9 +17,13 @@ use prometheus::{
 };
 
 use self::families::families;
-use self::labels::{HeldOutcome, PerLabel};
+use self::labels::{HeldOutcome, PerLabel, ReloadOutcome};
 pub use self::model::ModelMetrics;
+pub use self::upstream::UpstreamMetrics;
+use crate::transport::rejected::Rejected;
 
+/// Configured models at most, those included that a reload took away: a series never ends while the process lives.
+pub const MODELS_MAX: usize = 4096;
 /// Label of models that were discovered in unclaimed traffic.
 pub const DISCOVERED: &str = "discovered";
 /// Label of traffic that belongs to no model at all.
@@ -50,8 +55,24 @@ families! {
     response_bytes: IntCounterVec = "checkgate_response_bytes_total", ["model"];
     /// Requests to an upstream that failed, by how.
     upstream_errors: IntCounterVec = "checkgate_upstream_errors_total", ["model", "kind"];
+    /// Connections and requests that were turned away before anything looked at what they ask, by why.
+    rejected: IntCounterVec = "checkgate_rejected_total", ["reason"];
+    /// Servers, by what requests and health checks say of them.
+    upstream_servers: IntGaugeVec = "checkgate_upstream_servers", ["model", "state"];
+    /// Requests that were sent to a server, by where their connection came from.
+    upstream_connections: IntCounterVec = "checkgate_upstream_connections_total", ["model", "use"];
+    /// Idle connections to servers.
+    upstream_idle_connections: IntGaugeVec = "checkgate_upstream_idle_connections", ["model"];
+    /// Further tries of requests that failed.
+    upstream_retries: IntCounterVec = "checkgate_upstream_retries_total", ["model"];
+    /// Times a server was left alone for a while, because requests to it failed.
+    upstream_ejections: IntCounterVec = "checkgate_upstream_ejections_total", ["model"];
+    /// Requests that were turned away because every server had as many open as it may.
+    upstream_full: IntCounterVec = "checkgate_upstream_full_total", ["model"];
     /// Open client connections.
     pub connections: IntGauge = "checkgate_connections", [];
+    /// Requests that are open.
+    pub in_flight: IntGauge = "checkgate_in_flight", [];
 
     // What was seen and said.
 
@@ -65,9 +86,13 @@ families! {
     findings: IntCounterVec = "checkgate_findings_total", ["model", "detector"];
     /// Decisions, acted on or not, by the detector they rest on.
     decisions: IntCounterVec = "checkgate_decisions_total", ["model", "detector"];
-    /// Blocks that were not acted on, by why not.
+    /// Decisions on a client that were not acted on, by why not.
     would_block: IntCounterVec = "checkgate_would_block_total", ["model", "reason"];
-    /// Requests that a decision refused.
+    /// Requests that a throttle refused.
+    throttled: IntCounterVec = "checkgate_throttled_total", ["model"];
+    /// Answers to degraded clients, by what became of them.
+    degraded_answers: IntCounterVec = "checkgate_degraded_answers_total", ["model", "outcome"];
+    /// Requests that a block refused.
     refused: IntCounterVec = "checkgate_refused_total", ["model"];
     /// Answers that have a contract, by what became of them.
     contract_answers: IntCounterVec = "checkgate_contract_answers_total", ["model", "outcome"];
@@ -117,6 +142,8 @@ families! {
     keys_turned_away: IntCounterVec = "checkgate_keys_turned_away_total", ["model"];
     /// Decisions whose clients' evidence counts again before their end, to make room.
     decisions_evicted: IntCounterVec = "checkgate_decisions_evicted_total", ["model"];
+    /// Clients whose past offences were forgotten while they counted, to make room.
+    offences_evicted: IntCounterVec = "checkgate_offences_evicted_total", ["model"];
     /// Rows remembered.
     rows_remembered: IntGaugeVec = "checkgate_rows_remembered", ["model"];
     /// Rows forgotten to make room.
@@ -126,9 +153,15 @@ families! {
 
     // Enforcement.
 
+    /// Whether this process decides: 0 while another one still does, or does already.
+    pub deciding: IntGauge = "checkgate_deciding", [];
+    /// Throttles that act.
+    pub throttles_active: IntGauge = "checkgate_throttles_active", [];
+    /// Degrades that act.
+    pub degrades_active: IntGauge = "checkgate_degrades_active", [];
     /// Blocks that act.
     pub blocks_active: IntGauge = "checkgate_blocks_active", [];
-    /// Blocks and observations that made room for others.
+    /// Decisions and observations that made room for others.
     pub blocks_evicted: IntCounter = "checkgate_blocks_evicted_total", [];
     /// API keys that are known to be identities.
     pub proven_keys: IntGauge = "checkgate_proven_keys", [];
@@ -147,6 +180,12 @@ families! {
 
     /// Always 1; the version is the label.
     build_info: IntGaugeVec = "checkgate_build_info", ["version"];
+    /// Whether the last reading of the configuration succeeded; 0 while the settings before it stay in force.
+    pub config_reload_success: IntGauge = "checkgate_config_reload_success", [];
+    /// Times that the configuration was read again, by what came of it.
+    config_reloads: IntCounterVec = "checkgate_config_reloads_total", ["outcome"];
+    /// When the settings in force were read, as Unix seconds.
+    pub config_time: Gauge = "checkgate_config_last_reload_success_timestamp_seconds", [];
     /// When the process started, as Unix seconds.
     pub start_time: Gauge = "checkgate_start_time_seconds", [];
 }
@@ -155,18 +194,24 @@ families! {
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    models: Vec<ModelMetrics>,
+    /// By id. Filled as models are configured, never emptied, and read without a lock.
+    models: Vec<OnceLock<Box<ModelMetrics>>>,
     discovered: ModelMetrics,
     none: ModelMetrics,
+    detectors: Vec<&'static str>,
     families: Families,
+    /// What was turned away before anything looked at what it asks.
+    pub rejected: PerLabel<Rejected>,
     /// Questions that waited, by what became of them.
     pub held_questions: PerLabel<HeldOutcome>,
+    /// Reloads, by what came of them.
+    pub config_reloads: PerLabel<ReloadOutcome>,
 }
 
 impl Metrics {
     /// Declares everything, with one series for every value that a label can take.
     ///
-    /// `models` are the configured names in the order of the config, `detectors` every detector of the lanes.
+    /// `models` are the configured names in the order of their ids, `detectors` every detector of the lanes.
     ///
     /// # Errors
     /// Only where the list above declares a name twice or ill-formed: a mistake of the build.
@@ -176,27 +221,47 @@ impl Metrics {
         let detectors: Vec<&'static str> = detectors.iter().chain(&GATE_DETECTORS).copied().collect();
         families.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         families.start_time.set(unix_seconds());
+        families.config_time.set(unix_seconds());
+        families.config_reload_success.set(1);
         for detector in detectors.iter().chain([&OTHER]) {
             families.detectors_quarantined.with_label_values(&[detector]);
         }
         let model = |name: &str| ModelMetrics::resolve(&families, name, &detectors);
-        Ok(Arc::new(Self {
-            models: models.iter().map(|name| model(name)).collect(),
+        let metrics = Self {
+            models: (0..MODELS_MAX).map(|_| OnceLock::new()).collect(),
             discovered: model(DISCOVERED),
             none: model(NONE),
+            rejected: PerLabel::resolve(|reason| families.rejected.with_label_values(&[reason])),
             held_questions: PerLabel::resolve(|outcome| {
                 families.held_questions.with_label_values(&[outcome])
             }),
+            config_reloads: PerLabel::resolve(|outcome| {
+                families.config_reloads.with_label_values(&[outcome])
+            }),
+            detectors,
             registry,
             families,
-        }))
+        };
+        for (name, id) in models.iter().zip(0..) {
+            metrics.add_model(id, name);
+        }
+        Ok(Arc::new(metrics))
     }
 
-    /// The handles of a configured model by its place in the config; `None` for models that were discovered.
+    /// Declares the series of a configured model, once for every id.
+    pub fn add_model(&self, id: u16, name: &str) {
+        if let Some(place) = self.models.get(usize::from(id)) {
+            place.get_or_init(|| Box::new(ModelMetrics::resolve(&self.families, name, &self.detectors)));
+        }
+    }
+
+    /// The handles of a configured model by its id; `None` for models that were discovered.
     #[must_use]
-    pub fn model(&self, index: Option<u16>) -> &ModelMetrics {
-        match index {
-            Some(index) => self.models.get(usize::from(index)).unwrap_or(&self.none),
+    pub fn model(&self, id: Option<u16>) -> &ModelMetrics {
+        match id {
+            Some(id) => {
+                self.models.get(usize::from(id)).and_then(OnceLock::get).map_or(&self.none, |model| &**model)
+            }
             None => &self.discovered,
         }
     }
@@ -232,7 +297,9 @@ impl std::ops::Deref for Metrics {
     }
 }
 
-fn unix_seconds() -> f64 {
+/// The present moment, as metrics show it.
+#[must_use]
+pub fn unix_seconds() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 

@@ -2,6 +2,8 @@
 //!
 //! A recording begins with the plan it was made under, so a replay needs nothing but the recording.
 
+mod ids;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::IpAddr;
@@ -9,12 +11,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
-use checkgate_config::settings::{self, OnViolation, Settings};
+use checkgate_config::settings::{self, OnTierOne, OnTierTwo, OnViolation, Settings};
 use checkgate_detectors::contract::Contract;
 use checkgate_detectors::finding::{Action, Mode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use self::ids::ModelIds;
 use crate::decode::DECODERS;
 
 /// What lanes are built from.
@@ -24,8 +27,8 @@ pub struct Plan {
     pub hash_key: [u64; 2],
     /// Names of the decoders; captures refer to them by position.
     pub protocols: Vec<String>,
-    /// The configured models; captures refer to them by position.
-    pub models: Vec<ModelPlan>,
+    /// The configured models; captures refer to them by id.
+    pub models: BTreeMap<u16, ModelPlan>,
     /// What a discovered model is built from.
     pub unclaimed: Option<ModelPlan>,
     /// Addresses that no decision touches.
@@ -76,17 +79,24 @@ pub struct ModelPlan {
     pub detectors: BTreeMap<String, Value>,
     /// The reference that the operator named, as its JSON lines.
     pub reference: Option<String>,
-    /// How long a block lasts.
-    pub block_for: Duration,
+    /// Whether questions wait for a verdict.
+    pub holds_questions: bool,
+    /// What follows from a finding that may act by itself.
+    pub on_tier_one: Action,
+    /// What follows where findings that only tell agree.
+    pub on_tier_two: Action,
+    /// How long a decision lasts, by how often its client offended before.
+    pub block_for: Vec<Duration>,
 }
 
 impl Plan {
-    /// The plan that `settings` ask for.
+    /// The plan that `settings` ask for. Models without an id get one.
     ///
     /// # Errors
-    /// When a reference file cannot be read.
-    pub fn new(settings: &Settings, hash_key: [u64; 2]) -> anyhow::Result<Self> {
-        let models = settings.models.iter().map(ModelPlan::new).collect::<anyhow::Result<_>>()?;
+    /// When a reference file cannot be read, or there are no ids left.
+    pub fn new(settings: &Settings, hash_key: [u64; 2], ids: &mut ModelIds) -> anyhow::Result<Self> {
+        let mut planned = |model: &settings::Model| Ok((ids.assign(&model.name)?, ModelPlan::new(model)?));
+        let models = settings.models.iter().map(&mut planned).collect::<anyhow::Result<_>>()?;
         let unclaimed = settings.unclaimed.as_ref().map(ModelPlan::new).transpose()?;
         Ok(Self {
             hash_key,
@@ -103,18 +113,52 @@ impl Plan {
     /// The same plan with every model in `mode`.
     #[must_use]
     pub fn in_mode(mut self, mode: Mode) -> Self {
-        for model in self.models.iter_mut().chain(self.unclaimed.as_mut()) {
+        for model in self.models.values_mut().chain(self.unclaimed.as_mut()) {
             model.mode = mode;
         }
         self
     }
 
     /// The part that a capture refers to; `None` is unclaimed traffic.
-    pub fn model(&self, index: Option<u16>) -> Option<&ModelPlan> {
-        match index {
-            Some(index) => self.models.get(usize::from(index)),
+    pub fn model(&self, id: Option<u16>) -> Option<&ModelPlan> {
+        match id {
+            Some(id) => self.models.get(&id),
             None => self.unclaimed.as_ref(),
         }
+    }
+
+    /// Whether what all engines are built from is the same in both plans, their own parts aside.
+    #[must_use]
+    pub fn shares_ground_with(&self, other: &Self) -> bool {
+        self.hash_key == other.hash_key
+            && self.never_block == other.never_block
+            && self.limits == other.limits
+    }
+}
+
+/// A plan as JSON text inside of a byte form that cannot hold free values.
+pub mod as_json {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serializer, de, ser};
+
+    use super::Plan;
+
+    /// Writes the plan.
+    ///
+    /// # Errors
+    /// Those of the serializer.
+    pub fn serialize<S: Serializer>(plan: &Plan, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&serde_json::to_string(plan).map_err(ser::Error::custom)?)
+    }
+
+    /// Reads it back.
+    ///
+    /// # Errors
+    /// Text that is no plan.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<Plan>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        serde_json::from_str(&text).map(Arc::new).map_err(de::Error::custom)
     }
 }
 
@@ -145,7 +189,10 @@ impl ModelPlan {
             contract_action: contract_action(model),
             detectors: model.detectors.iter().map(|d| (d.name.clone(), d.parameters.clone())).collect(),
             reference: model.reference.as_ref().map(read_reference).transpose()?,
-            block_for: model.block_for,
+            holds_questions: model.hold == settings::Hold::Question,
+            on_tier_one: on_tier_one(model.policy.on_tier_one),
+            on_tier_two: on_tier_two(model.policy.on_tier_two),
+            block_for: model.block_for.clone(),
         })
     }
 }
@@ -156,6 +203,23 @@ pub fn mode(mode: settings::Mode) -> Mode {
     match mode {
         settings::Mode::Observe => Mode::Observe,
         settings::Mode::Enforce => Mode::Enforce,
+    }
+}
+
+fn on_tier_one(action: OnTierOne) -> Action {
+    match action {
+        OnTierOne::Block => Action::Block,
+        OnTierOne::Degrade => Action::Degrade,
+        OnTierOne::Throttle => Action::Throttle,
+        OnTierOne::Alert => Action::Alert,
+    }
+}
+
+fn on_tier_two(action: OnTierTwo) -> Action {
+    match action {
+        OnTierTwo::Alert => Action::Alert,
+        OnTierTwo::Throttle => Action::Throttle,
+        OnTierTwo::Degrade => Action::Degrade,
     }
 }
 
@@ -193,12 +257,15 @@ pub(crate) mod tests {
             contract_action: Action::Alert,
             detectors: BTreeMap::new(),
             reference: None,
-            block_for: Duration::from_secs(900),
+            holds_questions: false,
+            on_tier_one: Action::Block,
+            on_tier_two: Action::Alert,
+            block_for: vec![Duration::from_secs(900)],
         };
         Plan {
             hash_key: [1, 2],
             protocols: DECODERS.iter().map(|spec| spec.name.to_owned()).collect(),
-            models: vec![ModelPlan { name: "pricing".into(), ..unclaimed.clone() }],
+            models: [(0, ModelPlan { name: "pricing".into(), ..unclaimed.clone() })].into(),
             unclaimed: Some(unclaimed),
             never_block: vec![("192.0.2.0".parse().unwrap(), 24)],
             blocks_per_minute: 30,

@@ -220,7 +220,7 @@ pub(crate) mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
     use checkgate_detectors::facts::Time;
-    use checkgate_detectors::finding::{Action, DecisionId, Mode, Tier, Window};
+    use checkgate_detectors::finding::{ATLAS_VERSION, Action, DecisionId, FindingId, Mode, Tier, Window};
     use checkgate_detectors::identity::{Address, Identity};
 
     use super::*;
@@ -228,6 +228,7 @@ pub(crate) mod tests {
     /// A record to test with.
     pub(crate) fn record(kind: Kind, id: u64) -> Record {
         Record {
+            id: FindingId(id),
             time: Time(1_700_000_000_250_000),
             kind,
             client: Identity::Address(Address::of(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)))),
@@ -235,6 +236,8 @@ pub(crate) mod tests {
             detector: "one_field_sweep",
             tier: Tier::One,
             atlas: "AML.T0024.002",
+            atlas_version: ATLAS_VERSION,
+            owasp: Some("ML05:2023"),
             statistic: 12.0,
             limit: 11.0,
             window: Window { rows: 12, requests: 12, seconds: 3.5, observed: 1.0 },
@@ -243,6 +246,7 @@ pub(crate) mod tests {
             decision_id: Some(DecisionId(id)),
             until: Some(Time(1_700_000_600_000_000)),
             fields: vec!["area".into()],
+            campaign: None,
             requests: vec![],
             explanation: "it moved one field \"area\"\nand nothing else".into(),
         }

@@ -1,36 +1,48 @@
 //! The running proxy, put together: what is opened, started and handed to whom, and how it ends.
 
+mod doors;
+mod fixed;
+mod hand_over;
+mod house;
+mod link;
+mod listeners;
+mod log;
+mod notify;
+mod reload;
+mod sockets;
+mod source;
+mod stop;
+
 use std::future::Future;
-use std::io::IsTerminal;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use anyhow::Context;
-use async_trait::async_trait;
+use arc_swap::ArcSwap;
 use axum::extract::ConnectInfo;
 use checkgate_config::Settings;
-use checkgate_config::settings::{LogFormat, Mode};
-use checkgate_detectors::contract;
+use checkgate_config::settings::Listen;
 use checkgate_detectors::query::QUERY;
 use checkgate_detectors::reference::Trust;
-use http::{Request, Response};
-use hyper::body::Incoming;
+use checkgate_detectors::{campaign, contract};
+use http::header::{CONNECTION, HeaderValue};
+use http::{Request, Response, Version};
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
-use pingora_core::server::configuration::ServerConf;
-use pingora_core::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
-use pingora_core::services::listening::Service;
-use tokio::net::TcpStream;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
-use tokio::time::sleep;
+use parking_lot::RwLock;
 
+use self::hand_over::{Inherited, Taker};
+use self::house::House;
+pub use self::reload::ConfigStatus;
+use self::reload::Reloader;
+use self::sockets::{Named, Sockets};
+pub use self::source::{Reading, Source};
 use crate::admin::access::Access;
 use crate::admin::readiness::Readiness;
-use crate::admin::{self, AdminState, ModelStatus, ReferenceStatus, StateStatus};
+use crate::admin::{AdminState, ModelStatus, ReferenceStatus, StateStatus};
 use crate::clock;
 use crate::decode;
 use crate::gate::{Gate, GateSettings};
@@ -38,54 +50,72 @@ use crate::identity::Identify;
 use crate::lane::roster::{Listed, Roster};
 use crate::lane::{LaneSettings, Lanes, Outlets};
 use crate::metrics::Metrics;
-use crate::plan::{self, Plan};
+use crate::plan::{self, ModelIds, Plan};
 use crate::records::Outlet;
 use crate::state::State;
-use crate::transport::{App, Handler};
+use crate::transport::downstream::Downstream;
+use crate::transport::rules::Rules;
+use crate::transport::tls::TlsHandle;
+use crate::transport::{Handler, Peer, Received};
+use crate::upstream::Upstreams;
 use crate::way::body::WayBody;
+use crate::way::in_flight::InFlight;
 use crate::way::route::Routes;
-use crate::way::{self, Way, upstream};
+use crate::way::{self, Way};
 
-/// How often a drain looks whether the last connection has closed.
-const DRAIN_TICK: Duration = Duration::from_millis(10);
-
-/// Runs the proxy until it is told to stop.
-pub fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
-    start_log(settings.log);
-    let settings = Settings {
-        listen: free(settings.listen).context("cannot listen for requests")?,
-        admin: settings.admin.clone(),
-        ..settings
-    };
-    free(settings.admin.listen).context("cannot listen for operators")?;
-    let parts = Parts::start(&settings)?;
-    let (drain, draining) = watch::channel(false);
-    let proxy = Arc::new(Proxy { way: parts.way(&settings)?, connections: AtomicI64::new(0) });
-    let admin = Arc::new(Admin { router: TowerToHyperService::new(admin::router(parts.admin(&settings))) });
-    let mut server = Server::new_with_opt_and_conf(None, server_conf(&settings));
-    server.bootstrap();
-    server.add_service(service(
-        "proxy",
-        settings.listen,
-        App::new(Arc::clone(&proxy), draining.clone()),
-        None,
-    ));
-    server.add_service(service("admin", settings.admin.listen, App::new(admin, draining), Some(1)));
-    server.run(RunArgs {
-        shutdown_signal: Box::new(Stop {
-            drain,
-            proxy,
-            readiness: Arc::clone(&parts.readiness),
-            settings: settings.clone(),
-        }),
-    });
-    parts.stop();
-    Ok(ExitCode::SUCCESS)
+/// How to start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// With an empty memory, on sockets of its own.
+    Afresh,
+    /// In the place of the process that serves from the same state folder.
+    TakingOver,
 }
 
-/// Everything that outlives a connection.
+/// Runs the proxy until it is told to stop, or until another process has taken over.
+pub fn serve(source: Source, start: Start) -> anyhow::Result<ExitCode> {
+    let Reading { files, settings } = source.read();
+    let typed = settings?;
+    log::start(typed.log);
+    let (taker, inherited) = match start {
+        Start::Afresh => (None, Inherited::default()),
+        Start::TakingOver => Taker::call(&typed.state).map(|(taker, inherited)| (Some(taker), inherited))?,
+    };
+    let (settings, sockets) = opened(&typed, inherited.sockets)?;
+    let (parts, plan, ids) = Parts::start(&settings, source.file.clone(), taker.is_some())?;
+    if taker.is_some() {
+        parts.gate.restore(inherited.gate, clock::now());
+    }
+    let proxy = Arc::new(Proxy {
+        way: ArcSwap::new(parts.way(&settings, &ids, None)?),
+        metrics: Arc::clone(&parts.metrics),
+        connections: AtomicI64::new(0),
+        leaving: AtomicBool::new(false),
+    });
+    let reloader = Reloader::new(source, files, (typed, plan, ids), Arc::clone(&parts), Arc::clone(&proxy));
+    reloader.start().context("cannot watch the configuration")?;
+    let house = House::new(settings, sockets, parts, proxy);
+    match taker {
+        Some(taker) => taker.start(house.giver())?,
+        None => house.giver().start(),
+    }
+    Ok(house.run())
+}
+
+/// The settings with the ports that listeners have, and all listening sockets.
+fn opened(typed: &Settings, inherited: Vec<Named>) -> anyhow::Result<(Settings, Sockets)> {
+    let wanted: Vec<_> = typed.listen.iter().cloned().chain([Listen::Tcp(typed.admin.listen)]).collect();
+    let (sockets, mut opened) = Sockets::open(&wanted, inherited).context("cannot listen")?;
+    let mut settings = typed.clone();
+    if let Some(Listen::Tcp(admin)) = opened.pop() {
+        settings.admin.listen = admin;
+    }
+    settings.listen = opened;
+    Ok((settings, sockets))
+}
+
+/// Everything that outlives a connection and a reload.
 struct Parts {
-    plan: Arc<Plan>,
     state: Arc<State>,
     metrics: Arc<Metrics>,
     records: Arc<Outlet>,
@@ -93,14 +123,27 @@ struct Parts {
     lanes: Arc<Lanes>,
     roster: Arc<Roster>,
     readiness: Arc<Readiness>,
+    in_flight: Arc<InFlight>,
+    /// What holds for connections of clients.
+    downstream: Arc<Downstream>,
+    /// The settings in force.
+    settings: ArcSwap<Settings>,
+    /// What operators are told of them.
+    config: RwLock<ConfigStatus>,
 }
 
 impl Parts {
-    fn start(settings: &Settings) -> anyhow::Result<Self> {
+    fn start(
+        settings: &Settings,
+        file: Option<PathBuf>,
+        await_ownership: bool,
+    ) -> anyhow::Result<(Arc<Self>, Arc<Plan>, ModelIds)> {
         let state = Arc::new(State::open(&settings.state, settings.admin.token.as_ref())?);
-        let plan = Arc::new(Plan::new(settings, state.hash_key())?);
-        let names: Vec<_> = settings.models.iter().map(|model| model.name.clone()).collect();
-        let detectors: Vec<_> = QUERY.iter().map(|spec| spec.name).chain([contract::NAME]).collect();
+        let mut ids = ModelIds::default();
+        let plan = Arc::new(Plan::new(settings, state.hash_key(), &mut ids)?);
+        let names: Vec<_> = plan.models.values().map(|model| model.name.clone()).collect();
+        let detectors: Vec<_> =
+            QUERY.iter().map(|spec| spec.name).chain([contract::NAME, campaign::NAME]).collect();
         let metrics = Metrics::new(&names, &detectors)?;
         let records = Arc::new(Outlet::open(&settings.findings, Arc::clone(&metrics))?);
         let gate = Arc::new(Gate::new(
@@ -117,32 +160,56 @@ impl Parts {
             state: Arc::clone(&state),
             roster: Arc::clone(&roster),
         };
-        let lanes = Arc::new(Lanes::start(&lane_settings(settings), &plan, &outlets)?);
-        let readiness = Arc::new(Readiness::default());
-        Ok(Self { plan, state, metrics, records, gate, lanes, roster, readiness })
+        let lanes = Arc::new(Lanes::start(&lane_settings(settings, await_ownership), &plan, &outlets)?);
+        let tls = settings.tls.as_ref().map(TlsHandle::new).transpose()?;
+        let downstream = Arc::new(Downstream::new(Rules::of(settings), tls, Arc::clone(&metrics)));
+        metrics.deciding.set(i64::from(!await_ownership));
+        let in_flight = InFlight::new(settings.limits.in_flight, metrics.in_flight.clone());
+        let parts = Self {
+            in_flight,
+            downstream,
+            state,
+            metrics,
+            records,
+            gate,
+            lanes,
+            roster,
+            readiness: Arc::default(),
+            settings: ArcSwap::from_pointee(settings.clone()),
+            config: RwLock::new(ConfigStatus::new(file)),
+        };
+        Ok((Arc::new(parts), plan, ids))
     }
 
-    fn way(&self, settings: &Settings) -> anyhow::Result<Arc<Way>> {
+    fn way(
+        &self,
+        settings: &Settings,
+        ids: &ModelIds,
+        previous: Option<&Upstreams>,
+    ) -> anyhow::Result<Arc<Way>> {
         let mut first_id = [0; 8];
         getrandom::fill(&mut first_id).context("the system gives no randomness")?;
+        let hash_key = self.state.hash_key();
+        let upstreams = Upstreams::new(settings, ids, &self.metrics, previous)?;
         Ok(Arc::new(Way {
-            identify: Identify::new(&settings.clients, self.plan.hash_key),
-            routes: Routes::new(settings)?,
+            identify: Identify::new(&settings.clients, hash_key),
+            routes: Routes::new(settings, ids, &upstreams)?,
             decoders: decode::defaults(),
-            upstreams: upstream::client(&settings.timeouts),
+            upstreams,
             gate: Arc::clone(&self.gate),
             lanes: Arc::clone(&self.lanes),
+            in_flight: Arc::clone(&self.in_flight),
             metrics: Arc::clone(&self.metrics),
             limits: settings.limits,
             timeouts: settings.timeouts,
-            hash_key: self.plan.hash_key,
+            body_hasher: body_hasher(hash_key),
             ids: AtomicU64::new(u64::from_le_bytes(first_id)),
         }))
     }
 
-    fn admin(&self, settings: &Settings) -> AdminState {
+    fn admin(self: &Arc<Self>, settings: &Settings) -> AdminState {
         let lanes = Arc::clone(&self.lanes);
-        let (roster, models) = (Arc::clone(&self.roster), settings.clone());
+        let (shows_models, shows_config) = (Arc::clone(self), Arc::clone(self));
         let configured = settings.admin.token.is_some();
         AdminState {
             gate: Arc::clone(&self.gate),
@@ -156,12 +223,16 @@ impl Parts {
                 self.state.hash_key(),
             )),
             lift: Arc::new(move |decision| lanes.lift(decision)),
-            models: Arc::new(move || {
-                roster.list().iter().filter_map(|listed| shown(listed, &models)).collect()
-            }),
+            models: Arc::new(move || shows_models.models()),
+            config: Arc::new(move || shows_config.config.read().clone()),
             directory: Arc::new(StateStatus::from(&*self.state)),
             clock: Arc::new(clock::now),
         }
+    }
+
+    fn models(&self) -> Vec<ModelStatus> {
+        let settings = self.settings.load();
+        self.roster.list().iter().filter_map(|listed| shown(listed, &settings)).collect()
     }
 
     /// What was accepted is finished: the lanes judge what waits, then the last record is written.
@@ -171,10 +242,15 @@ impl Parts {
     }
 }
 
+/// The hasher of bodies; its values stand in captures, and nobody outside can aim at one.
+fn body_hasher([k0, k1]: [u64; 2]) -> ahash::RandomState {
+    ahash::RandomState::with_seeds(k0, k1, !k0, !k1)
+}
+
 /// A model's line for operators: what lanes know of it and what it was told.
 fn shown(listed: &Listed, settings: &Settings) -> Option<ModelStatus> {
     let told = match listed.model {
-        Some(index) => settings.models.get(usize::from(index))?,
+        Some(_) => settings.models.iter().find(|model| model.name == listed.name)?,
         None => settings.unclaimed.as_ref()?,
     };
     let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
@@ -195,20 +271,29 @@ fn shown(listed: &Listed, settings: &Settings) -> Option<ModelStatus> {
     })
 }
 
-fn lane_settings(settings: &Settings) -> LaneSettings {
+fn lane_settings(settings: &Settings, await_ownership: bool) -> LaneSettings {
+    if await_ownership && settings.record.is_some() {
+        // What is remembered from before the recording is in no recording.
+        tracing::warn!("nothing is recorded by a process that took over; restart it to record");
+    }
     LaneSettings {
+        await_ownership,
         lanes: settings.lanes,
         bytes_max: settings.limits.lane_bytes,
         share_per_client: settings.limits.lane_share_per_client,
-        record: settings.record.clone(),
+        record: settings.record.clone().filter(|_| !await_ownership),
         record_bytes_max: settings.limits.record_bytes,
     }
 }
 
 /// Requests.
 struct Proxy {
-    way: Arc<Way>,
+    /// Swapped by a reload; a request keeps the one that it began with.
+    way: ArcSwap<Way>,
+    metrics: Arc<Metrics>,
     connections: AtomicI64,
+    /// Kept connections are sent away: each answer says that it is the last.
+    leaving: AtomicBool,
 }
 
 impl Handler for Proxy {
@@ -216,16 +301,25 @@ impl Handler for Proxy {
 
     fn handle(
         &self,
-        peer: IpAddr,
-        request: Request<Incoming>,
+        peer: Peer,
+        request: Request<Received>,
     ) -> impl Future<Output = Response<WayBody>> + Send {
-        way::handle(Arc::clone(&self.way), peer, request)
+        let version = request.version();
+        let answered = way::handle(self.way.load_full(), peer, request);
+        async move {
+            let mut response = answered.await;
+            // HTTP/2 has a frame for that, which the drain sends.
+            if self.leaving.load(Ordering::Relaxed) && version <= Version::HTTP_11 {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            response
+        }
     }
 
     fn connection(&self, open: bool) {
         let change = if open { 1 } else { -1 };
         let now = self.connections.fetch_add(change, Ordering::Relaxed) + change;
-        self.way.metrics.connections.set(now);
+        self.metrics.connections.set(now);
     }
 }
 
@@ -237,8 +331,8 @@ struct Admin {
 impl Handler for Admin {
     type Body = axum::body::Body;
 
-    async fn handle(&self, peer: IpAddr, mut request: Request<Incoming>) -> Response<axum::body::Body> {
-        request.extensions_mut().insert(ConnectInfo(SocketAddr::new(peer, 0)));
+    async fn handle(&self, peer: Peer, mut request: Request<Received>) -> Response<axum::body::Body> {
+        request.extensions_mut().insert(ConnectInfo(SocketAddr::new(peer.ip, 0)));
         match self.router.call(request).await {
             Ok(response) => response,
             Err(never) => match never {},
@@ -246,123 +340,4 @@ impl Handler for Admin {
     }
 
     fn connection(&self, _open: bool) {}
-}
-
-/// Waits for a signal, then lets open requests finish before pingora takes the threads away.
-struct Stop {
-    drain: watch::Sender<bool>,
-    proxy: Arc<Proxy>,
-    readiness: Arc<Readiness>,
-    settings: Settings,
-}
-
-#[async_trait]
-impl ShutdownSignalWatch for Stop {
-    async fn recv(&self) -> ShutdownSignal {
-        self.announce().await;
-        asked_to_stop().await;
-        tracing::info!("stopping: open requests finish first");
-        self.readiness.set_draining();
-        self.drain.send_replace(true);
-        let deadline = Instant::now() + self.settings.timeouts.drain;
-        let drained = async {
-            while self.proxy.connections.load(Ordering::Relaxed) > 0 && Instant::now() < deadline {
-                sleep(DRAIN_TICK).await;
-            }
-        };
-        tokio::select! {
-            () = drained => {}
-            () = asked_to_stop() => tracing::warn!("asked twice: open requests are cut"),
-        }
-        // Everything is drained already; pingora's own grace period is an unconditional sleep.
-        ShutdownSignal::FastShutdown
-    }
-}
-
-impl Stop {
-    /// Says that the proxy is up once both listeners answer.
-    async fn announce(&self) {
-        for address in [self.settings.listen, self.settings.admin.listen] {
-            while TcpStream::connect(reachable(address)).await.is_err() {
-                sleep(DRAIN_TICK).await;
-            }
-        }
-        self.readiness.set_ready();
-        let enforcing =
-            self.settings.models.iter().chain(&self.settings.unclaimed).any(|m| m.mode == Mode::Enforce);
-        tracing::info!(
-            listen = %self.settings.listen,
-            admin = %self.settings.admin.listen,
-            mode = if enforcing { "enforce" } else { "observe" },
-            state = %self.settings.state.display(),
-            "ready"
-        );
-    }
-}
-
-async fn asked_to_stop() {
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        // Without signals only a kill ends the process, which is what is left.
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-}
-
-/// Where a listener on `address` can be reached from this machine.
-fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
-        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(std::net::Ipv6Addr::LOCALHOST),
-        ip => ip,
-    };
-    SocketAddr::new(ip, address.port())
-}
-
-/// The address with its port, checked to be free: pingora would try for half a minute and then panic in a thread.
-fn free(address: SocketAddr) -> anyhow::Result<SocketAddr> {
-    let listener = TcpListener::bind(address)
-        .with_context(|| format!("{address} cannot be used; choose another with --listen or --admin"))?;
-    Ok(listener.local_addr()?)
-}
-
-fn service<H: Handler>(
-    name: &str,
-    address: SocketAddr,
-    app: App<H>,
-    threads: Option<usize>,
-) -> Service<App<H>> {
-    let mut service = Service::new(name.to_owned(), app);
-    service.add_tcp(&address.to_string());
-    service.threads = threads;
-    service
-}
-
-fn server_conf(settings: &Settings) -> ServerConf {
-    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-    ServerConf {
-        threads: if settings.threads == 0 { cores() } else { settings.threads },
-        grace_period_seconds: Some(0),
-        graceful_shutdown_timeout_seconds: Some(0),
-        ..ServerConf::default()
-    }
-}
-
-/// The program's own log, on standard error: standard output belongs to findings.
-fn start_log(format: LogFormat) {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("CHECKGATE_LOG")
-        .unwrap_or_else(|_| "info,pingora_core=warn,pingora=warn".into());
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false);
-    match format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().flatten_event(true).init(),
-    }
 }

@@ -122,6 +122,14 @@ pub fn kill_switch_in(directory: &Path) -> PathBuf {
     directory.join("kill-switch")
 }
 
+/// The admin token in a state folder that nobody opened, where it can be read.
+///
+/// # Errors
+/// There is no such file, or this user may not read it.
+pub fn admin_token_in(directory: &Path) -> io::Result<String> {
+    Ok(fs::read_to_string(directory.join("admin.token"))?.trim().to_owned())
+}
+
 fn make_directories(directory: &Path, problems: &mut Vec<String>) {
     for path in [directory.to_owned(), directory.join("references")] {
         if let Err(error) = DirBuilder::new().recursive(true).mode(0o700).create(&path) {

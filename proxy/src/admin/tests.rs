@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::body::Body;
 use checkgate_config::settings::Secret;
 use checkgate_detectors::engine::Block;
+use checkgate_detectors::finding::Action;
 use http::header::{ALLOW, AUTHORIZATION, HOST};
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
@@ -13,7 +14,7 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::gate::brake::BrakeLimits;
-use crate::gate::{Applied, GateSettings, Origin};
+use crate::gate::{Applied, GateSettings, Origin, Rules};
 use crate::records;
 
 const NOW: Time = Time(1_700_000_000_000_000);
@@ -48,10 +49,42 @@ fn fixture() -> Fixture {
         access: Arc::new(Access::new(listen, &Secret::new(TOKEN.into()), false, [1, 2])),
         lift: Arc::new(move |id| seen.lock().push(id)),
         models: Arc::new(|| vec![prices()]),
+        config: Arc::new(|| ConfigStatus::new(Some("/etc/checkgate.yaml".into()))),
         directory: Arc::new(StateStatus { directory: "/var/lib/checkgate".into(), problems: vec![] }),
         clock: Arc::new(|| NOW),
     };
     Fixture { state, lifted, directory }
+}
+
+#[tokio::test]
+async fn a_finding_is_told_by_its_id_and_by_its_decisions() {
+    let fixture = fixture();
+    fixture.state.outlet.offer(None, &records::tests::record(Kind::Finding, 7));
+    for id in ["f-0000000000000007", "d-0000000000000007"] {
+        let (status, body) = get_with(&fixture, &format!("/v1/findings/{id}"), "application/json").await;
+        assert_eq!(
+            (status, body.starts_with("{\"id\":\"f-0000000000000007\"")),
+            (StatusCode::OK, true),
+            "{body}"
+        );
+        let (status, body) = get_with(&fixture, &format!("/v1/findings/{id}"), "text/plain").await;
+        assert_eq!(
+            (status, body.starts_with("f-0000000000000007  one_field_sweep")),
+            (StatusCode::OK, true),
+            "{body}"
+        );
+    }
+    let (status, body) = get_with(&fixture, "/v1/findings/f-0000000000000008", "text/plain").await;
+    assert_eq!((status, body.contains("mend")), (StatusCode::NOT_FOUND, true), "{body}");
+}
+
+async fn get_with(fixture: &Fixture, path: &str, accept: &str) -> (StatusCode, String) {
+    let request =
+        Request::get(path).header(HOST, "127.0.0.1").header(ACCEPT, accept).body(Body::empty()).unwrap();
+    let response = router(fixture.state.clone()).oneshot(request).await.unwrap();
+    let status = response.status();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    (status, String::from_utf8(body.to_vec()).unwrap())
 }
 
 fn prices() -> ModelStatus {
@@ -99,14 +132,20 @@ impl Fixture {
         let block = Block {
             id: DecisionId(id),
             client: why.client,
+            action: Action::Block,
             time: why.time,
             until: NOW.plus(Duration::from_secs(600)),
+            lasts: Duration::from_secs(600),
             may_act: true,
             clients_active: 100,
         };
         self.state.outlet.offer(Some(0), &why);
         let origin = Origin { model: Some(0), mode: Mode::Enforce };
-        assert_eq!(self.state.gate.apply(&block, &why, origin, NOW), Applied::Enforced);
+        let rules = Rules {
+            brake: BrakeLimits { blocks_per_minute: 100, share_of_clients: 1.0 },
+            ..Rules::default()
+        };
+        assert_eq!(self.state.gate.apply(&block, &why, origin, &rules, NOW), Applied::Enforced);
     }
 }
 
@@ -151,7 +190,7 @@ async fn a_decision_is_listed_with_its_evidence_until_it_is_lifted() {
     assert_eq!((&listed["active_total"], listed["recent"].as_array().unwrap().len()), (&2.into(), 2));
     let active = &listed["active"][0];
     assert_eq!(active["client"], "192.0.2.7");
-    assert_eq!(active["acts"], true);
+    assert_eq!((&active["acts"], &active["action"]), (&Value::from(true), &Value::from("block")));
     assert_eq!(active["until"], 1_700_000_600.0);
     assert_eq!(active["record"]["explanation"], "it moved one field \"area\"\nand nothing else");
     assert_eq!(active["record"]["decision_id"], active["decision_id"]);

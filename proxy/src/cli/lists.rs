@@ -3,9 +3,9 @@
 use std::fmt::Write;
 
 use checkgate_config::schema;
-use checkgate_detectors::contract;
 use checkgate_detectors::finding::Tier;
 use checkgate_detectors::query::QUERY;
+use checkgate_detectors::{campaign, contract};
 
 use crate::decode::DECODERS;
 use crate::parts;
@@ -39,6 +39,14 @@ pub fn detectors() -> String {
          `on_violation`; {}\n\n",
         contract::NAME,
         contract::ATLAS,
+    );
+    let _ = write!(
+        text,
+        "{}\n  {}\n  an alert; refuses what lies in it where `hold: question`; {}; {}\n\n",
+        campaign::NAME,
+        campaign::SUMMARY,
+        campaign::ATLAS,
+        campaign::OWASP,
     );
     text
 }

@@ -1,6 +1,7 @@
 //! The command line: what can be asked of checkgate, and where each answer is made.
 
 mod check;
+mod explain;
 mod kill_switch;
 mod lists;
 mod replay;
@@ -41,6 +42,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Run a recording through the same engine; prints its findings and decisions.
     Replay(replay::ReplayArgs),
+    /// Tell one finding or decision in plain words: who, what, how far over the limit, what next.
+    Explain(explain::ExplainArgs),
     /// Switch enforcement off at once, or on again.
     KillSwitch(kill_switch::KillSwitchArgs),
     /// List the detectors: what each looks for, its source, its parameters.
@@ -69,6 +72,7 @@ pub fn main() -> ExitCode {
         Command::Demo(options) => run_demo(&options),
         Command::Check(args) => check::check(&args),
         Command::Replay(args) => replay::replay(&args),
+        Command::Explain(args) => explain::explain(&args),
         Command::KillSwitch(args) => kill_switch::kill_switch(&args),
         Command::Detectors => print(&lists::detectors()),
         Command::Protocols => print(&lists::protocols()),

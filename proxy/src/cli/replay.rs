@@ -10,6 +10,7 @@ use anyhow::Context;
 use checkgate_detectors::finding::Mode;
 use clap::Args;
 
+use crate::capture::{Entry, Replanned};
 use crate::gate::Gate;
 use crate::journal::JournalReader;
 use crate::lane::desk::{Desk, Step};
@@ -33,20 +34,18 @@ pub struct ReplayArgs {
 /// Prints the findings and decisions that the recording gives.
 pub fn replay(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     let (mut journal, plan) = JournalReader::open(&args.recording)?;
-    let plan = match args.mode {
+    let plan = Arc::new(match args.mode {
         Some(mode) => plan.in_mode(mode),
         None => plan,
-    };
-    let plan = Arc::new(plan);
+    });
     let mut desk = Desk::new(Arc::clone(&plan))?;
-    let names: Vec<_> = plan.models.iter().map(|model| model.name.clone()).collect();
-    let metrics = Metrics::new(&names, &[])?;
+    let metrics = Metrics::new(&[], &[])?;
     let records = Arc::new(Outlet::start(output(args)?, Arc::clone(&metrics), Patience::Always)?);
     let gate = Gate::for_replay(&plan, metrics, Arc::clone(&records));
     let mut step = Step::default();
     while let Some(entry) = journal.next_entry()? {
-        desk.step(entry, &mut step);
-        hand_on(&step, &plan, &gate, &records);
+        desk.step(in_mode(entry, args.mode), &mut step);
+        hand_on(&step, &desk, &gate, &records);
     }
     records.flush_and_stop();
     if journal.torn() {
@@ -55,6 +54,17 @@ pub fn replay(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
         );
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The entry with `mode` in place of the recorded one.
+fn in_mode(entry: Entry, mode: Option<Mode>) -> Entry {
+    match (entry, mode) {
+        (Entry::Plan(replanned), Some(mode)) => {
+            let plan = Arc::unwrap_or_clone(replanned.plan).in_mode(mode);
+            Entry::Plan(Replanned { plan: Arc::new(plan), ..replanned })
+        }
+        (entry, _) => entry,
+    }
 }
 
 fn output(args: &ReplayArgs) -> anyhow::Result<Box<dyn Write + Send>> {

@@ -1,26 +1,27 @@
 //! `checkgate run`: flags and file become settings, settings become a running proxy.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::bail;
-use checkgate_config::raw::{Raw, RawAdmin, RawClients, RawIdentity, RawLog, RawModel};
+use checkgate_config::raw::{
+    Raw, RawAdmin, RawClients, RawIdentity, RawListen, RawLog, RawModel, RawUpstream,
+};
 use checkgate_config::settings::{Hold, LogFormat, Mode};
-use checkgate_config::{Document, Problem, Settings, problem};
 use clap::Args;
 
 use super::ConfigFile;
-use crate::{parts, serve};
+use crate::serve::{self, Source, Start};
 
 /// Flags for the common cases; everything else is in the configuration file. A flag wins over the file.
 #[derive(Args, Debug)]
 pub struct RunArgs {
     #[command(flatten)]
     config: ConfigFile,
-    /// Model server to stand in front of, as http://HOST:PORT.
+    /// Model server to stand in front of: http://HOST:PORT, https://HOST:PORT or unix:PATH.
     #[arg(long, value_name = "URL")]
     upstream: Option<String>,
-    /// Where requests are accepted [default: 127.0.0.1:8765].
+    /// Where requests are accepted: IP:PORT or unix:PATH [default: 127.0.0.1:8765].
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
     /// Where operators ask: metrics, findings, decisions, kill switch [default: 127.0.0.1:8766].
@@ -42,9 +43,9 @@ pub struct RunArgs {
     /// checkgate-state].
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
-    /// What tells one client from another: `ip` is your word that an address is a client, `header:NAME` names a
-    /// header such as an API key.
-    #[arg(long, value_name = "ip|header:NAME")]
+    /// What tells one client from another: `ip` is your word that an address is a client, `certificate` is what it
+    /// shows in the TLS handshake, `header:NAME` names a header such as an API key.
+    #[arg(long, value_name = "ip|certificate|header:NAME")]
     client: Option<String>,
     /// Load balancer whose X-Forwarded-For is believed; may be given several times.
     #[arg(long, value_name = "CIDR")]
@@ -58,6 +59,10 @@ pub struct RunArgs {
     /// Form of the program's own log on standard error: text or json [default: text].
     #[arg(long, value_name = "FORMAT", value_parser = parse::<LogFormat>)]
     log_format: Option<LogFormat>,
+    /// Take the place of the checkgate that runs on the same state folder: its listening sockets, its blocks, and all
+    /// that it remembers. It finishes its open requests and ends.
+    #[arg(long)]
+    take_over: bool,
 }
 
 /// Runs the proxy until it is told to stop.
@@ -67,29 +72,10 @@ pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
             "nothing to stand in front of; give --upstream http://HOST:PORT, or -c FILE, or try `checkgate demo`"
         );
     }
-    let file = args.config.config.clone();
-    let settings = settings(file.as_deref(), &args.raw())?;
-    serve::serve(settings)
-}
-
-/// The settings of a file, if there is one, under the flags, if there are any.
-pub fn settings(file: Option<&Path>, flags: &Raw) -> anyhow::Result<Settings> {
-    let document = match file {
-        Some(file) => Document::open(file),
-        None => Ok(Document::empty()),
-    };
-    let checked = document.and_then(|mut document| {
-        document.lay_over(flags)?;
-        document.check(&parts::all())
-    });
-    checked.map_err(|problems| told(&problems))
-}
-
-/// All problems as one error.
-pub fn told(problems: &[Problem]) -> anyhow::Error {
-    let count = problems.len();
-    let noun = if count == 1 { "problem" } else { "problems" };
-    anyhow::anyhow!("the configuration has {count} {noun}\n\n{}", problem::render(problems))
+    let take_over = args.take_over;
+    let source = Source { file: args.config.config.clone(), flags: args.raw() };
+    let start = if take_over { Start::TakingOver } else { Start::Afresh };
+    serve::serve(source, start)
 }
 
 impl RunArgs {
@@ -98,7 +84,7 @@ impl RunArgs {
             |(name, file)| RawModel { name: Some(name), reference: Some(file), ..RawModel::default() };
         let models: Vec<_> = self.reference.into_iter().map(model).collect();
         Raw {
-            listen: self.listen,
+            listen: self.listen.map(RawListen::One),
             admin: self.admin.map(|listen| RawAdmin { listen: Some(listen), ..RawAdmin::default() }),
             state: self.state,
             findings: self.findings,
@@ -110,7 +96,7 @@ impl RunArgs {
                 never_block: some(self.never_block),
                 ..RawClients::default()
             }),
-            upstream: self.upstream,
+            upstream: self.upstream.map(RawUpstream::Server),
             mode: self.mode,
             hold: self.hold,
             models: some(models),

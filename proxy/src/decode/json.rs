@@ -8,11 +8,17 @@
 //! An own scanner and not a library's: strict parsers are blind to such bodies, and the lenient one that was tried
 //! (`jiter`) fails on a lone surrogate and descends by recursion. Tensors also want random access: `data` may
 //! stand before its `shape`, and the same key twice must be noticed wherever it stands. One scan without recursion
-//! leaves 16 bytes a value, so that the index takes at most eight times the memory of the body.
+//! leaves 16 bytes a value and 16 for each run of numbers in a list, so that the index takes at most twelve times the
+//! memory of the body (`[1],[1]`).
+//!
+//! Bodies are mostly lists of numbers: there a number is read where the scan meets it, and runs of them lie side by
+//! side.
 
 use std::borrow::Cow;
 
 use checkgate_detectors::facts::{Cell, NotInspected, Span};
+
+use super::decimal;
 
 /// Containers inside each other beyond which a document is not read.
 pub const DEPTH_MAX: usize = 64;
@@ -40,9 +46,18 @@ pub enum Kind {
     Object,
 }
 
-/// One value or key of the document, in the order of the text.
+/// A piece of the document, in the order of the text.
 #[derive(Clone, Copy, Debug)]
-struct Node {
+enum Node {
+    /// A value or key.
+    Value(Place),
+    /// Numbers that follow each other in a list, by their positions among all that do.
+    Run { first: u32, end: u32 },
+}
+
+/// Where a value or key stands.
+#[derive(Clone, Copy, Debug)]
+struct Place {
     kind: Kind,
     start: u32,
     end: u32,
@@ -50,11 +65,28 @@ struct Node {
     next: u32,
 }
 
+/// A number in a list.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Number {
+    /// The number, in the nearest `f64`.
+    pub value: f64,
+    start: u32,
+    end: u32,
+}
+
+impl Number {
+    /// Where it stands in the text.
+    pub fn span(self) -> Span {
+        Span { start: self.start as usize, end: self.end as usize }
+    }
+}
+
 /// A scanned document.
 #[derive(Debug)]
 pub struct Document<'t> {
     text: &'t str,
     nodes: Vec<Node>,
+    numbers: Vec<Number>,
 }
 
 impl<'t> Document<'t> {
@@ -67,20 +99,28 @@ impl<'t> Document<'t> {
         if u32::try_from(text.len()).is_err() {
             return Err(NotInspected::TooLarge);
         }
-        let nodes = Vec::with_capacity(text.len() / VALUE_BYTES_USUAL);
-        let mut scanner = Scanner { bytes: text.as_bytes(), at: start, nodes, open: Vec::new() };
+        let values = text.len() / VALUE_BYTES_USUAL;
+        let (nodes, numbers) = (Vec::with_capacity(values), Vec::with_capacity(values));
+        let mut scanner = Scanner { text, at: start, nodes, numbers, open: [CLOSED; DEPTH_MAX], depth: 0 };
         scanner.document()?;
-        Ok(Self { text, nodes: scanner.nodes })
+        Ok(Self { text, nodes: scanner.nodes, numbers: scanner.numbers })
     }
 
     /// The outermost value; `None` only for a document that was not scanned.
     pub fn root(&self) -> Option<Value<'_>> {
-        self.value(0)
+        match self.piece(0)? {
+            Leaves::One(value) => Some(value),
+            Leaves::Numbers(_) => None,
+        }
     }
 
-    fn value(&self, at: u32) -> Option<Value<'_>> {
-        let node = *self.nodes.get(at as usize)?;
-        Some(Value { document: self, at, node })
+    fn piece(&self, at: u32) -> Option<Leaves<'_>> {
+        match *self.nodes.get(at as usize)? {
+            Node::Value(place) => Some(Leaves::One(Value { document: self, place, inside: at + 1 })),
+            Node::Run { first, end } => {
+                Some(Leaves::Numbers(self.numbers.get(first as usize..end as usize)?))
+            }
+        }
     }
 }
 
@@ -88,56 +128,85 @@ impl<'t> Document<'t> {
 #[derive(Clone, Copy, Debug)]
 pub struct Value<'d> {
     document: &'d Document<'d>,
-    at: u32,
-    node: Node,
+    place: Place,
+    /// The first node inside it; not below `place.next` where there is none.
+    inside: u32,
+}
+
+/// One value, or several numbers of a list that follow each other.
+#[derive(Clone, Copy, Debug)]
+pub enum Leaves<'d> {
+    /// Any value.
+    One(Value<'d>),
+    /// At least one number.
+    Numbers(&'d [Number]),
+}
+
+impl Leaves<'_> {
+    /// How many values these are.
+    pub fn count(&self) -> usize {
+        match self {
+            Self::One(_) => 1,
+            Self::Numbers(numbers) => numbers.len(),
+        }
+    }
 }
 
 impl<'d> Value<'d> {
     /// What it is.
     pub fn kind(self) -> Kind {
-        self.node.kind
+        self.place.kind
     }
 
     /// Where it stands in the text, quotation marks included.
     pub fn span(self) -> Span {
-        Span { start: self.node.start as usize, end: self.node.end as usize }
+        Span { start: self.place.start as usize, end: self.place.end as usize }
     }
 
     /// Whether it is a list or an object.
     pub fn is_container(self) -> bool {
-        matches!(self.node.kind, Kind::Array | Kind::Object)
+        matches!(self.place.kind, Kind::Array | Kind::Object)
     }
 
     /// The elements of a list; nothing for anything else.
     pub fn elements(self) -> impl Iterator<Item = Value<'d>> {
-        let mut at = if self.node.kind == Kind::Array { self.at + 1 } else { self.node.next };
-        std::iter::from_fn(move || {
-            let value = self.inner(at)?;
-            at = value.node.next;
-            Some(value)
+        let pieces = (self.place.kind == Kind::Array).then(|| self.pieces());
+        pieces.into_iter().flatten().flat_map(move |piece| {
+            let (value, numbers): (_, &[Number]) = match piece {
+                Leaves::One(value) => (Some(value), &[]),
+                Leaves::Numbers(numbers) => (None, numbers),
+            };
+            value.into_iter().chain(numbers.iter().map(move |number| self.listed(*number)))
         })
     }
 
     /// The members of an object; nothing for anything else.
     pub fn members(self) -> impl Iterator<Item = (Value<'d>, Value<'d>)> {
-        let mut at = if self.node.kind == Kind::Object { self.at + 1 } else { self.node.next };
+        let mut at = if self.place.kind == Kind::Object { self.inside } else { self.place.next };
         std::iter::from_fn(move || {
             let key = self.inner(at)?;
-            let value = self.inner(key.node.next)?;
-            at = value.node.next;
+            let value = self.inner(key.place.next)?;
+            at = value.place.next;
             Some((key, value))
         })
     }
 
-    /// Itself, or the values of a list of whatever depth, in order.
+    /// Itself, or what stands in a list of whatever depth, in order.
     ///
     /// # Errors
     /// An item is [`NotInspected::Shape`] where an object stands inside.
-    pub fn leaves(self) -> impl Iterator<Item = Result<Value<'d>, NotInspected>> {
-        let inside = (self.at..self.node.next).filter_map(|at| self.document.value(at));
-        inside.filter(|value| value.node.kind != Kind::Array).map(|value| match value.node.kind {
-            Kind::Object => Err(NotInspected::Shape),
-            _ => Ok(value),
+    pub fn leaves(self) -> impl Iterator<Item = Result<Leaves<'d>, NotInspected>> {
+        let is_list = self.place.kind == Kind::Array;
+        let inside = if is_list { self.inside..self.place.next } else { 0..0 };
+        let own = (!is_list).then_some(Leaves::One(self));
+        let pieces = own.into_iter().chain(inside.filter_map(move |at| self.document.piece(at)));
+        pieces.filter_map(|piece| match piece {
+            Leaves::One(value) => match value.place.kind {
+                Kind::Array => None,
+                Kind::Object => Some(Err(NotInspected::Shape)),
+                _ => Some(Ok(piece)),
+            },
+            Leaves::Numbers(_) => Some(Ok(piece)),
         })
     }
 
@@ -160,16 +229,19 @@ impl<'d> Value<'d> {
 
     /// The number, in the nearest `f64`. An integer has no negative zero.
     pub fn number(self) -> Option<f64> {
-        match self.node.kind {
-            Kind::Number if self.source() == "-0" => Some(0.0),
-            Kind::Number => self.source().parse().ok(),
-            _ => None,
+        if self.place.kind != Kind::Number {
+            return None;
+        }
+        match decimal::read(self.document.text, self.place.start as usize) {
+            Some((number, _)) => Some(number),
+            // NaN or an infinity.
+            None => self.source().parse().ok(),
         }
     }
 
     /// The string without marks and escapes; `None` where it is not a string.
     pub fn text(self) -> Option<Cow<'d, str>> {
-        let Kind::Text { escaped } = self.node.kind else { return None };
+        let Kind::Text { escaped } = self.place.kind else { return None };
         let source = self.source();
         let quoted = source.get(1..source.len().saturating_sub(1))?;
         Some(if escaped { Cow::Owned(unescape(quoted)) } else { Cow::Borrowed(quoted) })
@@ -183,7 +255,7 @@ impl<'d> Value<'d> {
 
     /// The value as a cell of a row; the text of a string is appended to `text`. `None` for a container.
     pub fn cell(self, text: &mut String) -> Option<Cell> {
-        match self.node.kind {
+        match self.place.kind {
             Kind::Null => Some(Cell::Missing),
             Kind::Truth(truth) => Some(Cell::Number(f64::from(u8::from(truth)))),
             Kind::Number => self.number().map(Cell::Number),
@@ -192,8 +264,31 @@ impl<'d> Value<'d> {
         }
     }
 
+    /// The value at a node inside this one.
     fn inner(self, at: u32) -> Option<Value<'d>> {
-        if at < self.node.next { self.document.value(at) } else { None }
+        match self.document.piece(at)? {
+            Leaves::One(value) if at < self.place.next => Some(value),
+            _ => None,
+        }
+    }
+
+    /// What stands directly inside.
+    fn pieces(self) -> impl Iterator<Item = Leaves<'d>> {
+        let mut at = self.inside;
+        std::iter::from_fn(move || {
+            let piece = if at < self.place.next { self.document.piece(at)? } else { return None };
+            at = match piece {
+                Leaves::One(value) => value.place.next,
+                Leaves::Numbers(_) => at + 1,
+            };
+            Some(piece)
+        })
+    }
+
+    /// A number of this list as a value of its own.
+    fn listed(self, Number { start, end, .. }: Number) -> Value<'d> {
+        let place = Place { kind: Kind::Number, start, end, next: 0 };
+        Value { document: self.document, place, inside: 0 }
     }
 }
 
@@ -251,17 +346,24 @@ enum Step {
 }
 
 /// A container whose closing bracket has not come yet.
+#[derive(Clone, Copy)]
 struct Open {
     node: u32,
     closing: u8,
 }
 
+/// Stands where no container is open.
+const CLOSED: Open = Open { node: 0, closing: 0 };
+
 /// Writes the index. Open containers are kept in a list of at most [`DEPTH_MAX`], so that depth costs no stack.
 struct Scanner<'t> {
-    bytes: &'t [u8],
+    text: &'t str,
     at: usize,
     nodes: Vec<Node>,
-    open: Vec<Open>,
+    numbers: Vec<Number>,
+    /// The open containers are the first `depth` of these, the innermost last.
+    open: [Open; DEPTH_MAX],
+    depth: usize,
 }
 
 impl Scanner<'_> {
@@ -270,7 +372,7 @@ impl Scanner<'_> {
         loop {
             step = match step {
                 Step::Opened => self.first()?,
-                Step::Complete if self.open.is_empty() => return self.finish(),
+                Step::Complete if self.depth == 0 => return self.finish(),
                 Step::Complete => self.following()?,
             };
         }
@@ -278,7 +380,7 @@ impl Scanner<'_> {
 
     fn finish(&mut self) -> Result<(), NotInspected> {
         self.skip_whitespace();
-        if self.at == self.bytes.len() { Ok(()) } else { Err(NotInspected::Unparsable) }
+        if self.at == self.text.len() { Ok(()) } else { Err(NotInspected::Unparsable) }
     }
 
     fn value(&mut self) -> Result<Step, NotInspected> {
@@ -321,8 +423,10 @@ impl Scanner<'_> {
     fn entry(&mut self) -> Result<Step, NotInspected> {
         if self.closing() == Some(b'}') {
             self.key()?;
+            return self.value();
         }
-        self.value()
+        self.skip_whitespace();
+        if self.is_at_number() { self.run() } else { self.value() }
     }
 
     fn key(&mut self) -> Result<(), NotInspected> {
@@ -340,10 +444,9 @@ impl Scanner<'_> {
     }
 
     fn descend(&mut self, kind: Kind, closing: u8) -> Result<Step, NotInspected> {
-        if self.open.len() == DEPTH_MAX {
-            return Err(NotInspected::TooDeep);
-        }
-        self.open.push(Open { node: self.next_node(), closing });
+        let node = self.next_node();
+        *self.open.get_mut(self.depth).ok_or(NotInspected::TooDeep)? = Open { node, closing };
+        self.depth += 1;
         let start = self.at;
         self.at += 1;
         self.push(kind, start);
@@ -353,15 +456,20 @@ impl Scanner<'_> {
     fn ascend(&mut self) -> Result<Step, NotInspected> {
         self.at += 1;
         let (end, next) = (offset(self.at), self.next_node());
-        let opened = self.open.pop().and_then(|open| self.nodes.get_mut(open.node as usize));
-        let node = opened.ok_or(NotInspected::Unparsable)?;
-        (node.end, node.next) = (end, next);
+        let opened = self.innermost().and_then(|open| self.nodes.get_mut(open.node as usize));
+        let Some(Node::Value(place)) = opened else { return Err(NotInspected::Unparsable) };
+        (place.end, place.next) = (end, next);
+        self.depth -= 1;
         Ok(Step::Complete)
+    }
+
+    fn innermost(&self) -> Option<Open> {
+        self.open.get(self.depth.checked_sub(1)?).copied()
     }
 
     /// The bracket that closes the innermost open container.
     fn closing(&self) -> Option<u8> {
-        self.open.last().map(|open| open.closing)
+        self.innermost().map(|open| open.closing)
     }
 
     fn word(&mut self, word: &str, kind: Kind) -> Result<Step, NotInspected> {
@@ -376,38 +484,43 @@ impl Scanner<'_> {
 
     fn number(&mut self) -> Result<Step, NotInspected> {
         let start = self.at;
-        self.take(b'-');
-        let leading_zero = self.peek() == Some(b'0');
-        if self.digits() == 0 || (leading_zero && self.digits_since(start) > 1) {
-            return Err(NotInspected::Unparsable);
-        }
-        if self.take(b'.') && self.digits() == 0 {
-            return Err(NotInspected::Unparsable);
-        }
-        if self.take(b'e') || self.take(b'E') {
-            self.exponent()?;
-        }
+        let (_, end) = decimal::read(self.text, start).ok_or(NotInspected::Unparsable)?;
+        self.at = end;
         self.push(Kind::Number, start);
         Ok(Step::Complete)
     }
 
-    fn exponent(&mut self) -> Result<(), NotInspected> {
-        if !self.take(b'+') {
-            self.take(b'-');
+    /// Numbers of a list, up to the last one that follows a number.
+    fn run(&mut self) -> Result<Step, NotInspected> {
+        let first = offset(self.numbers.len());
+        loop {
+            let (value, end) = decimal::read(self.text, self.at).ok_or(NotInspected::Unparsable)?;
+            self.numbers.push(Number { value, start: offset(self.at), end: offset(end) });
+            self.at = end;
+            if !self.passes_comma_before_number() {
+                break;
+            }
         }
-        if self.digits() == 0 { Err(NotInspected::Unparsable) } else { Ok(()) }
+        self.nodes.push(Node::Run { first, end: offset(self.numbers.len()) });
+        Ok(Step::Complete)
     }
 
-    /// Passes digits and says how many.
-    fn digits(&mut self) -> usize {
-        let count = self.rest().iter().take_while(|byte| byte.is_ascii_digit()).count();
-        self.at += count;
-        count
+    fn passes_comma_before_number(&mut self) -> bool {
+        let before = self.at;
+        self.skip_whitespace();
+        if self.take(b',') {
+            self.skip_whitespace();
+            if self.is_at_number() {
+                return true;
+            }
+        }
+        self.at = before;
+        false
     }
 
-    fn digits_since(&self, start: usize) -> usize {
-        let sign = usize::from(self.bytes.get(start) == Some(&b'-'));
-        self.at - start - sign
+    /// Whether a number in digits begins here.
+    fn is_at_number(&self) -> bool {
+        matches!(self.rest(), [b'0'..=b'9', ..] | [b'-', b'0'..=b'9', ..])
     }
 
     fn string(&mut self) -> Result<Step, NotInspected> {
@@ -415,7 +528,9 @@ impl Scanner<'_> {
         let mut escaped = false;
         self.at += 1;
         loop {
-            self.at += self.rest().iter().take_while(|byte| is_plain(**byte)).count();
+            while self.peek().is_some_and(is_plain) {
+                self.at += 1;
+            }
             match self.peek() {
                 Some(b'"') => break,
                 Some(b'\\') => self.escape()?,
@@ -439,8 +554,9 @@ impl Scanner<'_> {
     }
 
     fn skip_whitespace(&mut self) {
-        let white = |byte: &&u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
-        self.at += self.rest().iter().take_while(white).count();
+        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.at += 1;
+        }
     }
 
     fn take(&mut self, byte: u8) -> bool {
@@ -450,11 +566,11 @@ impl Scanner<'_> {
     }
 
     fn peek(&self) -> Option<u8> {
-        self.bytes.get(self.at).copied()
+        self.text.as_bytes().get(self.at).copied()
     }
 
     fn rest(&self) -> &[u8] {
-        self.bytes.get(self.at..).unwrap_or(&[])
+        self.text.as_bytes().get(self.at..).unwrap_or(&[])
     }
 
     fn next_node(&self) -> u32 {
@@ -463,7 +579,7 @@ impl Scanner<'_> {
 
     fn push(&mut self, kind: Kind, start: usize) {
         let next = self.next_node() + 1;
-        self.nodes.push(Node { kind, start: offset(start), end: offset(self.at), next });
+        self.nodes.push(Node::Value(Place { kind, start: offset(start), end: offset(self.at), next }));
     }
 }
 

@@ -6,9 +6,9 @@
 //! question, or an object of named columns.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 
 use checkgate_detectors::facts::{Features, NotInspected};
+use checkgate_detectors::names::Names;
 use serde_json::Value as Parameters;
 
 use super::json::{Kind, Value};
@@ -91,29 +91,29 @@ fn write_split(split: Value<'_>, limits: Limits, out: &mut Features) -> Result<(
     }
     table::write_rows(data.elements(), limits, out)?;
     let Some(columns) = columns else { return Ok(()) };
-    out.names = column_names(columns, limits)?;
+    write_names(columns, limits, &mut out.names)?;
     if out.cells.is_empty() {
         out.width = out.names.len();
     }
     if out.width == out.names.len() { Ok(()) } else { Err(NotInspected::Shape) }
 }
 
-fn column_names(columns: Value<'_>, limits: Limits) -> Result<Vec<String>, NotInspected> {
+fn write_names(columns: Value<'_>, limits: Limits, out: &mut Names) -> Result<(), NotInspected> {
     let kept = columns.elements().take(limits.columns_max.saturating_add(1));
-    let names: Vec<String> = kept.map(column_name).collect::<Result<_, _>>()?;
+    let names: Vec<Cow<'_, str>> = kept.map(column_name).collect::<Result<_, _>>()?;
     if names.len() > limits.columns_max {
         return Err(NotInspected::TooWide);
     }
-    let distinct: BTreeSet<&String> = names.iter().collect();
-    if distinct.len() == names.len() { Ok(names) } else { Err(NotInspected::DuplicateKey) }
+    names.iter().for_each(|name| out.push(name));
+    if table::are_distinct(names) { Ok(()) } else { Err(NotInspected::DuplicateKey) }
 }
 
 /// A column may be called by a number too.
-fn column_name(value: Value<'_>) -> Result<String, NotInspected> {
+fn column_name(value: Value<'_>) -> Result<Cow<'_, str>, NotInspected> {
     if value.is_container() {
         return Err(NotInspected::Shape);
     }
     let name = value.text().unwrap_or(Cow::Borrowed(value.source()));
     table::check_name(&name)?;
-    Ok(name.into_owned())
+    Ok(name)
 }

@@ -4,8 +4,9 @@
 //! server reads but the inspector does not is the easiest evasion there is. So a decoder either reads a body or
 //! says why not: never a crash, never a silent skip.
 
+mod decimal;
 mod generic;
-mod json;
+pub(crate) mod json;
 mod mlflow;
 mod oip_v2;
 mod table;
@@ -14,10 +15,15 @@ mod tensor;
 mod tests;
 mod text;
 
+use std::borrow::Cow;
+
 use checkgate_detectors::facts::{Features, NotInspected};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+
+pub use self::text::judge_head;
 
 /// Which part of an exchange a body belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +94,11 @@ pub struct ParameterError {
 pub const DECODERS: &[DecoderSpec] = &[oip_v2::SPEC, mlflow::SPEC, generic::SPEC];
 
 /// Headers that decoders look at, in lower case: a capture keeps every line of these and needs no others.
-pub const KEPT_HEADERS: &[&str] = &["content-type", "content-encoding", oip_v2::BINARY_HEADER];
+pub static KEPT_HEADERS: [HeaderName; 3] =
+    [CONTENT_TYPE, CONTENT_ENCODING, HeaderName::from_static(oip_v2::BINARY_HEADER)];
+
+/// One line of them: name and value.
+pub type KeptLine = (Cow<'static, str>, String);
 
 /// The decoder of that name.
 pub fn spec(name: &str) -> Option<&'static DecoderSpec> {
@@ -96,24 +106,24 @@ pub fn spec(name: &str) -> Option<&'static DecoderSpec> {
 }
 
 /// Every line of the [`KEPT_HEADERS`] of `headers`, for a capture.
-pub fn keep_headers(headers: &HeaderMap) -> Vec<(String, String)> {
-    let lines = |name: &&'static str| {
-        let name = *name;
-        headers.get_all(name).iter().map(move |value| (name, String::from_utf8_lossy(value.as_bytes())))
+pub fn keep_headers(headers: &HeaderMap) -> Vec<KeptLine> {
+    let lines = |name: &'static HeaderName| {
+        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        headers.get_all(name).iter().map(move |value| (name.as_str().into(), text(value)))
     };
-    KEPT_HEADERS.iter().flat_map(lines).map(|(name, value)| (name.to_owned(), value.into_owned())).collect()
+    KEPT_HEADERS.iter().flat_map(lines).collect()
 }
 
 /// The headers that [`keep_headers`] kept, as a [`Head`] takes them.
-pub fn kept_headers(lines: &[(String, String)]) -> HeaderMap {
-    let header = |(name, value): &(String, String)| {
-        Some((name.parse::<HeaderName>().ok()?, HeaderValue::from_bytes(value.as_bytes()).ok()?))
+pub fn kept_headers(lines: &[KeptLine]) -> HeaderMap {
+    let header = |(name, value): &KeptLine| {
+        let known = KEPT_HEADERS.iter().find(|known| known.as_str() == name)?;
+        Some((known.clone(), HeaderValue::from_bytes(value.as_bytes()).ok()?))
     };
-    let mut headers = HeaderMap::new();
-    for (name, value) in lines.iter().filter_map(header) {
+    lines.iter().filter_map(header).fold(HeaderMap::new(), |mut headers, (name, value)| {
         headers.append(name, value);
-    }
-    headers
+        headers
+    })
 }
 
 /// Every decoder with its default parameters, by position in [`DECODERS`]; `None` where one must be configured.

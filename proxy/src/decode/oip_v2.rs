@@ -10,6 +10,7 @@
 //! tensor without `data`, which lies in binary parts or shared memory.
 
 use checkgate_detectors::facts::{Features, NotInspected};
+use http::HeaderName;
 use serde_json::Value as Parameters;
 
 use super::json::{Kind, Value};
@@ -19,6 +20,9 @@ use super::{Claim, Decoder, DecoderSpec, Head, ParameterError, Part, read, segme
 
 /// Length of the JSON part of a body with binary tensors.
 pub const BINARY_HEADER: &str = "inference-header-content-length";
+
+/// The same as a name that is ready for look-ups.
+static BINARY: HeaderName = HeaderName::from_static(BINARY_HEADER);
 
 /// The entry in the list of decoders.
 pub const SPEC: DecoderSpec = DecoderSpec {
@@ -41,16 +45,17 @@ fn claim<'a>(method: &http::Method, path: &'a str) -> Option<Claim<'a>> {
     if method != http::Method::POST {
         return None;
     }
-    let segments: Vec<&'a str> = path.strip_prefix('/')?.split('/').take(7).collect();
-    let (model, operation) = match segments.as_slice() {
-        [v2, models, model, operation @ ..] if segment_is(v2, "v2") && segment_is(models, "models") => {
-            (*model, operation)
+    let mut segments = path.strip_prefix('/')?.split('/');
+    let mut next = || segments.next();
+    if !segment_is(next()?, "v2") || !segment_is(next()?, "models") {
+        return None;
+    }
+    let model = next()?;
+    let infers = match [next(), next(), next(), next()] {
+        [Some(infer), None, None, None] => segment_is(infer, "infer"),
+        [Some(versions), Some(_), Some(infer), None] => {
+            segment_is(versions, "versions") && segment_is(infer, "infer")
         }
-        _ => return None,
-    };
-    let infers = match operation {
-        [infer] => segment_is(infer, "infer"),
-        [versions, _, infer] => segment_is(versions, "versions") && segment_is(infer, "infer"),
         _ => false,
     };
     (infers && !model.is_empty()).then_some(Claim { model: Some(model) })
@@ -58,7 +63,7 @@ fn claim<'a>(method: &http::Method, path: &'a str) -> Option<Claim<'a>> {
 
 impl Decoder for OipV2 {
     fn decode(&self, head: &Head<'_>, body: &[u8], out: &mut Features) -> Result<(), NotInspected> {
-        if head.headers.contains_key(BINARY_HEADER) {
+        if head.headers.contains_key(&BINARY) {
             return Err(NotInspected::Datatype);
         }
         read(head, body, |root, limits| write_tensors(root, head.part, limits, out))

@@ -6,7 +6,7 @@ use ahash::AHashMap;
 use checkgate_detectors::facts::{Cell, Features, NotInspected, Span};
 
 use super::Head;
-use super::json::{Kind, Value};
+use super::json::{Kind, Leaves, Number, Value};
 
 /// A longer name of a column is refused as [`NotInspected::Shape`]: every column of a tensor repeats it.
 pub const NAME_BYTES_MAX: usize = 256;
@@ -54,11 +54,12 @@ pub fn write_rows<'d>(
 
 fn write_listed_row(row: Value<'_>, limits: Limits, out: &mut Features) -> Result<(), NotInspected> {
     let before = out.cells.len();
-    for leaf in row.leaves() {
-        if out.cells.len() - before == limits.columns_max {
+    for leaves in row.leaves() {
+        let count = leaves.as_ref().map_or(1, Leaves::count);
+        if out.cells.len() - before + count > limits.columns_max {
             return Err(NotInspected::TooWide);
         }
-        push(leaf?, limits, out)?;
+        push(leaves?, limits, out)?;
     }
     let width = out.cells.len() - before;
     if before == 0 {
@@ -67,10 +68,17 @@ fn write_listed_row(row: Value<'_>, limits: Limits, out: &mut Features) -> Resul
     if width == out.width && width > 0 { Ok(()) } else { Err(NotInspected::Shape) }
 }
 
-fn push(leaf: Value<'_>, limits: Limits, out: &mut Features) -> Result<(), NotInspected> {
-    out.cells.push(leaf.cell(&mut out.text).ok_or(NotInspected::Shape)?);
-    if limits.in_place {
-        out.spans.push(leaf.span());
+fn push(leaves: Leaves<'_>, limits: Limits, out: &mut Features) -> Result<(), NotInspected> {
+    match leaves {
+        Leaves::One(leaf) => {
+            out.cells.push(leaf.cell(&mut out.text).ok_or(NotInspected::Shape)?);
+            out.spans.extend(limits.in_place.then(|| leaf.span()));
+        }
+        Leaves::Numbers(numbers) => {
+            out.cells.extend(numbers.iter().map(|number| Cell::Number(number.value)));
+            let numbers_with_place = if limits.in_place { numbers } else { &[] };
+            out.spans.extend(numbers_with_place.iter().map(|number| number.span()));
+        }
     }
     Ok(())
 }
@@ -86,9 +94,65 @@ pub fn make_room(rows: usize, width: usize, limits: Limits, out: &mut Features) 
     Ok(())
 }
 
-/// Writes one cell of a table that [`make_room`] made room for.
-pub fn place(row: usize, column: usize, cell: Cell, span: Span, out: &mut Features) {
-    let at = row * out.width + column;
+/// Where the next value of some neighbouring columns goes, in a table that [`make_room`] made room for.
+#[derive(Debug)]
+pub struct Place {
+    first_column: usize,
+    columns: usize,
+    rows: usize,
+    row: usize,
+    column: usize,
+}
+
+impl Place {
+    /// The first place of `columns` columns from `first_column` on, in a table of `rows` rows.
+    pub fn new(first_column: usize, columns: usize, rows: usize) -> Self {
+        Self { first_column, columns, rows, row: 0, column: 0 }
+    }
+
+    /// Whether every row is written.
+    pub fn is_full(&self) -> bool {
+        self.row >= self.rows || self.columns == 0
+    }
+
+    /// Writes one cell.
+    pub fn write(&mut self, cell: Cell, span: Span, out: &mut Features) {
+        if !self.is_full() {
+            write_cell(self.position(out), cell, span, out);
+            self.advance(1);
+        }
+    }
+
+    /// Writes numbers row by row, until they or the rows come to an end.
+    pub fn write_numbers(&mut self, mut numbers: &[Number], out: &mut Features) {
+        while !numbers.is_empty() && !self.is_full() {
+            let room = numbers.len().min(self.columns - self.column);
+            let (row, rest) = numbers.split_at(room);
+            let position = self.position(out);
+            for (cell, number) in out.cells.iter_mut().skip(position).zip(row) {
+                *cell = Cell::Number(number.value);
+            }
+            for (span, number) in out.spans.iter_mut().skip(position).zip(row) {
+                *span = number.span();
+            }
+            self.advance(room);
+            numbers = rest;
+        }
+    }
+
+    fn position(&self, out: &Features) -> usize {
+        self.row * out.width + self.first_column + self.column
+    }
+
+    fn advance(&mut self, cells: usize) {
+        self.column += cells;
+        if self.column >= self.columns {
+            (self.row, self.column) = (self.row + 1, 0);
+        }
+    }
+}
+
+fn write_cell(at: usize, cell: Cell, span: Span, out: &mut Features) {
     if let Some(place) = out.cells.get_mut(at) {
         *place = cell;
     }
@@ -123,8 +187,10 @@ fn write_named_rows(rows: &[Value<'_>], limits: Limits, out: &mut Features) -> R
         return Err(NotInspected::TooWide);
     }
     make_room(height, width, limits, out)?;
-    entries.into_iter().for_each(|entry| place(entry.row, entry.column, entry.cell, entry.span, out));
-    out.names = columns.names;
+    entries
+        .into_iter()
+        .for_each(|entry| write_cell(entry.row * width + entry.column, entry.cell, entry.span, out));
+    out.names = columns.names.iter().map(String::as_str).collect();
     Ok(())
 }
 
@@ -234,6 +300,12 @@ impl Walk<'_> {
 pub fn write_index(index: usize, name: &mut String) {
     // Writing to a string cannot fail.
     let _ = write!(name, "[{index}]");
+}
+
+/// Whether no name stands twice.
+pub fn are_distinct<N: Ord>(mut names: Vec<N>) -> bool {
+    names.sort_unstable();
+    names.is_sorted_by(|left, right| left < right)
 }
 
 /// Refuses a name beyond [`NAME_BYTES_MAX`].

@@ -1,11 +1,11 @@
 //! Tensors, whose first dimension is the batch, joined column by column into one table.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 
 use checkgate_detectors::facts::{Cell, Features, NotInspected};
+use checkgate_detectors::names::Names;
 
-use super::json::{Kind, Value};
+use super::json::{Kind, Leaves, Value};
 use super::table::{self, Limits};
 
 /// One named tensor of a body.
@@ -32,6 +32,9 @@ impl<'d> Tensor<'d> {
         if !data.is_container() {
             return Ok(Self { name, rows: 1, columns: 1, data, numeric: false });
         }
+        if data.kind() == Kind::Object {
+            return Err(NotInspected::Shape);
+        }
         let mut widths = data.elements().map(leaf_count);
         let columns = widths.next().unwrap_or(Ok(0))?;
         let mut rows = usize::from(data.elements().next().is_some());
@@ -51,22 +54,28 @@ impl<'d> Tensor<'d> {
         }
     }
 
-    fn write_names(&self, names: &mut Vec<String>) -> Result<(), NotInspected> {
+    fn write_names(&self, names: &mut Names) -> Result<(), NotInspected> {
         table::check_name(&self.name)?;
-        if self.columns == 1 {
-            names.push(self.name.clone().into_owned());
-            return Ok(());
+        match self.columns {
+            1 => names.push(&self.name),
+            columns => names.push_numbered(&self.name, columns),
         }
-        names.extend((0..self.columns).map(|column| format!("{}[{column}]", self.name)));
         Ok(())
     }
 
     fn write(&self, first_column: usize, rows: usize, out: &mut Features) -> Result<(), NotInspected> {
-        for (position, leaf) in self.data.leaves().take(rows.saturating_mul(self.columns)).enumerate() {
-            let leaf = leaf?;
-            let cell = self.cell(leaf, &mut out.text)?;
-            let (row, column) = (position / self.columns, first_column + position % self.columns);
-            table::place(row, column, cell, leaf.span(), out);
+        let mut place = table::Place::new(first_column, self.columns, rows);
+        for leaves in self.data.leaves() {
+            if place.is_full() {
+                break;
+            }
+            match leaves? {
+                Leaves::Numbers(numbers) => place.write_numbers(numbers, out),
+                Leaves::One(leaf) => {
+                    let cell = self.cell(leaf, &mut out.text)?;
+                    place.write(cell, leaf.span(), out);
+                }
+            }
         }
         Ok(())
     }
@@ -77,7 +86,7 @@ impl<'d> Tensor<'d> {
 /// # Errors
 /// [`NotInspected::Shape`] where an object stands in it.
 pub fn leaf_count(value: Value<'_>) -> Result<usize, NotInspected> {
-    value.leaves().try_fold(0, |count, leaf| leaf.map(|_| count + 1))
+    value.leaves().try_fold(0, |count, leaves| leaves.map(|leaves| count + leaves.count()))
 }
 
 /// Numpy reads numbers out of strings when it is asked for a numeric type.
@@ -98,8 +107,7 @@ pub fn join<'d>(
     out: &mut Features,
 ) -> Result<(), NotInspected> {
     let tensors = bounded(tensors, limits)?;
-    let names: BTreeSet<&str> = tensors.iter().map(|tensor| tensor.name.as_ref()).collect();
-    if names.len() < tensors.len() {
+    if !table::are_distinct(tensors.iter().map(|tensor| &*tensor.name).collect()) {
         return Err(NotInspected::DuplicateKey);
     }
     let rows = tensors.first().ok_or(NotInspected::Shape)?.rows;

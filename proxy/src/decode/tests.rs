@@ -233,12 +233,17 @@ fn printed(decoded: Result<Features, NotInspected>) -> String {
 fn printed_rows(features: &Features) -> String {
     let mut text = format!("rows: {} of {} columns", features.rows(), features.width);
     let place = if features.spans.is_empty() { "without spans" } else { "with spans" };
-    let _ = writeln!(text, ", {place}, {} rows over\nnames: {:?}", features.rows_over, features.names);
+    let _ =
+        writeln!(text, ", {place}, {} rows over\nnames: {:?}", features.rows_over, printed_names(features));
     for row in 0..features.rows() {
         let cells: Vec<String> = features.row(row).iter().map(|cell| printed_cell(features, *cell)).collect();
         let _ = writeln!(text, "  {}", cells.join(" | "));
     }
     text
+}
+
+fn printed_names(features: &Features) -> Vec<String> {
+    features.names.iter().map(|name| name.to_string()).collect()
 }
 
 fn printed_cell(features: &Features, cell: Cell) -> String {

@@ -23,14 +23,22 @@ pub struct Text<'b> {
 /// [`NotInspected::Encoding`] for any content encoding but `identity`, [`NotInspected::MediaType`] for a media type
 /// that is not JSON, [`NotInspected::Unparsable`] for bytes that are no text.
 pub fn read<'b>(headers: &HeaderMap, body: &'b [u8]) -> Result<Text<'b>, NotInspected> {
-    judge_encoding(headers)?;
-    judge_media_type(headers)?;
+    judge_head(headers)?;
     decode(body)
+}
+
+/// Judges the head of a body alone.
+///
+/// # Errors
+/// [`NotInspected::Encoding`] and [`NotInspected::MediaType`], as [`read`] gives them.
+pub fn judge_head(headers: &HeaderMap) -> Result<(), NotInspected> {
+    judge_encoding(headers)?;
+    judge_media_type(headers)
 }
 
 fn judge_encoding(headers: &HeaderMap) -> Result<(), NotInspected> {
     let identity = |coding: &str| coding.is_empty() || coding.eq_ignore_ascii_case("identity");
-    if every_value(headers, CONTENT_ENCODING, |value| value.split(',').map(str::trim).all(identity)) {
+    if every_value(headers, &CONTENT_ENCODING, |value| value.split(',').map(str::trim).all(identity)) {
         Ok(())
     } else {
         Err(NotInspected::Encoding)
@@ -40,7 +48,7 @@ fn judge_encoding(headers: &HeaderMap) -> Result<(), NotInspected> {
 /// A repeated `Content-Type` is read by one server from its first line and by another from its last: each must do.
 /// The charset is not looked at, because `json.loads` detects the encoding from the bytes alone.
 fn judge_media_type(headers: &HeaderMap) -> Result<(), NotInspected> {
-    if every_value(headers, CONTENT_TYPE, is_json) { Ok(()) } else { Err(NotInspected::MediaType) }
+    if every_value(headers, &CONTENT_TYPE, is_json) { Ok(()) } else { Err(NotInspected::MediaType) }
 }
 
 fn every_value(headers: &HeaderMap, name: impl AsHeaderName, holds: impl Fn(&str) -> bool) -> bool {
@@ -48,6 +56,9 @@ fn every_value(headers: &HeaderMap, name: impl AsHeaderName, holds: impl Fn(&str
 }
 
 fn is_json(content_type: &str) -> bool {
+    if content_type == "application/json" {
+        return true;
+    }
     let essence = content_type.split(';').next().unwrap_or("").trim();
     let Some((_, subtype)) = essence.split_once('/') else { return essence.is_empty() };
     let suffix = subtype.rsplit('+').next().unwrap_or(subtype);

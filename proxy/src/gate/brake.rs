@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use checkgate_detectors::engine::Engine;
 use checkgate_detectors::facts::Time;
+use serde::{Deserialize, Serialize};
 
 /// Span in which new blocks are counted against the rate, and for which the brake stays on.
 pub const MINUTE: Duration = Duration::from_secs(60);
@@ -20,7 +21,7 @@ const FEW_CLIENTS: usize = 10;
 const BLOCKS_AMONG_FEW: usize = 3;
 
 /// When the brake trips.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct BrakeLimits {
     /// Acting blocks in a minute.
     pub blocks_per_minute: u32,
@@ -62,27 +63,20 @@ pub enum Rule {
 }
 
 /// The brake's memory: acting blocks of the last ten minutes. The rate rule bounds it.
-#[derive(Debug)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Brake {
-    limits: BrakeLimits,
     passed: VecDeque<Time>,
     engaged_until: Option<Time>,
 }
 
 impl Brake {
-    /// A brake that is off.
-    #[must_use]
-    pub fn new(limits: BrakeLimits) -> Self {
-        Self { limits, passed: VecDeque::new(), engaged_until: None }
-    }
-
-    /// Whether a new block of `model`, which has `clients_active`, may act.
-    pub fn judge(&mut self, clients_active: usize, now: Time) -> Verdict {
+    /// Whether a new block of a model that has `clients_active` may act under `limits`.
+    pub fn judge(&mut self, limits: &BrakeLimits, clients_active: usize, now: Time) -> Verdict {
         if self.is_engaged(now) {
             return Verdict::Engaged;
         }
         self.forget(now);
-        if let Some(trip) = self.rate(now).or_else(|| self.share(clients_active)) {
+        if let Some(trip) = self.rate(limits, now).or_else(|| self.share(limits, clients_active)) {
             self.engaged_until = Some(now.plus(MINUTE));
             return Verdict::Tripped(trip);
         }
@@ -103,18 +97,18 @@ impl Brake {
         self.passed.retain(|passed| now.since(*passed) < ACTIVE && passed.since(now) < MINUTE);
     }
 
-    fn rate(&self, now: Time) -> Option<Trip> {
+    fn rate(&self, limits: &BrakeLimits, now: Time) -> Option<Trip> {
         let blocks = self.passed.iter().filter(|passed| now.since(**passed) < MINUTE).count() + 1;
-        let (statistic, limit) = (blocks as f64, f64::from(self.limits.blocks_per_minute));
+        let (statistic, limit) = (blocks as f64, f64::from(limits.blocks_per_minute));
         (statistic > limit).then_some(Trip { rule: Rule::Rate, blocks, statistic, limit })
     }
 
-    fn share(&self, clients_active: usize) -> Option<Trip> {
+    fn share(&self, limits: &BrakeLimits, clients_active: usize) -> Option<Trip> {
         let blocks = self.passed.len() + 1;
         if clients_active < FEW_CLIENTS && blocks <= BLOCKS_AMONG_FEW {
             return None;
         }
-        let (statistic, limit) = (blocks as f64 / clients_active.max(1) as f64, self.limits.share_of_clients);
+        let (statistic, limit) = (blocks as f64 / clients_active.max(1) as f64, limits.share_of_clients);
         (statistic > limit).then_some(Trip { rule: Rule::Share, blocks, statistic, limit })
     }
 }
@@ -127,8 +121,24 @@ mod tests {
         Time(second * 1_000_000)
     }
 
-    fn brake(blocks_per_minute: u32, share_of_clients: f64) -> Brake {
-        Brake::new(BrakeLimits { blocks_per_minute, share_of_clients })
+    /// A brake with limits that stay.
+    struct Fixed {
+        brake: Brake,
+        limits: BrakeLimits,
+    }
+
+    fn brake(blocks_per_minute: u32, share_of_clients: f64) -> Fixed {
+        Fixed { brake: Brake::default(), limits: BrakeLimits { blocks_per_minute, share_of_clients } }
+    }
+
+    impl Fixed {
+        fn judge(&mut self, clients_active: usize, now: Time) -> Verdict {
+            self.brake.judge(&self.limits, clients_active, now)
+        }
+
+        fn is_engaged(&self, now: Time) -> bool {
+            self.brake.is_engaged(now)
+        }
     }
 
     #[test]
@@ -151,7 +161,7 @@ mod tests {
         for minute in 0..1000 {
             assert_eq!(brake.judge(1_000_000, at(minute * 20)), Verdict::Free, "block {minute}");
         }
-        assert!(brake.passed.len() <= 30, "the memory must be ten minutes of the rate");
+        assert!(brake.brake.passed.len() <= 30, "the memory must be ten minutes of the rate");
     }
 
     #[test]

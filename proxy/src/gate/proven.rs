@@ -36,6 +36,12 @@ impl ProvenKeys {
         self.keys.contains(&key)
     }
 
+    /// All keys, the one that was proven first in front.
+    #[must_use]
+    pub fn list(&self) -> Vec<u64> {
+        self.order.lock().iter().copied().collect()
+    }
+
     /// Keys remembered now.
     #[must_use]
     pub fn count(&self) -> usize {

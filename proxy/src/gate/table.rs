@@ -1,4 +1,4 @@
-//! The block table: whom the gate refuses, asked once for every request.
+//! The block table: on whom a decision is in force, asked once for every request.
 //!
 //! Readers take one shard lock of a hash map and nothing else; while no block acts they read one atomic. Writers
 //! (lanes, the admin API, the sweep) are rare and queue behind one mutex that keeps the order of expiry.
@@ -6,45 +6,85 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use checkgate_detectors::engine::Block;
 use checkgate_detectors::facts::Time;
-use checkgate_detectors::finding::DecisionId;
+use checkgate_detectors::finding::{Action, DecisionId};
 use checkgate_detectors::identity::Identity;
 use dashmap::DashMap;
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 
-/// A block that has not expired.
-#[derive(Clone, Debug, PartialEq, Eq)]
+use super::allowance::Allowance;
+
+/// A decision on a client that has not expired: a block, or something weaker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ActiveBlock {
     /// The decision.
     pub id: DecisionId,
     /// Whom it is about.
     pub client: Identity,
+    /// What is done to the client: throttle, degrade or block.
+    pub action: Action,
     /// When it was taken.
     pub time: Time,
     /// When it ends.
     pub until: Time,
-    /// Whether it refuses requests; otherwise it is an observation.
+    /// From one to the other: the rung of the ladder.
+    pub lasts: Duration,
+    /// Whether it acts; otherwise it is an observation.
     pub acts: bool,
     /// The decision's record as JSON: why.
     pub evidence: Arc<str>,
+    /// What a throttled client used of its minute; another process begins a new one.
+    #[serde(skip)]
+    pub allowance: Allowance,
 }
 
-/// The part of a block that a refused request needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The part of a decision that a request needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InForce {
+    /// What is done to the client.
+    pub action: Action,
+    /// When it was taken.
+    pub time: Time,
     /// When it ends.
     pub until: Time,
+    /// How long it lasts as a whole.
+    pub lasts: Duration,
     /// The decision.
     pub id: DecisionId,
+    /// What a throttled client used of its minute.
+    pub allowance: Allowance,
 }
 
 impl ActiveBlock {
     /// The block of `block`, which `evidence` explains.
     #[must_use]
     pub fn new(block: &Block, acts: bool, evidence: Arc<str>) -> Self {
-        Self { id: block.id, client: block.client, time: block.time, until: block.until, acts, evidence }
+        Self {
+            id: block.id,
+            client: block.client,
+            action: block.action,
+            time: block.time,
+            until: block.until,
+            lasts: block.lasts,
+            acts,
+            evidence,
+            allowance: Allowance::default(),
+        }
+    }
+
+    fn in_force(&self) -> InForce {
+        InForce {
+            action: self.action,
+            time: self.time,
+            until: self.until,
+            lasts: self.lasts,
+            id: self.id,
+            allowance: self.allowance.clone(),
+        }
     }
 
     /// Room is made from the front: observations before blocks that act, then what expires first.
@@ -72,10 +112,12 @@ struct Order {
 pub struct BlockTable {
     /// A client may be blocked by several models at once, so that lifting one decision leaves the others in force.
     by_client: DashMap<Identity, Vec<ActiveBlock>, ahash::RandomState>,
-    /// Blocks that act and were not removed yet: the way past the table while there are none.
+    /// Decisions that act and were not removed yet: the way past the table while there are none.
     acting: AtomicUsize,
+    /// Those of them that throttle, and those that degrade.
+    weaker: [AtomicUsize; 2],
     order: Mutex<Order>,
-    blocks_max: usize,
+    blocks_max: AtomicUsize,
 }
 
 impl BlockTable {
@@ -85,23 +127,29 @@ impl BlockTable {
         Self {
             by_client: DashMap::with_hasher(ahash::RandomState::new()),
             acting: AtomicUsize::new(0),
+            weaker: Default::default(),
             order: Mutex::default(),
-            blocks_max,
+            blocks_max: AtomicUsize::new(blocks_max),
         }
+    }
+
+    /// Sets another bound; a table that is over it shrinks with the next block.
+    pub fn set_blocks_max(&self, blocks_max: usize) {
+        self.blocks_max.store(blocks_max, Ordering::Relaxed);
     }
 
     /// Puts `block` in. A full table first loses what has expired by `now`, then what matters least: an observation,
     /// or the block that would have ended first. Returns how many blocks and observations made room.
     pub fn insert(&self, block: ActiveBlock, now: Time) -> usize {
-        let (id, rank, client, acts) = (block.id, block.rank(), block.client, block.acts);
+        let (id, rank, client) = (block.id, block.rank(), block.client);
         let mut order = self.order.lock();
         self.remove(&mut order, id);
         self.remove_expired(&mut order, now);
         order.by_id.insert(id, rank);
         order.by_rank.insert(rank, client);
+        self.count(&block, AtomicUsize::fetch_add);
         self.by_client.entry(client).or_default().push(block);
-        self.acting.fetch_add(usize::from(acts), Ordering::Release);
-        let over = order.by_id.len().saturating_sub(self.blocks_max);
+        let over = order.by_id.len().saturating_sub(self.blocks_max.load(Ordering::Relaxed));
         (0..over).map_while(|_| self.remove_least(&mut order)).count()
     }
 
@@ -111,7 +159,7 @@ impl BlockTable {
         self.acting.load(Ordering::Acquire) == 0
     }
 
-    /// The block that refuses `client` now and does so for longest.
+    /// The strongest decision that acts on `client` now, and of several the one that does so for longest.
     #[must_use]
     pub fn find(&self, client: &Identity, now: Time) -> Option<InForce> {
         if self.is_idle() {
@@ -119,7 +167,7 @@ impl BlockTable {
         }
         let blocks = self.by_client.get(client)?;
         let in_force = blocks.iter().filter(|block| block.acts && now < block.until);
-        in_force.map(|block| InForce { until: block.until, id: block.id }).max_by_key(|block| block.until)
+        in_force.max_by_key(|block| (block.action, block.until)).map(ActiveBlock::in_force)
     }
 
     /// Removes the block of one decision and gives it back.
@@ -142,10 +190,26 @@ impl BlockTable {
         self.remove_expired(&mut self.order.lock(), now);
     }
 
-    /// Blocks that act, those included whose end was not swept yet.
+    /// Decisions of an action that act, those included whose end was not swept yet.
     #[must_use]
-    pub fn acting(&self) -> usize {
-        self.acting.load(Ordering::Acquire)
+    pub fn acting(&self, action: Action) -> usize {
+        let [throttles, degrades] = self.weaker.each_ref().map(|count| count.load(Ordering::Relaxed));
+        match action {
+            Action::Throttle => throttles,
+            Action::Degrade => degrades,
+            _ => self.acting.load(Ordering::Acquire).saturating_sub(throttles + degrades),
+        }
+    }
+
+    fn count(&self, block: &ActiveBlock, move_by: impl Fn(&AtomicUsize, usize, Ordering) -> usize) {
+        let [throttles, degrades] = &self.weaker;
+        match block.action {
+            _ if !block.acts => return,
+            Action::Throttle => _ = move_by(throttles, 1, Ordering::Relaxed),
+            Action::Degrade => _ = move_by(degrades, 1, Ordering::Relaxed),
+            _ => {}
+        }
+        move_by(&self.acting, 1, Ordering::Release);
     }
 
     fn remove_expired(&self, order: &mut Order, now: Time) {
@@ -174,7 +238,7 @@ impl BlockTable {
         if was_last {
             self.by_client.remove_if(&client, |_, blocks| blocks.is_empty());
         }
-        self.acting.fetch_sub(usize::from(block.acts), Ordering::Release);
+        self.count(&block, AtomicUsize::fetch_sub);
         Some(block)
     }
 }
@@ -189,8 +253,10 @@ mod tests {
         Block {
             id: DecisionId(id),
             client: Identity::Key(client),
+            action: Action::Block,
             time: Time(0),
             until: Time(until),
+            lasts: Duration::from_micros(until),
             may_act: true,
             clients_active: 100,
         }
@@ -242,11 +308,30 @@ mod tests {
     }
 
     #[test]
+    fn the_strongest_decision_acts_and_then_the_longest() {
+        let table = BlockTable::new(10);
+        for (id, action, until) in [
+            (1, Action::Throttle, 900),
+            (2, Action::Block, 100),
+            (3, Action::Degrade, 300),
+            (4, Action::Degrade, 400),
+        ] {
+            insert(&table, &Block { action, ..block(id, 7, until) }, true);
+        }
+        let counts = [Action::Throttle, Action::Degrade, Action::Block].map(|action| table.acting(action));
+        assert_eq!(counts, [1, 2, 1]);
+        assert_eq!([0, 100, 400].map(|now| found(&table, 7, now)), [Some(2), Some(4), Some(1)]);
+        table.sweep(Time(500));
+        let counts = [Action::Throttle, Action::Degrade, Action::Block].map(|action| table.acting(action));
+        assert_eq!(counts, [1, 0, 0]);
+    }
+
+    #[test]
     fn a_decision_that_comes_again_replaces_itself() {
         let table = BlockTable::new(10);
         insert(&table, &block(1, 7, 100), true);
         insert(&table, &block(1, 7, 200), true);
-        assert_eq!(table.acting(), 1);
+        assert_eq!(table.acting(Action::Block), 1);
         assert_eq!(found(&table, 7, 150), Some(1));
     }
 
@@ -294,7 +379,7 @@ mod tests {
                 prop_assert!(listed.len() <= 16);
                 prop_assert_eq!(listed.len(), order.by_id.len());
                 prop_assert_eq!(order.by_id.len(), order.by_rank.len());
-                prop_assert_eq!(listed.iter().filter(|block| block.acts).count(), table.acting());
+                prop_assert_eq!(listed.iter().filter(|block| block.acts).count(), table.acting(Action::Block));
             }
         }
     }

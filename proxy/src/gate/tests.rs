@@ -9,6 +9,8 @@ use crate::records;
 
 const NOW: Time = Time(1_700_000_000_000_000);
 const ENFORCE: Origin = Origin { model: Some(0), mode: Mode::Enforce };
+/// How long a block lasts here.
+const RUNG: Duration = Duration::from_secs(600);
 const OBSERVE: Origin = Origin { model: Some(0), mode: Mode::Observe };
 
 struct Fixture {
@@ -49,8 +51,10 @@ fn block(id: u64, client: Identity) -> Block {
     Block {
         id: DecisionId(id),
         client,
+        action: Action::Block,
         time: NOW,
-        until: NOW.plus(Duration::from_secs(600)),
+        until: NOW.plus(RUNG),
+        lasts: RUNG,
         may_act: true,
         clients_active: 100,
     }
@@ -67,7 +71,7 @@ impl Fixture {
 
     fn apply_at(&self, block: &Block, origin: Origin, now: Time) -> Applied {
         let why = records::tests::record(Kind::Decision, block.id.0);
-        self.gate.apply(block, &why, origin, now)
+        self.gate.apply(block, &why, origin, &self.gate.rules.load(), now)
     }
 
     fn refuses(&self, asker: &Asker) -> bool {
@@ -90,6 +94,36 @@ fn a_block_refuses_its_client_and_nobody_else_until_it_ends() {
     assert_eq!(it.gate.admit(&asker("192.0.2.1", None), true, end), None);
     it.gate.tick(end);
     assert_eq!(it.metrics.blocks_active.get(), 0);
+}
+
+#[test]
+fn another_gate_goes_on_with_what_was_in_force() {
+    let (old, new) = (with_brake(BrakeLimits { blocks_per_minute: 2, share_of_clients: 1.0 }), fixture());
+    old.apply(&by_address(1, "192.0.2.1"), ENFORCE);
+    old.apply(&block(2, Identity::Key(7)), ENFORCE);
+    old.gate.note_proven(7);
+    let bytes = postcard::to_stdvec(&old.gate.save(NOW)).unwrap();
+    new.gate.restore(postcard::from_bytes(&bytes).unwrap(), NOW);
+    assert!(new.refuses(&asker("192.0.2.1", None)) && new.refuses(&asker("192.0.2.9", Some(7))));
+    assert_eq!(new.gate.list(NOW), old.gate.list(NOW), "with the evidence of each");
+    let limits = BrakeLimits { blocks_per_minute: 2, share_of_clients: 1.0 };
+    new.gate.adopt(Rules { brake: limits, ..Rules::default() }, 100);
+    let third = new.apply(&by_address(3, "192.0.2.3"), ENFORCE);
+    assert_eq!(third, Applied::Observed(Reason::Brake), "blocks of before count for the brake");
+    old.gate.lift(DecisionId(1));
+    new.gate.restore(old.gate.save(NOW), NOW);
+    assert!(!new.refuses(&asker("192.0.2.1", None)), "a block that was lifted meanwhile is not in force");
+}
+
+#[test]
+fn other_rules_hold_at_once_and_leave_blocks_in_force() {
+    let it = fixture();
+    it.apply(&by_address(1, "192.0.2.1"), ENFORCE);
+    it.apply(&by_address(2, "192.0.2.2"), ENFORCE);
+    let spared = Spared::new(&["192.0.2.1/32".parse().unwrap()]);
+    it.gate.adopt(Rules { spared, ..Rules::default() }, 100);
+    assert!(!it.refuses(&asker("192.0.2.1", None)), "it is spared now");
+    assert!(it.refuses(&asker("192.0.2.2", None)), "the other block stays");
 }
 
 #[test]
@@ -118,10 +152,10 @@ fn what_is_unproven_or_unexplained_does_not_act() {
     let unproven = Block { may_act: false, ..by_address(1, "192.0.2.1") };
     assert_eq!(it.apply(&unproven, ENFORCE), Applied::Observed(Reason::Unproven));
     let another = records::tests::record(Kind::Decision, 99);
-    let applied = it.gate.apply(&by_address(2, "192.0.2.2"), &another, ENFORCE, NOW);
+    let applied = it.gate.apply(&by_address(2, "192.0.2.2"), &another, ENFORCE, &it.gate.rules.load(), NOW);
     assert_eq!(applied, Applied::Observed(Reason::NoEvidence));
     let out = Outbox { blocks: vec![by_address(3, "192.0.2.3")], ..Outbox::default() };
-    it.gate.apply_all(&out, ENFORCE);
+    it.gate.apply_all(&out, ENFORCE, &it.gate.rules.load());
     assert_eq!(it.would_block(Reason::NoEvidence), 2);
     assert!(["192.0.2.1", "192.0.2.2", "192.0.2.3"].iter().all(|text| !it.refuses(&asker(text, None))));
 }
@@ -149,7 +183,7 @@ fn a_step_of_a_lane_is_taken_whole() {
         proven_keys: vec![7],
         ..Outbox::default()
     };
-    it.gate.apply_all(&out, ENFORCE);
+    it.gate.apply_all(&out, ENFORCE, &it.gate.rules.load());
     assert!(it.refuses(&asker("192.0.2.1", None)));
     assert!(!it.refuses(&asker("192.0.2.1", Some(7))));
     let listed = it.gate.list(NOW);
@@ -225,7 +259,7 @@ fn the_brake_of_one_model_leaves_the_others_alone_and_judges_in_either_mode() {
     for id in 1..100 {
         let block = by_address(id, "192.0.2.1");
         let why = Record { decision_id: Some(block.id), ..of_another.clone() };
-        let applied = it.gate.apply(&block, &why, OBSERVE, NOW);
+        let applied = it.gate.apply(&block, &why, OBSERVE, &it.gate.rules.load(), NOW);
         let expected = if id <= 3 { Reason::Mode } else { Reason::Brake };
         assert_eq!(
             applied,
@@ -260,12 +294,29 @@ fn a_lifted_decision_refuses_nobody() {
 }
 
 #[test]
-fn the_wait_is_rounded_up_to_the_ladder() {
-    for (left, told) in [(0, 60), (60, 60), (61, 300), (301, 900), (901, 3600), (3601, 7200), (7201, 86_400)]
-    {
-        assert_eq!(retry_after(Duration::from_secs(left)).as_secs(), told, "{left} s are left");
-    }
-    assert_eq!(retry_after(Duration::from_secs(1_000_000)).as_secs(), 86_400, "nothing is above the ladder");
+fn the_wait_is_the_whole_rung_from_the_first_second_to_the_last() {
+    let it = fixture();
+    it.apply(&by_address(1, "192.0.2.1"), ENFORCE);
+    let last = Time(NOW.plus(RUNG).0 - 1);
+    let told = [NOW, NOW.plus(RUNG / 2), last].map(|now| it.gate.admit(&asker("192.0.2.1", None), true, now));
+    assert_eq!(told, [Some(Refusal { decision: DecisionId(1), throttled: false, retry_after: RUNG }); 3]);
+}
+
+#[test]
+fn a_refusal_is_made_of_three_values_that_no_score_reaches() {
+    let it = fixture();
+    let by = |id: u64, client: &str, detector: &'static str, statistic: f64| {
+        let block = by_address(id, client);
+        let why = records::tests::record(Kind::Decision, id);
+        let why =
+            Record { detector, statistic, limit: statistic / 2.0, fields: vec![detector.into()], ..why };
+        it.gate.apply(&block, &why, ENFORCE, &it.gate.rules.load(), NOW);
+        it.gate.admit(&asker(client, None), true, NOW).unwrap()
+    };
+    // Taken apart by name: a value that is added to a refusal does not compile here before somebody looks at it.
+    let Refusal { decision, throttled, retry_after } = by(1, "192.0.2.1", "one_field_sweep", 12.0);
+    let other = by(2, "192.0.2.2", "near_density", 1e9);
+    assert_eq!((decision, throttled, retry_after), (DecisionId(1), other.throttled, other.retry_after));
 }
 
 #[test]
@@ -277,4 +328,81 @@ fn evicted_blocks_and_keys_are_counted() {
     }
     assert_eq!((it.metrics.blocks_active.get(), it.metrics.blocks_evicted.get()), (100, 50));
     assert_eq!((it.metrics.proven_keys.get(), it.metrics.proven_keys_evicted.get()), (100, 50));
+}
+
+fn throttle(id: u64, text: &str) -> Block {
+    Block { action: Action::Throttle, ..by_address(id, text) }
+}
+
+fn degrade(id: u64, text: &str) -> Block {
+    Block { action: Action::Degrade, ..by_address(id, text) }
+}
+
+impl Fixture {
+    /// What a new request gets under a throttle of two requests a minute.
+    fn enters(&self, text: &str, now: Time) -> Option<(bool, Duration)> {
+        let refusal = self.gate.enter(&asker(text, None), true, 2, now)?;
+        Some((refusal.throttled, refusal.retry_after))
+    }
+
+    fn degrades(&self, text: &str) -> bool {
+        self.gate.degrades(&asker(text, None), true, NOW)
+    }
+}
+
+#[test]
+fn a_throttle_lets_so_many_requests_a_minute_through() {
+    let it = fixture();
+    assert_eq!(it.apply(&throttle(1, "192.0.2.1"), ENFORCE), Applied::Enforced);
+    let refused = Some((true, allowance::SPAN));
+    let told: Vec<_> =
+        (0..4).map(|second| it.enters("192.0.2.1", NOW.plus(Duration::from_secs(second)))).collect();
+    assert_eq!(told, [None, None, refused, refused]);
+    assert_eq!(it.enters("192.0.2.1", NOW.plus(allowance::SPAN)), None, "the next minute");
+    assert!(
+        !it.refuses(&asker("192.0.2.1", None)),
+        "a request that was let in is not refused for a throttle"
+    );
+    assert_eq!(it.enters("192.0.2.2", NOW), None, "another client");
+    assert_eq!(it.metrics.throttles_active.get(), 1);
+}
+
+#[test]
+fn a_degraded_client_is_let_in_and_its_answers_are_degraded() {
+    let it = fixture();
+    it.apply(&degrade(1, "192.0.2.1"), ENFORCE);
+    assert_eq!(it.enters("192.0.2.1", NOW), None);
+    assert_eq!([it.degrades("192.0.2.1"), it.degrades("192.0.2.2")], [true, false]);
+    assert_eq!((it.metrics.degrades_active.get(), it.metrics.blocks_active.get()), (1, 0));
+    it.apply(&by_address(2, "192.0.2.1"), ENFORCE);
+    assert_eq!(it.enters("192.0.2.1", NOW), Some((false, RUNG)), "the stronger decision acts");
+}
+
+#[test]
+fn what_is_weaker_than_a_block_obeys_everything_that_a_block_obeys() {
+    for (weak, spared) in [
+        (throttle(1, "192.0.2.1"), throttle(2, "10.1.2.3")),
+        (degrade(1, "192.0.2.1"), degrade(2, "10.1.2.3")),
+    ] {
+        let acts =
+            |it: &Fixture| it.degrades("192.0.2.1") || (0..3).any(|_| it.enters("192.0.2.1", NOW).is_some());
+        let it = fixture();
+        assert_eq!(it.apply(&weak, OBSERVE), Applied::Observed(Reason::Mode));
+        assert_eq!(it.apply(&spared, ENFORCE), Applied::Observed(Reason::NeverBlock));
+        assert_eq!(
+            it.apply(&Block { may_act: false, ..weak.clone() }, ENFORCE),
+            Applied::Observed(Reason::Unproven)
+        );
+        assert!(!acts(&it));
+        it.apply(&weak, ENFORCE);
+        assert!(acts(&it));
+        it.gate.set_kill_switch(true).unwrap();
+        assert!(!acts(&it), "under the kill switch");
+        it.gate.set_kill_switch(false).unwrap();
+        it.gate.lift(DecisionId(1));
+        assert!(!acts(&it), "after it was lifted");
+        let braked = with_brake(BrakeLimits { blocks_per_minute: 0, share_of_clients: 1.0 });
+        assert_eq!(braked.apply(&weak, ENFORCE), Applied::Observed(Reason::Brake));
+        assert!(!acts(&braked));
+    }
 }

@@ -4,22 +4,22 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use checkgate_detectors::engine::Gauges;
 use checkgate_detectors::facts::NotInspected;
-use checkgate_detectors::finding::Record;
+use checkgate_detectors::finding::{DecisionId, Record};
 
-use super::desk::{Desk, Step};
+use super::desk::{Desk, SavedEngine, Step};
 use super::fair::FairQueue;
 use super::queue::{Parcel, Queue};
-use super::{Outlets, hand_on};
-use crate::capture::Entry;
+use super::{Order, Outlets, Post, hand_on};
+use crate::capture::{Entry, Replanned};
 use crate::clock;
 use crate::journal::{Appended, JournalWriter};
 use crate::metrics::labels::ContractOutcome;
-use crate::plan::Plan;
 
 /// An idle lane looks again this often for a while: steady traffic then pays for no wake-ups.
 const TICK: Duration = Duration::from_millis(1);
@@ -32,18 +32,30 @@ const REFRESH_EVERY: Duration = Duration::from_millis(250);
 
 /// Everything that one lane thread owns.
 pub(super) struct Clerk {
-    lane: usize,
+    post: Post,
+    duty: Duty,
     queue: Arc<Queue>,
+    orders: Receiver<Order>,
     fair: FairQueue<Parcel>,
     desk: Desk,
     step: Step,
     journal: Option<JournalWriter>,
-    plan: Arc<Plan>,
     outlets: Outlets,
     stopping: Arc<AtomicBool>,
     refreshed: Instant,
     shown: Shown,
     warned: bool,
+}
+
+/// Whether this lane decides.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Duty {
+    /// Another process still does; captures wait at the door.
+    Awaits,
+    /// It does.
+    Decides,
+    /// Another process does now; what still comes is counted as lost.
+    Yielded,
 }
 
 /// What the gauges show of this lane: several lanes share them, so each adds its own change.
@@ -52,28 +64,28 @@ struct Shown {
     bytes: usize,
     parts: usize,
     models: usize,
-    engines: BTreeMap<String, Gauges>,
+    engines: BTreeMap<(Option<u16>, String), Gauges>,
 }
 
 impl Clerk {
     pub(super) fn new(
-        lane: usize,
-        queue: Arc<Queue>,
+        post: Post,
+        (queue, orders): (Arc<Queue>, Receiver<Order>),
         desk: Desk,
         journal: Option<JournalWriter>,
-        plan: Arc<Plan>,
         outlets: Outlets,
-        stopping: Arc<AtomicBool>,
+        (stopping, awaits): (Arc<AtomicBool>, bool),
     ) -> Self {
         let (fair, step) = (FairQueue::default(), Step::default());
         Self {
-            lane,
+            post,
+            duty: if awaits { Duty::Awaits } else { Duty::Decides },
             queue,
+            orders,
             fair,
             desk,
             step,
             journal,
-            plan,
             outlets,
             stopping,
             refreshed: Instant::now(),
@@ -87,7 +99,10 @@ impl Clerk {
         let mut idle_since = Instant::now();
         self.refresh_gauges();
         loop {
-            self.receive();
+            self.obey();
+            if self.duty != Duty::Awaits {
+                self.receive();
+            }
             if let Some(parcel) = self.fair.pop() {
                 self.serve(parcel);
                 idle_since = Instant::now();
@@ -98,6 +113,50 @@ impl Clerk {
             }
         }
         self.flush();
+        self.refresh_gauges();
+    }
+
+    fn obey(&mut self) {
+        while let Ok(order) = self.orders.try_recv() {
+            match order {
+                Order::Adopt { plan, adopted } => {
+                    self.take(Entry::Plan(Replanned { time: clock::now(), plan }));
+                    self.refresh_gauges();
+                    // Whoever no longer waits was told that the lane is late.
+                    adopted.send(()).ok();
+                }
+                Order::Yield { saved } => {
+                    self.judge_what_waits();
+                    self.duty = Duty::Yielded;
+                    self.flush();
+                    let post = self.post;
+                    saved.send(self.desk.save(&|model| post.owns(model))).ok();
+                }
+                Order::Resume => self.duty = Duty::Decides,
+                Order::Begin { saved } => self.begin(&saved),
+            }
+        }
+    }
+
+    fn judge_what_waits(&mut self) {
+        loop {
+            self.receive();
+            match self.fair.pop() {
+                Some(parcel) => self.serve(parcel),
+                None => return,
+            }
+        }
+    }
+
+    fn begin(&mut self, saved: &[SavedEngine]) {
+        let post = self.post;
+        for model in self.desk.restore(saved, &|model| post.owns(model)) {
+            tracing::warn!(
+                model,
+                "what the process before remembered of this model does not fit; it begins afresh"
+            );
+        }
+        self.duty = Duty::Decides;
         self.refresh_gauges();
     }
 
@@ -117,7 +176,7 @@ impl Clerk {
         self.flush();
         self.refresh_gauges();
         self.queue.set_parked(true);
-        if self.queue.is_empty() && !self.stopping.load(Ordering::SeqCst) {
+        if (self.queue.is_empty() || self.duty == Duty::Awaits) && !self.stopping.load(Ordering::SeqCst) {
             thread::park_timeout(DOZE);
         }
         self.queue.set_parked(false);
@@ -125,20 +184,17 @@ impl Clerk {
 
     fn serve(&mut self, parcel: Parcel) {
         let (client, cost, bell) = (parcel.client, parcel.cost(), parcel.bell);
-        self.observe_lag(&parcel.entry);
-        self.record(&parcel.entry);
-        let (desk, step) = (&mut self.desk, &mut self.step);
-        // A decoder's panic costs this capture, not the lane; detectors are caught one by one in the engine.
-        let panicked = catch_unwind(AssertUnwindSafe(|| desk.step(parcel.entry, step))).is_err();
-        if panicked {
-            self.outlets.metrics.lane_panics.inc();
-            tracing::error!("a capture made the lane panic; it was skipped");
+        let lag = clock::now().since(parcel.entry.time());
+        self.outlets.metrics.lane_lag.observe(lag.as_secs_f64());
+        let refused_by = if self.duty == Duty::Decides {
+            self.take(parcel.entry)
         } else {
-            self.publish();
-        }
+            self.outlets.metrics.captures_lost.inc();
+            None
+        };
         if let Some(bell) = bell {
             // Nobody may be listening any more; the verdict stands all the same.
-            bell.send(()).ok();
+            bell.send(refused_by).ok();
         }
         self.queue.done(client, cost);
         if self.refreshed.elapsed() >= REFRESH_EVERY {
@@ -146,13 +202,20 @@ impl Clerk {
         }
     }
 
-    fn observe_lag(&self, entry: &Entry) {
-        let time = match entry {
-            Entry::Asked(asked) => asked.time,
-            Entry::Answered(answered) => answered.time,
-            Entry::Lift(lift) => lift.time,
-        };
-        self.outlets.metrics.lane_lag.observe(clock::now().since(time).as_secs_f64());
+    /// Journals an entry, puts it on the desk and hands on what comes of it. Gives the decision that refuses a question
+    /// for what it holds.
+    fn take(&mut self, entry: Entry) -> Option<DecisionId> {
+        self.record(&entry);
+        let (desk, step) = (&mut self.desk, &mut self.step);
+        // A decoder's panic costs this capture, not the lane; detectors are caught one by one in the engine.
+        let panicked = catch_unwind(AssertUnwindSafe(|| desk.step(entry, step))).is_err();
+        if panicked {
+            self.outlets.metrics.lane_panics.inc();
+            tracing::error!("a capture made the lane panic; it was skipped");
+            return None;
+        }
+        self.publish();
+        self.step.outbox.refused_by
     }
 
     fn record(&mut self, entry: &Entry) {
@@ -173,11 +236,14 @@ impl Clerk {
     }
 
     fn publish(&mut self) {
-        hand_on(&self.step, &self.plan, &self.outlets.gate, &self.outlets.records);
+        hand_on(&self.step, &self.desk, &self.outlets.gate, &self.outlets.records);
         let metrics = &self.outlets.metrics;
         for detector in &self.step.outbox.quarantined {
             tracing::error!(detector, "a detector panicked and is switched off for this model");
             metrics.quarantined(detector);
+        }
+        for model in &self.step.begun_afresh {
+            tracing::warn!(%model, "what was remembered of this model does not fit its new settings; it begins afresh");
         }
         if let (Some(reference), Some(name)) = (&self.step.outbox.frozen, &self.step.name) {
             self.outlets.state.save_reference(name, &reference.to_json_lines());
@@ -217,12 +283,16 @@ impl Clerk {
         metrics.lane_waiting_parts.add(difference(self.shown.parts, parts));
         metrics.models_discovered.add(difference(self.shown.models, models));
         (self.shown.bytes, self.shown.parts, self.shown.models) = (bytes, parts, models);
+        let mut gone = std::mem::take(&mut self.shown.engines);
         for (model, name, engine) in self.desk.engines() {
-            let gauges = engine.gauges();
-            let shown = self.shown.engines.insert(name.to_owned(), gauges).unwrap_or_default();
-            metrics.model(model).sizes(&shown, &gauges);
+            let (key, gauges) = ((model, name.to_owned()), engine.gauges());
+            metrics.model(model).sizes(&gone.remove(&key).unwrap_or_default(), &gauges);
+            self.shown.engines.insert(key, gauges);
         }
-        self.outlets.roster.update(self.lane, &self.desk);
+        for ((model, _), gauges) in gone {
+            metrics.model(model).sizes(&gauges, &Gauges::default());
+        }
+        self.outlets.roster.update(self.post.lane, &self.desk);
         if let Some(journal) = &self.journal {
             metrics.recording_bytes.set(i64::try_from(journal.written()).unwrap_or(i64::MAX));
         }

@@ -5,12 +5,15 @@ use std::sync::Arc;
 
 use checkgate_detectors::engine::{self, Build, BuildError, Engine, Outbox};
 use checkgate_detectors::facts::{self, Features, NotInspected, Question};
+use checkgate_detectors::ladder::Ladder;
 use checkgate_detectors::policy::Policy;
 use checkgate_detectors::reference::{Reference, Trust};
+use serde::{Deserialize, Serialize};
 
 use super::open::{Open, OpenParts};
 use crate::capture::{Admission, Answered, Asked, Body, Entry};
-use crate::decode::{self, Decoder, Head, Part, kept_headers};
+use crate::decode::{self, Decoder, Head, KeptLine, Part, kept_headers};
+use crate::gate::Rules;
 use crate::plan::{ModelPlan, Plan};
 
 /// Rows of an answer that are judged where the model has a contract: far above any batch worth sending, since an
@@ -22,7 +25,7 @@ const CONTRACT_ROWS_MAX: usize = 100_000;
 pub struct Step {
     /// Findings, decisions, blocks, proven keys, a frozen reference.
     pub outbox: Outbox,
-    /// The configured model it belongs to; `None` for a discovered one or none.
+    /// The configured model it belongs to, by id; `None` for a discovered one or none.
     pub model: Option<u16>,
     /// The model's name, once it has one.
     pub name: Option<Arc<str>>,
@@ -34,6 +37,8 @@ pub struct Step {
     pub observed_violation: bool,
     /// What was not looked into.
     pub not_inspected: Vec<(Part, NotInspected)>,
+    /// Models whose memory could not be carried into another plan.
+    pub begun_afresh: Vec<Arc<str>>,
 }
 
 impl Step {
@@ -45,6 +50,7 @@ impl Step {
         self.rows_over = 0;
         self.observed_violation = false;
         self.not_inspected.clear();
+        self.begun_afresh.clear();
     }
 }
 
@@ -57,10 +63,21 @@ struct Seat {
     answer_rows_max: usize,
 }
 
+/// What is remembered of one model, on its way to another process.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SavedEngine {
+    /// The model's name.
+    pub name: String,
+    /// What its engine saved.
+    pub bytes: Vec<u8>,
+}
+
 /// All models of one lane.
 pub struct Desk {
     plan: Arc<Plan>,
-    seats: Vec<Seat>,
+    rules: Rules,
+    /// The configured models by id.
+    seats: BTreeMap<u16, Seat>,
     discovered: BTreeMap<String, Seat>,
     open: OpenParts,
     reader: Reader,
@@ -110,14 +127,16 @@ impl Desk {
     /// # Errors
     /// When a part refuses its parameters, or a reference cannot be read.
     pub fn new(plan: Arc<Plan>) -> Result<Self, DeskError> {
-        let seats = plan.models.iter().map(|model| Seat::new(&plan, model)).collect::<Result<_, _>>()?;
+        let seat = |(id, model): (&u16, &ModelPlan)| Ok((*id, Seat::new(&plan, model)?));
+        let seats = plan.models.iter().map(seat).collect::<Result<_, DeskError>>()?;
         if let Some(unclaimed) = &plan.unclaimed {
             // Built once and thrown away: a discovered model must not be the first to find a mistake.
             Seat::new(&plan, unclaimed)?;
         }
         let open = OpenParts::new(plan.limits.open_questions, plan.limits.pending_bytes);
         let reader = Reader::new(&plan);
-        Ok(Self { plan, seats, discovered: BTreeMap::new(), open, reader })
+        let rules = Rules::of(&plan);
+        Ok(Self { plan, rules, seats, discovered: BTreeMap::new(), open, reader })
     }
 
     /// Takes one entry of the journal.
@@ -127,18 +146,66 @@ impl Desk {
             Entry::Asked(asked) => self.asked(asked, step),
             Entry::Answered(answered) => self.answered(&answered, step),
             Entry::Lift(lift) => {
-                for seat in self.seats.iter_mut().chain(self.discovered.values_mut()) {
+                for seat in self.seats.values_mut().chain(self.discovered.values_mut()) {
                     seat.engine.lift(lift.decision, lift.time);
                 }
             }
+            Entry::Plan(replanned) => self.adopt(replanned.plan, step),
         }
     }
 
-    /// Every model with its engine; the configured ones with their position.
+    /// The plan in force.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The rules in force.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// Every model with its engine; the configured ones with their id.
     pub fn engines(&self) -> impl Iterator<Item = (Option<u16>, &str, &Engine)> {
-        let configured =
-            self.seats.iter().zip(0..).map(|(seat, index)| (Some(index), &*seat.name, &seat.engine));
+        let configured = self.seats.iter().map(|(id, seat)| (Some(*id), &*seat.name, &seat.engine));
         configured.chain(self.discovered.values().map(|seat| (None, &*seat.name, &seat.engine)))
+    }
+
+    /// What is remembered of every model that this lane `owns`.
+    pub fn save(&self, owns: &dyn Fn(Option<u16>) -> bool) -> Vec<SavedEngine> {
+        let owned = self.engines().filter(|(id, _, _)| owns(*id));
+        owned.map(|(_, name, engine)| SavedEngine { name: name.to_owned(), bytes: engine.save() }).collect()
+    }
+
+    /// Goes on where other engines stopped, for every model that this lane `owns`. Gives the models of which nothing
+    /// could be taken: their bounds are others, or another version saved them.
+    pub fn restore(&mut self, saved: &[SavedEngine], owns: &dyn Fn(Option<u16>) -> bool) -> Vec<String> {
+        let mut refused = Vec::new();
+        for SavedEngine { name, bytes } in saved {
+            let id = self.plan.models.iter().find(|(_, model)| model.name == *name).map(|(id, _)| *id);
+            if !owns(id) {
+                continue;
+            }
+            let Some(mut seat) = self.empty_seat(id, name) else { continue };
+            if seat.engine.restore(bytes).is_err() {
+                refused.push(name.clone());
+            } else if let Some(id) = id {
+                self.seats.insert(id, seat);
+            } else {
+                self.discovered.insert(name.clone(), seat);
+            }
+        }
+        refused
+    }
+
+    /// A seat for a model of the plan or, within the bound, for a discovered one.
+    fn empty_seat(&self, id: Option<u16>, name: &str) -> Option<Seat> {
+        match self.plan.model(id)? {
+            model if id.is_some() => Seat::new(&self.plan, model).ok(),
+            unclaimed => {
+                let has_room = self.discovered.len() < self.plan.limits.discovered_models;
+                discovered(&self.plan, unclaimed, name).filter(|_| has_room)
+            }
+        }
     }
 
     /// Number of discovered models.
@@ -146,8 +213,38 @@ impl Desk {
         self.discovered.len()
     }
 
+    /// Puts another plan into force. A model whose part is the same goes on untouched, one whose part changed keeps
+    /// what it remembers, and one that was discovered and is configured now keeps it as well.
+    fn adopt(&mut self, plan: Arc<Plan>, step: &mut Step) {
+        let before = std::mem::replace(&mut self.plan, Arc::clone(&plan));
+        let same_ground = plan.shares_ground_with(&before);
+        let mut seats = std::mem::take(&mut self.seats);
+        for (id, model) in &plan.models {
+            let old = seats.remove(id).or_else(|| self.discovered.remove(&model.name));
+            let is_same = same_ground && before.models.get(id) == Some(model);
+            if let Some(seat) = succeed(&plan, model, old, is_same, step) {
+                self.seats.insert(*id, seat);
+            }
+        }
+        let is_same = same_ground && before.unclaimed == plan.unclaimed;
+        for (name, old) in std::mem::take(&mut self.discovered) {
+            let Some(unclaimed) = &plan.unclaimed else { continue };
+            let model = ModelPlan { name: name.clone(), ..unclaimed.clone() };
+            if let Some(seat) = succeed(&plan, &model, Some(old), is_same, step) {
+                self.discovered.insert(name, seat);
+            }
+        }
+        self.rules = Rules::of(&plan);
+        self.reader = Reader::new(&plan);
+    }
+
     fn asked(&mut self, asked: Asked, step: &mut Step) {
         step.model = asked.model;
+        if asked.model.is_some_and(|id| !self.seats.contains_key(&id)) {
+            // A reload took the model away while its last captures were on their way.
+            step.not_inspected.push((Part::Question, NotInspected::UnknownProtocol));
+            return;
+        }
         if asked.model.is_none() && asked.protocol.is_none() {
             step.not_inspected.push((Part::Question, NotInspected::UnknownProtocol));
             return;
@@ -186,6 +283,10 @@ impl Desk {
             return false;
         }
         if !self.discovered.contains_key(&open.name) {
+            if self.plan.models.values().any(|model| model.name == open.name) {
+                // It was configured while the question was open.
+                return false;
+            }
             if self.discovered.len() >= self.plan.limits.discovered_models {
                 step.not_inspected.push((Part::Question, NotInspected::TooManyModels));
                 return false;
@@ -208,15 +309,37 @@ impl Desk {
 }
 
 fn seat<'a>(
-    seats: &'a mut [Seat],
+    seats: &'a mut BTreeMap<u16, Seat>,
     discovered: &'a mut BTreeMap<String, Seat>,
     model: Option<u16>,
     name: &str,
 ) -> Option<&'a mut Seat> {
     match model {
-        Some(index) => seats.get_mut(usize::from(index)),
+        Some(id) => seats.get_mut(&id),
         None => discovered.get_mut(name),
     }
+}
+
+/// The seat of `model` under `plan`, with what `old` remembers.
+fn succeed(
+    plan: &Plan,
+    model: &ModelPlan,
+    old: Option<Seat>,
+    is_same: bool,
+    step: &mut Step,
+) -> Option<Seat> {
+    if is_same && old.is_some() {
+        return old;
+    }
+    // Whoever hands a desk a plan has built it before, so nothing of it fails here.
+    let mut new = Seat::new(plan, model).ok()?;
+    if let Some(old) = old
+        && new.engine.inherit(old.engine).is_err()
+    {
+        step.begun_afresh.push(Arc::clone(&new.name));
+        new = Seat::new(plan, model).ok()?;
+    }
+    Some(new)
 }
 
 fn discovered(plan: &Plan, unclaimed: &ModelPlan, name: &str) -> Option<Seat> {
@@ -316,7 +439,7 @@ impl Reader {
         configured: Option<&dyn Decoder>,
         protocol: Option<u8>,
         part: Part,
-        headers: &[(String, String)],
+        headers: &[KeptLine],
         body: &Body,
         rows_max: usize,
     ) -> Result<&Features, NotInspected> {
@@ -367,7 +490,10 @@ fn build(plan: &Plan, model: &ModelPlan, name: Arc<str>) -> Result<Build, DeskEr
         contract_action: model.contract_action,
         policy: Policy {
             mode: model.mode,
-            block_for: model.block_for,
+            refuses_content: model.holds_questions,
+            on_tier_one: model.on_tier_one,
+            on_tier_two: model.on_tier_two,
+            ladder: Ladder::new(model.block_for.clone()),
             never_block: plan.never_block.clone(),
         },
         reference: reference.map_err(refused)?,

@@ -15,13 +15,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Sender, SyncSender};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
-use checkgate_detectors::finding::{DecisionId, Mode};
+use checkgate_detectors::finding::DecisionId;
 use parking_lot::Mutex;
 
 use self::clerk::Clerk;
-use self::desk::{Desk, DeskError, Step};
+use self::desk::{Desk, DeskError, SavedEngine, Step};
 use self::queue::{Offered, Parcel, Queue};
 use self::roster::Roster;
 use crate::capture::{Entry, Lift};
@@ -32,6 +34,12 @@ use crate::metrics::Metrics;
 use crate::plan::Plan;
 use crate::records::Outlet;
 use crate::state::State;
+
+/// How long a reload waits for a lane that is busy; one step takes milliseconds.
+const ADOPTION_MAX: Duration = Duration::from_secs(10);
+
+/// How long a hand-over waits for a lane to judge what waits in front of it.
+const YIELD_MAX: Duration = Duration::from_secs(30);
 
 /// What lanes hand their results to.
 #[derive(Clone)]
@@ -60,13 +68,42 @@ pub struct LaneSettings {
     pub record: Option<PathBuf>,
     /// Bytes of one recording.
     pub record_bytes_max: u64,
+    /// Whether they begin to decide only when they are told: another process still does.
+    pub await_ownership: bool,
 }
 
 /// All lanes, as request threads and operators see them.
 pub struct Lanes {
     queues: Vec<Arc<Queue>>,
+    orders: Vec<Sender<Order>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     stopping: Arc<AtomicBool>,
+}
+
+/// What a lane is told beside its captures. Orders do not queue behind them.
+enum Order {
+    /// Another plan holds from now on.
+    Adopt { plan: Arc<Plan>, adopted: SyncSender<()> },
+    /// Judge what waits, say what is remembered, and decide nothing more.
+    Yield { saved: SyncSender<Vec<SavedEngine>> },
+    /// Decide again: nobody else does.
+    Resume,
+    /// Decide from now on, beginning with what another process remembers.
+    Begin { saved: Arc<Vec<SavedEngine>> },
+}
+
+/// Which models a lane judges.
+#[derive(Clone, Copy)]
+struct Post {
+    lane: usize,
+    lanes: usize,
+}
+
+impl Post {
+    /// Whether this lane judges `model`; all discovered ones share the first.
+    fn owns(self, model: Option<u16>) -> bool {
+        self.lane == model.map_or(0, usize::from) % self.lanes
+    }
 }
 
 /// Why lanes cannot start.
@@ -81,6 +118,9 @@ pub enum LaneError {
     /// No thread could be started.
     #[error("cannot start a lane thread: {0}")]
     Thread(#[from] io::Error),
+    /// A lane did not answer.
+    #[error("a lane did not finish within {YIELD_MAX:?}")]
+    Busy,
 }
 
 impl Lanes {
@@ -90,28 +130,30 @@ impl Lanes {
     /// When the plan does not hold, the recording cannot be begun or a thread cannot be started.
     pub fn start(settings: &LaneSettings, plan: &Arc<Plan>, outlets: &Outlets) -> Result<Self, LaneError> {
         let stopping = Arc::new(AtomicBool::new(false));
-        let (mut queues, mut threads) = (Vec::new(), Vec::new());
-        for lane in 0..settings.lanes.max(1) {
+        let (mut queues, mut orders, mut threads) = (Vec::new(), Vec::new(), Vec::new());
+        let lanes = settings.lanes.max(1);
+        for lane in 0..lanes {
             let queue = Arc::new(Queue::new(settings.bytes_max, settings.share_per_client));
             let desk = Desk::new(Arc::clone(plan))?;
             let journal = settings.record.as_deref().map(|path| {
                 JournalWriter::create(&recording_path(path, lane), plan, settings.record_bytes_max)
             });
+            let (sender, receiver) = mpsc::channel();
             let clerk = Clerk::new(
-                lane,
-                Arc::clone(&queue),
+                Post { lane, lanes },
+                (Arc::clone(&queue), receiver),
                 desk,
                 journal.transpose()?,
-                Arc::clone(plan),
                 outlets.clone(),
-                Arc::clone(&stopping),
+                (Arc::clone(&stopping), settings.await_ownership),
             );
             let thread = thread::Builder::new().name(format!("lane-{lane}")).spawn(move || clerk.run())?;
             queue.serve_from(thread.thread().clone());
             queues.push(queue);
+            orders.push(sender);
             threads.push(thread);
         }
-        Ok(Self { queues, threads: Mutex::new(threads), stopping })
+        Ok(Self { queues, orders, threads: Mutex::new(threads), stopping })
     }
 
     /// Leaves a capture of `model` at its lane's door. Never waits.
@@ -125,6 +167,64 @@ impl Lanes {
         for queue in &self.queues {
             let entry = Entry::Lift(Lift { time: clock::now(), decision });
             queue.offer(Parcel { entry, client: 0, bell: None });
+            queue.wake(true);
+        }
+    }
+
+    /// Puts another plan into force in every lane, and returns once all of them go by it: captures that are taken
+    /// under the new plan afterwards find it there. The plan must have been built before: a lane cannot refuse it.
+    ///
+    /// Returns how many lanes did not confirm it in time.
+    pub fn adopt(&self, plan: &Arc<Plan>) -> usize {
+        let confirmations: Vec<_> = self
+            .orders
+            .iter()
+            .zip(&self.queues)
+            .map(|(orders, queue)| {
+                let (adopted, confirmed) = mpsc::sync_channel(1);
+                // A lane that is gone confirms nothing.
+                orders.send(Order::Adopt { plan: Arc::clone(plan), adopted }).ok();
+                queue.wake(true);
+                confirmed
+            })
+            .collect();
+        confirmations.iter().filter(|confirmed| confirmed.recv_timeout(ADOPTION_MAX).is_err()).count()
+    }
+
+    /// Has every lane judge what waits, and gives what they remember. From then on they decide nothing.
+    ///
+    /// # Errors
+    /// When a lane is gone or takes too long. The others wait; [`Lanes::resume`] has them go on.
+    pub fn yield_ownership(&self) -> Result<Vec<SavedEngine>, LaneError> {
+        let ask = |(orders, queue): (&Sender<Order>, &Arc<Queue>)| {
+            let (saved, answer) = mpsc::sync_channel(1);
+            orders.send(Order::Yield { saved }).ok();
+            queue.wake(true);
+            answer
+        };
+        let answers: Vec<_> = self.orders.iter().zip(&self.queues).map(ask).collect();
+        let mut all = Vec::new();
+        for answer in answers {
+            all.extend(answer.recv_timeout(YIELD_MAX).map_err(|_| LaneError::Busy)?);
+        }
+        Ok(all)
+    }
+
+    /// Has lanes that yielded decide again, with what they remember.
+    pub fn resume(&self) {
+        self.tell(|| Order::Resume);
+    }
+
+    /// Has lanes that awaited ownership decide from now on, with what another process remembered.
+    pub fn begin(&self, saved: Vec<SavedEngine>) {
+        let saved = Arc::new(saved);
+        self.tell(|| Order::Begin { saved: Arc::clone(&saved) });
+    }
+
+    fn tell(&self, order: impl Fn() -> Order) {
+        for (orders, queue) in self.orders.iter().zip(&self.queues) {
+            // A lane that is gone obeys nobody.
+            orders.send(order()).ok();
             queue.wake(true);
         }
     }
@@ -144,12 +244,12 @@ impl Lanes {
 }
 
 /// Hands on what a step decided, live and in replay alike: the words first, then the blocks they explain.
-pub fn hand_on(step: &Step, plan: &Plan, gate: &Gate, records: &Outlet) {
+pub fn hand_on(step: &Step, desk: &Desk, gate: &Gate, records: &Outlet) {
     for record in &step.outbox.records {
         records.offer(step.model, record);
     }
-    let mode = plan.model(step.model).map_or_else(Mode::default, |model| model.mode);
-    gate.apply_all(&step.outbox, Origin { model: step.model, mode });
+    let mode = desk.plan().model(step.model).map(|model| model.mode).unwrap_or_default();
+    gate.apply_all(&step.outbox, Origin { model: step.model, mode }, desk.rules());
 }
 
 /// The first lane records to the file that was named, further lanes beside it.

@@ -6,6 +6,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::Thread;
 
+use checkgate_detectors::finding::DecisionId;
 use crossbeam_queue::ArrayQueue;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -24,6 +25,10 @@ const HEADS_DIVISOR: usize = 8;
 /// What a part costs besides its body: its own memory and the work of looking at it.
 const PART_COST: usize = 512;
 
+/// Tells whoever holds a question the lane's verdict on what it holds: the decision that refuses it, if one does.
+/// Whether its client is refused is for the gate to say.
+pub type Bell = oneshot::Sender<Option<DecisionId>>;
+
 /// One capture on its way, with whoever waits for its verdict.
 pub struct Parcel {
     /// The capture.
@@ -31,7 +36,7 @@ pub struct Parcel {
     /// Which client's allowance it uses.
     pub client: u64,
     /// Rung when the verdict on a held question stands.
-    pub bell: Option<oneshot::Sender<()>>,
+    pub bell: Option<Bell>,
 }
 
 impl Parcel {
@@ -41,7 +46,7 @@ impl Parcel {
             + match &self.entry {
                 Entry::Asked(asked) => asked.body.held(),
                 Entry::Answered(answered) => answered.body.held(),
-                Entry::Lift(_) => 0,
+                Entry::Lift(_) | Entry::Plan(_) => 0,
             }
     }
 }
@@ -190,7 +195,7 @@ fn shed(entry: &mut Entry) {
     match entry {
         Entry::Asked(asked) => asked.body.shed(),
         Entry::Answered(answered) => answered.body.shed(),
-        Entry::Lift(_) => {}
+        Entry::Lift(_) | Entry::Plan(_) => {}
     }
 }
 

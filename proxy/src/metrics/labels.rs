@@ -96,6 +96,26 @@ pub enum UpstreamFailure {
     Reset,
 }
 
+/// Where the connection of a request to an upstream came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionUse {
+    /// It was made for the request.
+    New,
+    /// Earlier requests used it, or others are using it.
+    Reused,
+}
+
+/// What requests and health checks say of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// It is asked.
+    Available,
+    /// Health checks took it out.
+    Unhealthy,
+    /// Failed requests took it out for a while.
+    Ejected,
+}
+
 /// What became of an answer that has a contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ContractOutcome {
@@ -113,6 +133,19 @@ pub enum ContractOutcome {
     Observed,
 }
 
+/// What became of an answer to a degraded client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DegradeOutcome {
+    /// Its numbers were coarsened.
+    Coarsened,
+    /// It holds no number that says more than it may.
+    Unchanged,
+    /// It could not be read, came as a stream or is longer than may be held: it only came later.
+    Delayed,
+    /// Coarsened, it would have broken its contract: it only came later.
+    Contract,
+}
+
 /// What became of a question that waited for its verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeldOutcome {
@@ -120,10 +153,21 @@ pub enum HeldOutcome {
     Passed,
     /// Its client was blocked while it waited.
     Blocked,
+    /// It lies in a campaign.
+    Campaign,
     /// The deadline came first and it went on.
     Deadline,
     /// It was too long to be looked into, and it went on.
     TooLarge,
+}
+
+/// What came of a reload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReloadOutcome {
+    /// Everything that may change while the process runs has changed.
+    Applied,
+    /// The settings do not hold; those before them stay in force.
+    Refused,
 }
 
 /// Implements [`Label`] from one list of values.
@@ -145,6 +189,9 @@ macro_rules! label {
     };
 }
 
+label!(ConnectionUse { New => "new", Reused => "reused" });
+label!(Condition { Available => "available", Unhealthy => "unhealthy", Ejected => "ejected" });
+
 label!(CodeClass {
     Informational => "1xx",
     Success => "2xx",
@@ -162,7 +209,20 @@ label!(ContractOutcome {
     Unjudged => "unjudged",
     Observed => "observed",
 });
-label!(HeldOutcome { Passed => "passed", Blocked => "blocked", Deadline => "deadline", TooLarge => "too_large" });
+label!(DegradeOutcome {
+    Coarsened => "coarsened",
+    Unchanged => "unchanged",
+    Delayed => "delayed",
+    Contract => "contract",
+});
+label!(HeldOutcome {
+    Passed => "passed",
+    Blocked => "blocked",
+    Campaign => "campaign",
+    Deadline => "deadline",
+    TooLarge => "too_large",
+});
+label!(ReloadOutcome { Applied => "applied", Refused => "refused" });
 label!(Part { Question => "question", Answer => "answer" });
 label!(Reason {
     Mode => "mode",
@@ -204,11 +264,16 @@ mod tests {
     fn every_label_counts_in_its_own_place() {
         check::<CodeClass>();
         check::<UpstreamFailure>();
+        check::<ConnectionUse>();
+        check::<Condition>();
         check::<ContractOutcome>();
+        check::<DegradeOutcome>();
         check::<HeldOutcome>();
+        check::<ReloadOutcome>();
         check::<Part>();
         check::<Reason>();
         check::<NotInspected>();
+        check::<crate::transport::rejected::Rejected>();
     }
 
     #[test]

@@ -5,7 +5,8 @@ use checkgate_detectors::facts::NotInspected;
 use checkgate_detectors::finding::{Kind, Record};
 use prometheus::{Histogram, IntCounter, IntGauge};
 
-use super::labels::{CodeClass, ContractOutcome, Label, PerLabel, UpstreamFailure};
+use super::labels::{CodeClass, ContractOutcome, DegradeOutcome, Label, PerLabel, UpstreamFailure};
+use super::upstream::UpstreamMetrics;
 use super::{Families, OTHER};
 use crate::decode::Part;
 use crate::gate::Reason;
@@ -25,15 +26,21 @@ pub struct ModelMetrics {
     pub response_bytes: IntCounter,
     /// Upstream failures by kind.
     pub upstream_errors: PerLabel<UpstreamFailure>,
+    /// Its servers and the connections to them.
+    pub upstream: UpstreamMetrics,
     /// Scored rows.
     pub rows: IntCounter,
     /// Rows beyond the cap.
     pub rows_over_cap: IntCounter,
     /// Parts that a full lane shed.
     pub shed: IntCounter,
-    /// Refused requests.
+    /// Requests that a block refused.
     pub refused: IntCounter,
-    /// Blocks that were not acted on.
+    /// Requests that a throttle refused.
+    pub throttled: IntCounter,
+    /// Answers to degraded clients.
+    pub degraded_answers: PerLabel<DegradeOutcome>,
+    /// Decisions on a client that were not acted on.
     pub would_block: PerLabel<Reason>,
     /// Answers with a contract.
     pub contract_answers: PerLabel<ContractOutcome>,
@@ -59,6 +66,7 @@ struct Sizes {
     open_questions_evicted: IntCounter,
     keys_turned_away: IntCounter,
     decisions_evicted: IntCounter,
+    offences_evicted: IntCounter,
     rows_remembered: IntGauge,
     rows_evicted: IntCounter,
     repeats: IntCounter,
@@ -82,10 +90,15 @@ impl ModelMetrics {
             request_bytes: all.request_bytes.with_label_values(&[name]),
             response_bytes: all.response_bytes.with_label_values(&[name]),
             upstream_errors: PerLabel::resolve(|kind| all.upstream_errors.with_label_values(&[name, kind])),
+            upstream: UpstreamMetrics::resolve(all, name),
             rows: all.rows.with_label_values(&[name]),
             rows_over_cap: all.rows_over_cap.with_label_values(&[name]),
             shed: all.shed.with_label_values(&[name]),
             refused: all.refused.with_label_values(&[name]),
+            throttled: all.throttled.with_label_values(&[name]),
+            degraded_answers: PerLabel::resolve(|outcome| {
+                all.degraded_answers.with_label_values(&[name, outcome])
+            }),
             would_block: PerLabel::resolve(|reason| all.would_block.with_label_values(&[name, reason])),
             contract_answers: PerLabel::resolve(|outcome| {
                 all.contract_answers.with_label_values(&[name, outcome])
@@ -126,6 +139,7 @@ impl ModelMetrics {
         advance(&sizes.open_questions_evicted, before.open_questions_evicted, after.open_questions_evicted);
         advance(&sizes.keys_turned_away, before.keys_turned_away, after.keys_turned_away);
         advance(&sizes.decisions_evicted, before.decisions_evicted, after.decisions_evicted);
+        advance(&sizes.offences_evicted, before.offences_evicted, after.offences_evicted);
         advance(&sizes.rows_evicted, before.rows_evicted, after.rows_evicted);
         advance(&sizes.repeats, before.repeats, after.repeats);
     }
@@ -149,6 +163,7 @@ impl Sizes {
             open_questions_evicted: all.open_questions_evicted.with_label_values(&[name]),
             keys_turned_away: all.keys_turned_away.with_label_values(&[name]),
             decisions_evicted: all.decisions_evicted.with_label_values(&[name]),
+            offences_evicted: all.offences_evicted.with_label_values(&[name]),
             rows_remembered: all.rows_remembered.with_label_values(&[name]),
             rows_evicted: all.rows_evicted.with_label_values(&[name]),
             repeats: all.repeats.with_label_values(&[name]),

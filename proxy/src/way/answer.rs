@@ -6,16 +6,20 @@ use std::time::Instant;
 use checkgate_detectors::facts::NotInspected;
 use http::{Method, Response, StatusCode};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 
 use super::body::{End, Kept, Tee, WayBody};
 use super::exchange::{Answer, Exchange};
-use super::upstream::remove_hop_by_hop;
+use super::headers::remove_hop_by_hop;
 use crate::capture::{Body, Outcome};
 use crate::decode::keep_headers;
+use crate::upstream::answer::AnswerBody;
 
 /// Streams the answer.
-pub fn stream(exchange: &Arc<Exchange>, method: &Method, response: Response<Incoming>) -> Response<WayBody> {
+pub fn stream(
+    exchange: &Arc<Exchange>,
+    method: &Method,
+    response: Response<AnswerBody>,
+) -> Response<WayBody> {
     let way = exchange.way();
     let (mut head, body) = response.into_parts();
     remove_hop_by_hop(&mut head.headers);
@@ -34,7 +38,8 @@ pub fn stream(exchange: &Arc<Exchange>, method: &Method, response: Response<Inco
             outcome: if end == End::Whole { Outcome::Answered } else { Outcome::Cut },
         });
         teller.finished(status);
-    });
+    })
+    .until(exchange.deadline());
     Response::from_parts(head, tee.boxed_unsync())
 }
 

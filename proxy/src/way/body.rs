@@ -11,8 +11,7 @@ use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, BodyStream, StreamBody};
-use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::capture::Body;
 
@@ -28,6 +27,15 @@ pub enum BodyError {
     /// Nothing came for too long.
     #[error("the body stood still for too long")]
     Idle,
+    /// More came than may come.
+    #[error("the body is too large")]
+    TooLarge,
+    /// The whole exchange took too long.
+    #[error("the exchange took too long")]
+    Late,
+    /// The body was taken back, to be sent elsewhere.
+    #[error("the body is sent elsewhere")]
+    TakenBack,
 }
 
 /// The copy of a body, as far as it is kept.
@@ -73,9 +81,12 @@ impl Kept {
 }
 
 /// What was collected of a body, then the rest as it comes.
-pub fn prefixed(collected: Bytes, rest: Incoming) -> WayBody {
+pub fn prefixed<B>(collected: Bytes, rest: B) -> WayBody
+where
+    B: HttpBody<Data = Bytes, Error: Into<BodyError>> + Send + 'static,
+{
     let first = stream::once(async move { Ok(Frame::data(collected)) });
-    let rest = BodyStream::new(rest.map_err(BodyError::from));
+    let rest = BodyStream::new(rest.map_err(Into::into));
     StreamBody::new(first.chain(rest)).boxed_unsync()
 }
 
@@ -99,7 +110,10 @@ pub struct Tee<B, F: FnOnce(Kept, End)> {
     inner: B,
     kept: Option<Kept>,
     on_end: Option<F>,
+    length_max: u64,
     idle_max: Duration,
+    /// When the exchange must be over, standing still or not.
+    deadline: Option<Instant>,
     /// Set while the body stands still.
     idle: Option<Pin<Box<Sleep>>>,
 }
@@ -111,23 +125,59 @@ where
 {
     /// Wraps `inner`; calls `on_end` when it ends, which may be at once.
     pub fn new(inner: B, bytes_max: usize, idle_max: Duration, on_end: F) -> Self {
-        let mut tee =
-            Self { inner, kept: Some(Kept::new(bytes_max)), on_end: Some(on_end), idle_max, idle: None };
+        let mut tee = Self {
+            inner,
+            kept: Some(Kept::new(bytes_max)),
+            on_end: Some(on_end),
+            length_max: u64::MAX,
+            idle_max,
+            deadline: None,
+            idle: None,
+        };
         tee.end_if_empty();
         tee
     }
 
-    /// A transport does not ask again once it knows that nothing is left, so the end must be seen here.
+    /// The same body, cut as soon as more than `length_max` bytes have come.
+    #[must_use]
+    pub fn no_longer_than(mut self, length_max: u64) -> Self {
+        self.length_max = length_max;
+        self
+    }
+
+    /// The same body, cut where it has not ended at `deadline`.
+    #[must_use]
+    pub fn until(mut self, deadline: std::time::Instant) -> Self {
+        self.deadline = Some(deadline.into());
+        self
+    }
+
+    fn is_too_long(&self) -> bool {
+        self.kept.as_ref().is_some_and(|kept| kept.length > self.length_max)
+    }
+
+    /// A transport does not ask again once it knows that nothing is left, or has the trailers, so the end must be seen
+    /// here.
     fn end_if_empty(&mut self) {
         if self.inner.is_end_stream() {
             self.end(End::Whole);
         }
     }
 
+    /// Whether the body has stood still for too long, or the exchange has lasted too long.
     fn stands_still(&mut self, context: &mut Context<'_>) -> bool {
-        let limit = self.idle_max;
-        let idle = self.idle.get_or_insert_with(|| Box::pin(sleep(limit)));
+        let end = self.idle_end();
+        let idle = self.idle.get_or_insert_with(|| Box::pin(sleep_until(end)));
         idle.as_mut().poll(context).is_ready()
+    }
+
+    fn idle_end(&self) -> Instant {
+        let end = Instant::now() + self.idle_max;
+        self.deadline.map_or(end, |deadline| end.min(deadline))
+    }
+
+    fn is_late(&self) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= Instant::now())
     }
 }
 
@@ -163,9 +213,17 @@ where
                 if let (Some(kept), Some(data)) = (&mut this.kept, frame.data_ref()) {
                     kept.add(data.chunk());
                 }
+                if this.is_too_long() {
+                    this.end(End::Cut);
+                    return Poll::Ready(Some(Err(BodyError::TooLarge)));
+                }
                 // Kept for the next standstill, so that a streaming body sets up one timer, not one a chunk.
-                if let Some(idle) = &mut this.idle {
-                    idle.as_mut().reset(Instant::now() + this.idle_max);
+                if this.idle.is_some() {
+                    let end = this.idle_end();
+                    this.idle.iter_mut().for_each(|idle| idle.as_mut().reset(end));
+                }
+                if frame.is_trailers() {
+                    this.end(End::Whole);
                 }
                 this.end_if_empty();
                 Poll::Ready(Some(Ok(frame)))
@@ -180,7 +238,7 @@ where
             }
             Poll::Pending if this.stands_still(context) => {
                 this.end(End::Cut);
-                Poll::Ready(Some(Err(BodyError::Idle)))
+                Poll::Ready(Some(Err(if this.is_late() { BodyError::Late } else { BodyError::Idle })))
             }
             Poll::Pending => Poll::Pending,
         }

@@ -13,17 +13,17 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
-use hyper::body::Incoming;
-use tokio::time::timeout;
+use tokio::time::timeout_at;
 
-use super::body::WayBody;
+use super::body::{BodyError, WayBody};
 use super::exchange::{Answer, Exchange};
+use super::headers::remove_hop_by_hop;
 use super::hold;
 use super::problem::Problem;
-use super::upstream::remove_hop_by_hop;
 use super::verdict::Verdict;
 use crate::capture::{Body, Judged, Outcome};
 use crate::metrics::labels::ContractOutcome;
+use crate::upstream::answer::AnswerBody;
 
 /// What language model servers send last; it carries no prediction.
 const DONE: &[u8] = b"[DONE]";
@@ -35,14 +35,20 @@ pub fn is_stream(headers: &HeaderMap) -> bool {
 }
 
 /// Streams the events that keep the contract.
-pub async fn answer(exchange: &Arc<Exchange>, response: Response<Incoming>) -> Response<WayBody> {
+pub async fn answer(exchange: &Arc<Exchange>, response: Response<AnswerBody>) -> Response<WayBody> {
     let (mut head, body) = response.into_parts();
     remove_hop_by_hop(&mut head.headers);
     head.headers.remove(CONTENT_LENGTH);
     let mut events = Events::new(exchange, head.status, body);
     let first = events.next().await;
-    if let Some(Event::Withheld(problem)) = first {
-        let response = problem.response();
+    let problem = match &first {
+        Some(Event::Withheld(problem)) => Some(problem),
+        // Nothing has left yet, so the client can be told.
+        Some(Event::Cut(_)) => Some(&Problem::UNJUDGED),
+        Some(Event::Passes(_)) | None => None,
+    };
+    if let Some(problem) = problem {
+        let response = events.exchange.told(problem);
         events.status = response.status();
         return response;
     }
@@ -50,9 +56,9 @@ pub async fn answer(exchange: &Arc<Exchange>, response: Response<Incoming>) -> R
     hold::remove_descriptions(&mut head.headers);
     let rest = futures_util::stream::unfold(events, |mut events| async move {
         let event = events.next().await?;
-        Some((Ok(Frame::data(written(event))), events))
+        Some((event.written(), events))
     });
-    let first = first.map(|event| Ok(Frame::data(written(event))));
+    let first = first.map(Event::written);
     let frames = futures_util::StreamExt::chain(futures_util::stream::iter(first), rest);
     Response::from_parts(head, StreamBody::new(frames).boxed_unsync())
 }
@@ -63,24 +69,32 @@ enum Event {
     Passes(Bytes),
     /// It is withheld and nothing follows.
     Withheld(Problem),
+    /// It never became whole: the stream breaks off, for its end would look like the end of the answer.
+    Cut(BodyError),
 }
 
-fn written(event: Event) -> Bytes {
-    match event {
-        Event::Passes(bytes) => bytes,
-        Event::Withheld(problem) => {
-            let mut bytes = BytesMut::from(&b"event: error\ndata: "[..]);
-            bytes.extend_from_slice(&problem.bytes());
-            bytes.extend_from_slice(b"\n\n");
-            bytes.freeze()
-        }
+impl Event {
+    fn written(self) -> Result<Frame<Bytes>, BodyError> {
+        let bytes = match self {
+            Self::Passes(bytes) => bytes,
+            Self::Withheld(problem) => told(&problem),
+            Self::Cut(error) => return Err(error),
+        };
+        Ok(Frame::data(bytes))
     }
+}
+
+fn told(problem: &Problem) -> Bytes {
+    let mut bytes = BytesMut::from(&b"event: error\ndata: "[..]);
+    bytes.extend_from_slice(&problem.bytes());
+    bytes.extend_from_slice(b"\n\n");
+    bytes.freeze()
 }
 
 /// The events of one answer, judged as they come.
 struct Events {
     exchange: Arc<Exchange>,
-    body: Incoming,
+    body: AnswerBody,
     /// What came and is not a whole event yet.
     pending: BytesMut,
     status: StatusCode,
@@ -93,7 +107,7 @@ struct Events {
 }
 
 impl Events {
-    fn new(exchange: &Arc<Exchange>, status: StatusCode, body: Incoming) -> Self {
+    fn new(exchange: &Arc<Exchange>, status: StatusCode, body: AnswerBody) -> Self {
         Self {
             exchange: Arc::clone(exchange),
             body,
@@ -121,15 +135,19 @@ impl Events {
             if self.pending.len() > self.exchange.way().limits.hold_bytes {
                 return Some(self.unjudged(NotInspected::TooLarge));
             }
-            match timeout(self.exchange.way().timeouts.idle, self.body.frame()).await {
+            let idle_end = Instant::now() + self.exchange.way().timeouts.idle;
+            match timeout_at(idle_end.min(self.exchange.deadline()).into(), self.body.frame()).await {
                 Ok(Some(Ok(frame))) => self.receive(frame),
                 Ok(None) => return self.last(),
-                Ok(Some(Err(_))) | Err(_) => {
-                    self.ended = true;
-                    return None;
-                }
+                Ok(Some(Err(error))) => return Some(self.cut(error.into())),
+                Err(_) => return Some(self.cut(BodyError::Idle)),
             }
         }
+    }
+
+    fn cut(&mut self, error: BodyError) -> Event {
+        self.ended = true;
+        Event::Cut(error)
     }
 
     fn receive(&mut self, frame: Frame<Bytes>) {

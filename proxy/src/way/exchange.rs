@@ -2,22 +2,26 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use checkgate_detectors::facts::NotInspected;
+use checkgate_detectors::finding::DecisionId;
 use checkgate_detectors::identity::Asker;
-use http::HeaderMap;
-use tokio::sync::{Notify, oneshot};
+use http::{HeaderMap, Response};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use super::Way;
-use super::body::{End, Kept};
-use super::route::Route;
+use super::body::{End, Kept, WayBody};
+use super::in_flight::Permit;
+use super::problem::{Form, Problem};
+use super::route::{Guard, Route};
 use crate::capture::{Admission, Answered, Asked, Body, Entry, Judged, Outcome};
 use crate::clock;
-use crate::decode::keep_headers;
+use crate::decode::{KeptLine, keep_headers};
 use crate::gate::Refusal;
-use crate::identity::{allowance, keyed_hash};
-use crate::lane::queue::{Offered, Parcel};
+use crate::identity::allowance;
+use crate::lane::queue::{Bell, Offered, Parcel};
 use crate::metrics::ModelMetrics;
 use crate::metrics::labels::CodeClass;
 
@@ -30,14 +34,25 @@ pub struct Exchange {
     pub asker: Asker,
     /// Where it goes.
     pub route: Route,
-    path: String,
-    headers: Vec<(String, String)>,
+    /// How its client understands a problem.
+    form: Form,
+    /// What the asked part says of the head; it is handed over once, and there is none where nothing is looked into.
+    question: Mutex<Option<QuestionHead>>,
     started: Instant,
     /// When the question was complete.
     asked: OnceLock<Instant>,
     asked_bell: Notify,
     /// Whether the lane knows how it ended.
     answered: AtomicBool,
+    /// Its place among the requests that are open.
+    _permit: Permit,
+}
+
+/// What a lane is told of a request's head.
+struct QuestionHead {
+    name: String,
+    path: String,
+    headers: Vec<KeptLine>,
 }
 
 /// A client that leaves before its answer takes the rest of the way with it: its lane hears of that, too.
@@ -55,7 +70,7 @@ pub struct Answer {
     /// The upstream's status; 0 where it gave none.
     pub status: u16,
     /// Headers that a decoder needs.
-    pub headers: Vec<(String, String)>,
+    pub headers: Vec<KeptLine>,
     /// Length of the upstream's body.
     pub length: u64,
     /// The upstream's body, as far as it was kept.
@@ -85,19 +100,33 @@ impl Answer {
 
 impl Exchange {
     /// Begins an exchange.
-    pub fn begin(way: &Arc<Way>, asker: Asker, route: Route, path: &str, headers: &HeaderMap) -> Arc<Self> {
-        let headers = if route.inspected { keep_headers(headers) } else { Vec::new() };
+    pub fn begin(
+        way: &Arc<Way>,
+        permit: Permit,
+        asker: Asker,
+        mut route: Route,
+        path: &str,
+        headers: &HeaderMap,
+    ) -> Arc<Self> {
+        let form = Form::of(headers);
+        let name = std::mem::take(&mut route.name);
+        let question = route.inspected.then(|| QuestionHead {
+            name,
+            path: path.to_owned(),
+            headers: keep_headers(headers),
+        });
         Arc::new(Self {
             id: way.next_id(),
             way: Arc::clone(way),
             asker,
             route,
-            path: path.to_owned(),
-            headers,
+            form,
+            question: Mutex::new(question),
             started: Instant::now(),
             asked: OnceLock::new(),
             asked_bell: Notify::new(),
             answered: AtomicBool::new(false),
+            _permit: permit,
         })
     }
 
@@ -106,14 +135,40 @@ impl Exchange {
         &self.way
     }
 
+    /// A problem as its client understands it.
+    pub fn told(&self, problem: &Problem) -> Response<WayBody> {
+        problem.response(self.form)
+    }
+
     /// The counters of its model.
     pub fn metrics(&self) -> &ModelMetrics {
         self.way.metrics.model(self.route.model)
     }
 
-    /// A decision that refuses this client at this moment.
+    /// A decision that refuses this request as it comes; to be asked once, for a throttle counts.
+    pub fn entry_refusal(&self) -> Option<Refusal> {
+        let Guard { enforces, ref policy, .. } = *self.route.guard;
+        let (gate, per_minute) = (&self.way.gate, policy.requests_per_minute);
+        enforces.then(|| gate.enter(&self.asker, enforces, per_minute, clock::now())).flatten()
+    }
+
+    /// Whether a decision degrades the answers to this client at this moment.
+    pub fn is_degraded(&self) -> bool {
+        let acts = self.route.guard.enforces;
+        acts && self.way.gate.degrades(&self.asker, acts, clock::now())
+    }
+
+    /// A decision that refuses this client at this moment, whatever it sends.
     pub fn refusal(&self) -> Option<Refusal> {
-        self.way.gate.admit(&self.asker, self.route.guard.enforces, clock::now())
+        // The common case reads no clock.
+        let acts = self.route.guard.enforces;
+        acts.then(|| self.way.gate.admit(&self.asker, acts, clock::now())).flatten()
+    }
+
+    /// The refusal of a question for what it holds, by the lane's decision, as far as the gate lets it act.
+    pub fn refusal_of_content(&self, decision: DecisionId) -> Option<Refusal> {
+        let Guard { enforces, refuses_for, .. } = *self.route.guard;
+        enforces.then(|| self.way.gate.refuse_content(&self.asker, decision, refuses_for)).flatten()
     }
 
     /// The question is complete: hands it to the lane.
@@ -122,7 +177,7 @@ impl Exchange {
     }
 
     /// The question is complete and waits for the lane's verdict, which `bell` announces.
-    pub fn asked_and_held(&self, kept: Kept, bell: oneshot::Sender<()>) {
+    pub fn asked_and_held(&self, kept: Kept, bell: Bell) {
         self.send_asked(kept, End::Whole, Admission::Admitted, Some(bell));
     }
 
@@ -130,8 +185,9 @@ impl Exchange {
     pub fn refused(&self, refusal: &Refusal) {
         self.answered.store(true, Ordering::Relaxed);
         self.send_asked(Kept::new(0), End::Whole, Admission::Refused(refusal.decision), None);
-        self.metrics().refused.inc();
-        self.finished(http::StatusCode::FORBIDDEN.as_u16());
+        let refused = if refusal.throttled { &self.metrics().throttled } else { &self.metrics().refused };
+        refused.inc();
+        self.finished(Problem::refused(refusal).status());
     }
 
     /// The client has its answer: hands it to the lane.
@@ -169,10 +225,26 @@ impl Exchange {
         self.metrics().request_duration.observe(self.started.elapsed().as_secs_f64());
     }
 
-    /// Resolves once the question has been complete for `limit`.
-    pub async fn unanswered_for(&self, limit: Duration) {
-        self.asked_bell.notified().await;
-        tokio::time::sleep(limit).await;
+    /// When the exchange must be over.
+    pub fn deadline(&self) -> Instant {
+        self.started + self.way.timeouts.total
+    }
+
+    /// When the head of the answer must be there, over all tries. While the question is on its way only the end of the
+    /// exchange counts.
+    pub fn answer_due(&self) -> Instant {
+        let deadline = self.deadline();
+        self.asked.get().map_or(deadline, |asked| deadline.min(*asked + self.way.timeouts.first_byte))
+    }
+
+    /// Resolves once the question is complete; says since when it is. One task at a time may wait.
+    pub async fn question_complete(&self) -> Instant {
+        loop {
+            if let Some(asked) = self.asked.get() {
+                return *asked;
+            }
+            self.asked_bell.notified().await;
+        }
     }
 
     /// Resolves when a decision comes into force that refuses this client.
@@ -191,13 +263,11 @@ impl Exchange {
         }
     }
 
-    fn send_asked(&self, kept: Kept, end: End, admission: Admission, bell: Option<oneshot::Sender<()>>) {
+    fn send_asked(&self, kept: Kept, end: End, admission: Admission, bell: Option<Bell>) {
         self.asked.get_or_init(Instant::now);
         self.asked_bell.notify_one();
         self.metrics().request_bytes.inc_by(kept.length);
-        if !self.route.inspected {
-            return;
-        }
+        let Some(head) = self.question.lock().take() else { return };
         self.offer(
             Entry::Asked(Asked {
                 id: self.id,
@@ -205,11 +275,11 @@ impl Exchange {
                 asker: self.asker,
                 model: self.route.model,
                 protocol: self.route.protocol,
-                name: self.route.name.clone(),
-                path: self.path.clone(),
-                headers: self.headers.clone(),
+                name: head.name,
+                path: head.path,
+                headers: head.headers,
                 length: kept.length,
-                hash: keyed_hash(self.way.hash_key, kept.bytes()),
+                hash: self.way.body_hasher.hash_one(kept.bytes()),
                 body: kept.into_body(end),
                 admission,
             }),
@@ -217,7 +287,7 @@ impl Exchange {
         );
     }
 
-    fn offer(&self, entry: Entry, bell: Option<oneshot::Sender<()>>) {
+    fn offer(&self, entry: Entry, bell: Option<Bell>) {
         let parcel = Parcel { entry, client: allowance(&self.asker), bell };
         match self.way.lanes.offer(self.route.model, parcel) {
             Offered::Whole => {}

@@ -12,18 +12,18 @@ use http::header::{
 };
 use http::{Method, Response, StatusCode, response};
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
 use tokio::time::timeout_at;
 
-use super::body::{WayBody, prefixed, with_trailers};
+use super::body::{Tee, WayBody, prefixed, with_trailers};
 use super::exchange::{Answer, Exchange};
+use super::headers::remove_hop_by_hop;
 use super::problem::Problem;
-use super::upstream::remove_hop_by_hop;
 use super::verdict::{Judge, Verdict};
 use super::{answer, events};
 use crate::capture::{Body, Judged, Outcome};
-use crate::decode::keep_headers;
+use crate::decode::{KeptLine, keep_headers};
 use crate::metrics::labels::ContractOutcome;
+use crate::upstream::answer::AnswerBody;
 
 /// A body of at least this size is judged on a thread that may block.
 const JUDGED_INLINE_MAX: usize = 256 * 1024;
@@ -32,7 +32,7 @@ const JUDGED_INLINE_MAX: usize = 256 * 1024;
 pub async fn answer(
     exchange: &Arc<Exchange>,
     method: &Method,
-    response: Response<Incoming>,
+    response: Response<AnswerBody>,
 ) -> Response<WayBody> {
     if !is_judged(method, response.status()) {
         return answer::stream(exchange, method, response);
@@ -77,11 +77,11 @@ fn unreadable_head(head: &response::Parts) -> Option<NotInspected> {
 /// Why a body is not held: what came of it and the rest of it, unless the upstream broke it off.
 struct NotHeld {
     reason: NotInspected,
-    rest: Option<(Bytes, Incoming)>,
+    rest: Option<(Bytes, AnswerBody)>,
 }
 
 /// Collects the body within the cap and the deadline.
-async fn collect(exchange: &Exchange, mut body: Incoming) -> Result<Held, NotHeld> {
+async fn collect(exchange: &Exchange, mut body: AnswerBody) -> Result<Held, NotHeld> {
     let way = exchange.way();
     let deadline = Instant::now() + way.timeouts.hold_answer;
     let (mut bytes, mut trailers) = (BytesMut::new(), None);
@@ -121,7 +121,7 @@ async fn judged(
         reading.tell(exchange, &held.bytes, None, Outcome::Blocked(refusal.decision));
         exchange.metrics().refused.inc();
         exchange.finished(StatusCode::FORBIDDEN.as_u16());
-        return Problem::blocked(refusal.decision, refusal.retry_after).response();
+        return exchange.told(&Problem::refused(&refusal));
     }
     let (outcome, label, judged, response) = match verdict {
         Verdict::Kept(judged) => (
@@ -133,9 +133,12 @@ async fn judged(
         Verdict::Mended(judged, mended) => {
             (Outcome::Replaced, mended_label(exchange), Some(judged), replaced(head, mended.into()))
         }
-        Verdict::Broken(judged) => {
-            (Outcome::Replaced, ContractOutcome::Refused, Some(judged), Problem::BROKEN_CONTRACT.response())
-        }
+        Verdict::Broken(judged) => (
+            Outcome::Replaced,
+            ContractOutcome::Refused,
+            Some(judged),
+            exchange.told(&Problem::BROKEN_CONTRACT),
+        ),
         Verdict::Unreadable(_) if exchange.route.guard.on_error == OnError::Pass => (
             Outcome::Answered,
             ContractOutcome::Unjudged,
@@ -143,7 +146,7 @@ async fn judged(
             whole(head, held.bytes.clone(), held.trailers),
         ),
         Verdict::Unreadable(_) => {
-            (Outcome::Unjudged, ContractOutcome::Unjudged, None, Problem::UNJUDGED.response())
+            (Outcome::Unjudged, ContractOutcome::Unjudged, None, exchange.told(&Problem::UNJUDGED))
         }
     };
     exchange.metrics().contract_answers.inc(label);
@@ -188,7 +191,7 @@ pub fn judge(exchange: &Exchange, headers: &HeaderMap, body: &[u8]) -> Verdict {
 /// What the lane is told of a held answer.
 struct Reading {
     status: StatusCode,
-    headers: Vec<(String, String)>,
+    headers: Vec<KeptLine>,
     first_byte: Instant,
 }
 
@@ -218,9 +221,10 @@ fn unjudged(
     let upstream_status = head.status.as_u16();
     let (outcome, response) = match rest {
         Some((collected, rest)) if exchange.route.guard.on_error == OnError::Pass => {
+            let rest = Tee::new(rest, 0, exchange.way().timeouts.idle, |_, _| {}).until(exchange.deadline());
             (Outcome::Answered, Response::from_parts(head, prefixed(collected, rest)))
         }
-        _ => (Outcome::Unjudged, Problem::UNJUDGED.response()),
+        _ => (Outcome::Unjudged, exchange.told(&Problem::UNJUDGED)),
     };
     exchange.metrics().contract_answers.inc(ContractOutcome::Unjudged);
     exchange.answered(Answer {

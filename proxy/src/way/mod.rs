@@ -2,32 +2,38 @@
 //!
 //! Who asks (`identity`), where it goes ([`route`]), whether it may ([`exchange`] asks the gate), the question
 //! ([`question`]), the upstream ([`upstream`]), the answer ([`answer`], or held for its contract: [`hold`], event by
-//! event: [`events`]). Outside of a hold no byte waits for analysis; whatever fails in analysis, the request flows.
+//! event: [`events`]; to a degraded client coarse and late: [`degrade`]). Outside of these no byte waits for analysis;
+//! whatever fails in analysis, the request flows.
 
 pub mod answer;
 pub mod body;
+pub mod coarse;
+pub mod degrade;
 pub mod events;
 pub mod exchange;
+pub mod headers;
 pub mod hold;
+pub mod in_flight;
 pub mod problem;
 pub mod question;
 pub mod route;
+pub mod splice;
 pub mod upstream;
 pub mod verdict;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use checkgate_config::settings::{Limits, Timeouts};
 use http::{Request, Response, StatusCode};
-use hyper::body::Incoming;
 
 use self::body::WayBody;
 use self::exchange::{Answer, Exchange};
-use self::problem::Problem;
+use self::headers::Hop;
+use self::in_flight::{InFlight, Permit};
+use self::problem::{Form, Problem};
 use self::question::Asking;
-use self::route::Routes;
+use self::route::{Route, Routes};
 use self::upstream::{Failure, Upstreams};
 use crate::capture::Outcome;
 use crate::decode::Decoder;
@@ -36,6 +42,8 @@ use crate::identity::Identify;
 use crate::lane::Lanes;
 use crate::metrics::Metrics;
 use crate::metrics::labels::{CodeClass, UpstreamFailure};
+use crate::transport::rejected::Rejected;
+use crate::transport::{Peer, Received};
 
 /// What all requests share.
 pub struct Way {
@@ -45,20 +53,22 @@ pub struct Way {
     pub routes: Routes,
     /// Decoders with default parameters, by position in the list of decoders.
     pub decoders: Vec<Option<Box<dyn Decoder>>>,
-    /// The pooled client.
+    /// The servers behind the models.
     pub upstreams: Upstreams,
     /// What is in force.
     pub gate: Arc<Gate>,
     /// Where captures go.
     pub lanes: Arc<Lanes>,
+    /// The requests that are open.
+    pub in_flight: Arc<InFlight>,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// Bounds.
     pub limits: Limits,
     /// Deadlines.
     pub timeouts: Timeouts,
-    /// Keys every hash.
-    pub hash_key: [u64; 2],
+    /// Hashes bodies, keyed: a fast hash, since every byte of every question passes through it.
+    pub body_hasher: ahash::RandomState,
     /// The next exchange's id; starts at a random number, so that ids of two runs do not meet.
     pub ids: AtomicU64,
 }
@@ -70,38 +80,65 @@ impl Way {
 }
 
 /// Takes one request to its answer.
-pub async fn handle(way: Arc<Way>, peer: IpAddr, request: Request<Incoming>) -> Response<WayBody> {
-    let Some(route) = way.routes.find(request.method(), request.uri().path()) else {
-        way.metrics.unclaimed().requests.inc(CodeClass::ClientError);
-        return Problem::NO_ROUTE.response();
+pub async fn handle(way: Arc<Way>, peer: Peer, request: Request<Received>) -> Response<WayBody> {
+    let Some(permit) = way.in_flight.enter() else {
+        way.metrics.rejected.inc(Rejected::InFlight);
+        return unrouted(&way, &request, &Problem::OVERLOADED);
     };
-    let asker = way.identify.asker(peer, request.headers());
-    let exchange = Exchange::begin(&way, asker, route, request.uri().path(), request.headers());
-    if let Some(refusal) = exchange.refusal() {
-        exchange.refused(&refusal);
-        return refused(&refusal);
+    match way.routes.find(request.method(), request.uri().path()) {
+        Some(route) => routed(&way, permit, peer, route, request).await,
+        None => unrouted(&way, &request, &Problem::NO_ROUTE),
     }
-    let (head, body) = request.into_parts();
+}
+
+/// Takes a request to its answer, now that it is known where it goes.
+async fn routed(
+    way: &Arc<Way>,
+    permit: Permit,
+    peer: Peer,
+    route: Route,
+    request: Request<Received>,
+) -> Response<WayBody> {
+    let asker = way.identify.asker(&peer, request.headers());
+    let exchange = Exchange::begin(way, permit, asker, route, request.uri().path(), request.headers());
+    if let Some(refusal) = exchange.entry_refusal() {
+        exchange.refused(&refusal);
+        return refused(&exchange, &refusal);
+    }
+    let (mut head, body) = request.into_parts();
     let method = head.method.clone();
     let body = match question::ask(&exchange, body).await {
         Asking::Goes(body) => body,
         Asking::Refused(refusal) => return blocked(&exchange, &refusal),
+        Asking::TooLarge => return failed(&exchange, &Failure::TooLarge),
         Asking::Failed => return failed(&exchange, &Failure::Client),
     };
-    let forwarded_for = way.identify.forwarded_for(peer, &head.headers);
-    let request = upstream::forwarded(&exchange, head, forwarded_for, body);
-    match upstream::ask(&exchange, request).await {
+    let hop = Hop {
+        peer: &peer,
+        trusted: way.identify.trusts(peer.ip),
+        forwarded_for: way.identify.forwarded_for(&peer, &head.headers),
+    };
+    headers::forward(&mut head, hop);
+    let request = upstream::addressed(&exchange, head, body);
+    let answer = match upstream::ask(&exchange, request).await {
         Ok(answer) if exchange.route.inspected && exchange.route.guard.holds_answers() => {
             hold::answer(&exchange, &method, answer).await
         }
         Ok(answer) => answer::stream(&exchange, &method, answer),
-        Err(Failure::Blocked(refusal)) => blocked(&exchange, &refusal),
+        Err(Failure::Blocked(refusal)) => return blocked(&exchange, &refusal),
         Err(failure) => failed(&exchange, &failure),
-    }
+    };
+    degrade::answer(&exchange, &method, answer).await
 }
 
-fn refused(refusal: &Refusal) -> Response<WayBody> {
-    Problem::blocked(refusal.decision, refusal.retry_after).response()
+/// The answer to a request that never was an exchange.
+fn unrouted(way: &Way, request: &Request<Received>, problem: &Problem) -> Response<WayBody> {
+    way.metrics.unclaimed().requests.inc(CodeClass::of(problem.status()));
+    problem.response(Form::of(request.headers()))
+}
+
+fn refused(exchange: &Exchange, refusal: &Refusal) -> Response<WayBody> {
+    exchange.told(&Problem::refused(refusal))
 }
 
 /// A decision came into force while the client waited for its answer.
@@ -109,7 +146,7 @@ fn blocked(exchange: &Exchange, refusal: &Refusal) -> Response<WayBody> {
     exchange.metrics().refused.inc();
     exchange.answered(Answer::none(Outcome::Blocked(refusal.decision)));
     exchange.finished(StatusCode::FORBIDDEN.as_u16());
-    refused(refusal)
+    refused(exchange, refusal)
 }
 
 /// The upstream gave no answer. What the client hears names no host, port or cause.
@@ -118,13 +155,18 @@ fn failed(exchange: &Exchange, failure: &Failure) -> Response<WayBody> {
         Failure::Connect => (Problem::BAD_GATEWAY, Some(UpstreamFailure::Connect)),
         Failure::Timeout => (Problem::GATEWAY_TIMEOUT, Some(UpstreamFailure::Timeout)),
         Failure::Broken | Failure::Blocked(_) => (Problem::BAD_GATEWAY, Some(UpstreamFailure::Protocol)),
+        Failure::Full => (Problem::OVERLOADED, None),
         Failure::Client => (Problem::REQUEST_TIMEOUT, None),
+        Failure::TooLarge => (Problem::BODY_TOO_LARGE, None),
     };
-    if let Some(kind) = kind {
-        exchange.metrics().upstream_errors.inc(kind);
+    match kind {
+        Some(kind) => exchange.metrics().upstream_errors.inc(kind),
+        None if matches!(failure, Failure::TooLarge) => {
+            exchange.way().metrics.rejected.inc(Rejected::BodyTooLarge)
+        }
+        None => {}
     }
     exchange.answered(Answer::none(Outcome::UpstreamFailed));
-    let response = problem.response();
-    exchange.finished(response.status().as_u16());
-    response
+    exchange.finished(problem.status());
+    exchange.told(&problem)
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use http_body::Body as HttpBody;
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -13,6 +12,7 @@ use super::body::{End, Kept, Tee, WayBody, prefixed};
 use super::exchange::Exchange;
 use crate::gate::Refusal;
 use crate::metrics::labels::HeldOutcome;
+use crate::transport::Received;
 
 /// What becomes of a question.
 pub enum Asking {
@@ -20,28 +20,35 @@ pub enum Asking {
     Goes(WayBody),
     /// The lane's verdict refuses it.
     Refused(Refusal),
+    /// It is longer than its model takes.
+    TooLarge,
     /// It never became complete.
     Failed,
 }
 
 /// Passes the question on, with a copy for the lane.
-pub async fn ask(exchange: &Arc<Exchange>, body: Incoming) -> Asking {
+pub async fn ask(exchange: &Arc<Exchange>, body: Received) -> Asking {
+    // Where the length is announced, nothing of a body that is too long is read at all.
+    if body.size_hint().lower() > exchange.route.guard.body_bytes_max {
+        return Asking::TooLarge;
+    }
     if !exchange.route.guard.holds_questions() || !exchange.route.inspected {
         return Asking::Goes(teed(exchange, body).boxed_unsync());
     }
     held(exchange, body).await
 }
 
-fn teed(exchange: &Arc<Exchange>, body: Incoming) -> Tee<Incoming, impl FnOnce(Kept, End) + use<>> {
+fn teed(exchange: &Arc<Exchange>, body: Received) -> Tee<Received, impl FnOnce(Kept, End) + use<>> {
     let way = exchange.way();
     let kept_max = if exchange.route.inspected { way.limits.inspect_bytes } else { 0 };
     let teller = Arc::clone(exchange);
     Tee::new(body, kept_max, way.timeouts.idle, move |kept, end| teller.asked(kept, end))
+        .no_longer_than(exchange.route.guard.body_bytes_max)
 }
 
 /// Collects the question, hands it to the lane and waits for the verdict, within bounds: a question that is longer
 /// than what is looked into, or a lane that takes too long, lets it go on.
-async fn held(exchange: &Arc<Exchange>, mut body: Incoming) -> Asking {
+async fn held(exchange: &Arc<Exchange>, mut body: Received) -> Asking {
     let way = exchange.way();
     let mut kept = Kept::new(way.limits.inspect_bytes);
     let mut collected = BytesMut::new();
@@ -56,17 +63,24 @@ async fn held(exchange: &Arc<Exchange>, mut body: Incoming) -> Asking {
         collected.extend_from_slice(&data);
         if collected.len() > way.limits.inspect_bytes {
             way.metrics.held_questions.inc(HeldOutcome::TooLarge);
+            let left_max = exchange.route.guard.body_bytes_max.saturating_sub(kept.length);
             exchange.asked(kept, End::Whole);
-            return Asking::Goes(prefixed(collected.freeze(), body));
+            let rest = Tee::new(body, 0, way.timeouts.idle, |_, _| {}).no_longer_than(left_max);
+            return Asking::Goes(prefixed(collected.freeze(), rest));
         }
     }
     let (bell, verdict) = oneshot::channel();
     exchange.asked_and_held(kept, bell);
-    let in_time = timeout(way.timeouts.hold_question, verdict).await.is_ok();
+    let verdict = timeout(way.timeouts.hold_question, verdict).await;
     if let Some(refusal) = exchange.refusal() {
         way.metrics.held_questions.inc(HeldOutcome::Blocked);
         return Asking::Refused(refusal);
     }
-    way.metrics.held_questions.inc(if in_time { HeldOutcome::Passed } else { HeldOutcome::Deadline });
+    let refused_by = verdict.as_ref().ok().and_then(|told| told.as_ref().ok().copied().flatten());
+    if let Some(refusal) = refused_by.and_then(|decision| exchange.refusal_of_content(decision)) {
+        way.metrics.held_questions.inc(HeldOutcome::Campaign);
+        return Asking::Refused(refusal);
+    }
+    way.metrics.held_questions.inc(if verdict.is_ok() { HeldOutcome::Passed } else { HeldOutcome::Deadline });
     Asking::Goes(Full::new(collected.freeze()).map_err(|never| match never {}).boxed_unsync())
 }

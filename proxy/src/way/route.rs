@@ -2,23 +2,31 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
-use checkgate_config::settings::{Hold, Mode, Model, OnError, OnViolation, Settings, Upstream};
+use checkgate_config::settings::{Hold, Mode, Model, OnError, OnViolation, Policy, Settings};
 use checkgate_detectors::contract::Contract;
 use http::Method;
-use http::uri::Authority;
 
 use crate::decode::{self, Claim, DECODERS, Decoder};
+use crate::plan::ModelIds;
+use crate::upstream::{Pool, Upstreams};
 
 /// What holds for the requests of one model.
 pub struct Guard {
     /// Where its requests go.
-    pub upstream: Authority,
+    pub upstream: Arc<Pool>,
+    /// Bytes of a request body.
+    pub body_bytes_max: u64,
     /// Whether decisions are acted on.
     pub enforces: bool,
     /// What waits for a verdict.
     pub hold: Hold,
+    /// How long the refusal of a question for what it holds seems to last: as a first block does.
+    pub refuses_for: Duration,
+    /// What is done to a client that is not blocked, and how far.
+    pub policy: Policy,
     /// What its answers must keep.
     pub contract: Contract,
     /// What happens to an answer that breaks it.
@@ -40,16 +48,19 @@ impl Guard {
         self.enforces && self.hold == Hold::Question
     }
 
-    fn new(model: &Model) -> anyhow::Result<Self> {
+    fn new(model: &Model, upstream: Option<&Arc<Pool>>) -> anyhow::Result<Self> {
         let contract = serde_json::from_value(model.contract.parameters.clone());
         let decoder = model.protocol.as_ref().map(|chosen| {
             let spec = decode::spec(&chosen.name).context("unknown protocol")?;
             (spec.build)(&chosen.parameters).map_err(anyhow::Error::from)
         });
         Ok(Self {
-            upstream: authority(&model.upstream)?,
+            upstream: upstream.cloned().context("a model without servers")?,
+            body_bytes_max: model.body_bytes,
             enforces: model.mode == Mode::Enforce,
             hold: model.hold,
+            refuses_for: model.block_for.first().copied().unwrap_or_default(),
+            policy: model.policy,
             contract: contract.with_context(|| format!("contract of model {:?}", model.name))?,
             on_violation: model.contract.on_violation.clone(),
             on_error: model.contract.on_error,
@@ -61,7 +72,7 @@ impl Guard {
 /// Where a request goes, and as what.
 #[derive(Clone)]
 pub struct Route {
-    /// The configured model that claims it, by position.
+    /// The configured model that claims it, by id.
     pub model: Option<u16>,
     /// The protocol that claims it, by position in the list of decoders.
     pub protocol: Option<u8>,
@@ -87,7 +98,7 @@ impl Route {
 
 /// A configured model as requests find it.
 struct Entry {
-    index: u16,
+    id: u16,
     name: String,
     path: Option<String>,
     /// Position of its configured protocol.
@@ -103,24 +114,24 @@ pub struct Routes {
 }
 
 impl Routes {
-    /// The routes that `settings` ask for.
+    /// The routes that `settings` ask for, to the servers that were made of the same settings.
     ///
     /// # Errors
     /// When a checked setting turns out not to hold after all.
-    pub fn new(settings: &Settings) -> anyhow::Result<Self> {
-        let entry = |(index, model): (usize, &Model)| {
+    pub fn new(settings: &Settings, ids: &ModelIds, upstreams: &Upstreams) -> anyhow::Result<Self> {
+        let entry = |model: &Model| {
             anyhow::Ok(Entry {
-                index: u16::try_from(index).context("more than 65,535 models")?,
+                id: ids.get(&model.name).context("a model without an id")?,
                 name: model.name.clone(),
                 path: model.path.as_deref().map(|path| canonical(path).into_owned()),
                 protocol: model.protocol.as_ref().and_then(|chosen| position(&chosen.name)),
-                guard: Arc::new(Guard::new(model)?),
+                guard: Arc::new(Guard::new(model, upstreams.of(model))?),
             })
         };
-        let mut entries =
-            settings.models.iter().enumerate().map(entry).collect::<anyhow::Result<Vec<_>>>()?;
+        let mut entries = settings.models.iter().map(entry).collect::<anyhow::Result<Vec<_>>>()?;
         entries.sort_by_key(|entry| std::cmp::Reverse(entry.path.as_ref().map_or(0, String::len)));
-        let unclaimed = settings.unclaimed.as_ref().map(Guard::new).transpose()?.map(Arc::new);
+        let guard = |model: &Model| Guard::new(model, upstreams.of(model)).map(Arc::new);
+        let unclaimed = settings.unclaimed.as_ref().map(guard).transpose()?;
         Ok(Self { entries, unclaimed })
     }
 
@@ -172,7 +183,7 @@ impl Entry {
     fn route(&self, method: &Method, claim: Option<&(u8, Claim<'_>)>) -> Route {
         let protocol = self.protocol.or(claim.map(|(protocol, _)| *protocol));
         Route {
-            model: Some(self.index),
+            model: Some(self.id),
             protocol,
             name: self.name.clone(),
             inspected: claim.is_some() || asks(method),
@@ -188,15 +199,6 @@ fn asks(method: &Method) -> bool {
 
 fn position(name: &str) -> Option<u8> {
     DECODERS.iter().zip(0..).find(|(spec, _)| spec.name == name).map(|(_, position)| position)
-}
-
-fn authority(upstream: &Upstream) -> anyhow::Result<Authority> {
-    let text = if upstream.host.contains(':') && !upstream.host.starts_with('[') {
-        format!("[{}]:{}", upstream.host, upstream.port)
-    } else {
-        format!("{}:{}", upstream.host, upstream.port)
-    };
-    text.parse().with_context(|| format!("upstream {text}"))
 }
 
 fn is_below(path: &str, prefix: &str) -> bool {

@@ -1,30 +1,22 @@
-//! Asking the upstream: what is forwarded of a request, for how long it may take, and what a failure is called.
+//! Asking the upstream: how often, for how long, and what a failure is called.
 
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::Instant;
 
-use checkgate_config::settings::Timeouts;
-use http::header::{
-    ACCEPT_ENCODING, CONNECTION, EXPECT, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
-};
-use http::uri::{PathAndQuery, Scheme};
-use http::{Request, Response, StatusCode, Uri, Version, request};
-use hyper::body::Incoming;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::{self, Client};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use http::header::{ACCEPT_ENCODING, HeaderValue};
+use http::uri::PathAndQuery;
+use http::{Request, Response, Uri, Version, request};
+use tokio::time::{sleep_until, timeout_at};
 
-use super::body::{BodyError, WayBody};
+use super::body::WayBody;
 use super::exchange::Exchange;
 use crate::gate::Refusal;
-
-/// Idle connections are dropped before any usual model server drops them (uvicorn after 5 s), so that a request is
-/// not sent into a connection that is being closed.
-const POOL_IDLE: Duration = Duration::from_secs(4);
-
-/// The pooled client of all upstreams.
-pub type Upstreams = Client<HttpConnector, WayBody>;
+use crate::identity::allowance;
+pub use crate::upstream::Upstreams;
+use crate::upstream::answer::AnswerBody;
+use crate::upstream::retry::{Outgoing, may_go_again};
+use crate::upstream::{Cause, ClientFault, Missed, Patience, Visit};
 
 /// Why there is no answer.
 pub enum Failure {
@@ -34,127 +26,111 @@ pub enum Failure {
     Timeout,
     /// The connection broke, or what came is no HTTP.
     Broken,
+    /// Every server has as many requests open as it may.
+    Full,
     /// The client's own body stood still or was cut.
     Client,
+    /// The client's own body is longer than its model takes.
+    TooLarge,
     /// A decision came into force while the client waited.
     Blocked(Refusal),
-}
-
-/// A client for all upstreams.
-pub fn client(timeouts: &Timeouts) -> Upstreams {
-    let mut connector = HttpConnector::new();
-    connector.set_connect_timeout(Some(timeouts.connect));
-    connector.set_nodelay(true);
-    Client::builder(TokioExecutor::new())
-        .pool_idle_timeout(POOL_IDLE)
-        .pool_timer(TokioTimer::new())
-        .timer(TokioTimer::new())
-        .build(connector)
 }
 
 /// Sends the request and waits for the head of the answer.
 ///
 /// # Errors
 /// Says why there is none.
-pub async fn ask(exchange: &Arc<Exchange>, request: Request<WayBody>) -> Result<Response<Incoming>, Failure> {
-    let way = exchange.way();
-    let answer = tokio::select! {
+pub async fn ask(
+    exchange: &Arc<Exchange>,
+    request: Request<WayBody>,
+) -> Result<Response<AnswerBody>, Failure> {
+    tokio::select! {
         biased;
-        answer = way.upstreams.request(request) => answer.map_err(|error| failure(&error)),
+        answer = tried(exchange, request) => answer,
         refusal = exchange.blocked_meanwhile() => Err(Failure::Blocked(refusal)),
-        () = exchange.unanswered_for(way.timeouts.first_byte) => Err(Failure::Timeout),
-    };
-    match answer {
-        // Nobody asked for another protocol: an upstream that switches all the same is not understood.
-        Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => Err(Failure::Broken),
-        answer => answer,
     }
 }
 
-/// The request as the upstream gets it: the head cleaned, the body untouched.
-pub fn forwarded(
-    exchange: &Exchange,
-    mut head: request::Parts,
-    forwarded_for: Option<HeaderValue>,
-    body: WayBody,
-) -> Request<WayBody> {
-    let mut uri = std::mem::take(&mut head.uri).into_parts();
-    uri.scheme = Some(Scheme::HTTP);
-    uri.authority = Some(exchange.route.guard.upstream.clone());
-    uri.path_and_query.get_or_insert(PathAndQuery::from_static("/"));
-    head.uri = Uri::from_parts(uri).unwrap_or_default();
+/// The request as it is sent to its upstream.
+pub fn addressed(exchange: &Exchange, mut head: request::Parts, body: WayBody) -> Request<WayBody> {
+    // Only the path is asked for; the host stands in its header, or did not stand anywhere.
+    let path = head.uri.into_parts().path_and_query;
+    head.uri = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
     head.version = Version::HTTP_11;
-    remove_hop_by_hop(&mut head.headers);
-    head.headers.remove(EXPECT);
-    if let Some(value) = forwarded_for {
-        head.headers.insert("x-forwarded-for", value);
-    }
-    if exchange.route.inspected && exchange.route.guard.holds_answers() {
+    if exchange.route.inspected && (exchange.route.guard.holds_answers() || exchange.is_degraded()) {
         head.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     }
     Request::from_parts(head, body)
 }
 
-/// Removes what concerns one connection only (RFC 9110, 7.6.1), and what `Connection` names besides.
-pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    let takes_trailers =
-        headers.get_all(TE).iter().any(|value| value.as_bytes().eq_ignore_ascii_case(b"trailers"));
-    let nominated: Vec<HeaderName> = headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|names| names.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    for name in nominated {
-        headers.remove(name);
-    }
-    for name in [CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE] {
-        headers.remove(name);
-    }
-    headers.remove("keep-alive");
-    headers.remove("proxy-connection");
-    if takes_trailers {
-        headers.insert(TE, HeaderValue::from_static("trailers"));
+/// Asks one server after the other, as often as the rules for sending again allow.
+async fn tried(exchange: &Exchange, request: Request<WayBody>) -> Result<Response<AnswerBody>, Failure> {
+    let pool = &exchange.route.guard.upstream;
+    let mut outgoing = Outgoing::new(request, pool.retries() > 0);
+    let mut tried = Vec::new();
+    let mut visit = visit(exchange, &[]).ok_or(Failure::Full)?;
+    loop {
+        tried.push(visit.position());
+        let missed = match one_try(exchange, visit, &mut outgoing).await {
+            Ok(answer) => {
+                outgoing.answered();
+                return Ok(answer);
+            }
+            Err(missed) => missed,
+        };
+        let again = tried.len() <= pool.retries() as usize
+            && missed.cause.is_the_servers()
+            && may_go_again(missed.stage, outgoing.method())
+            && outgoing.is_there()
+            && Instant::now() < exchange.answer_due();
+        let next = if again { next_visit(exchange, &tried, &missed) } else { None };
+        visit = next.ok_or_else(|| failure(&missed.cause))?;
+        pool.metrics().retries.inc();
     }
 }
 
-fn failure(error: &legacy::Error) -> Failure {
-    if error.is_connect() {
-        return Failure::Connect;
+/// A place at a server for the first try, counted where there is none.
+fn visit(exchange: &Exchange, tried: &[usize]) -> Option<Visit> {
+    let pool = &exchange.route.guard.upstream;
+    let visit = pool.visit(allowance(&exchange.asker), tried);
+    if visit.is_none() {
+        pool.metrics().full.inc();
     }
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        match inner.downcast_ref::<BodyError>() {
-            Some(BodyError::Idle | BodyError::Cut(_)) => return Failure::Client,
-            None => cause = inner.source(),
-        }
-    }
-    Failure::Broken
+    visit
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// A place at another server; where there is none the same again, unless it did not even accept a connection.
+fn next_visit(exchange: &Exchange, tried: &[usize], missed: &Missed) -> Option<Visit> {
+    let (pool, client) = (&exchange.route.guard.upstream, allowance(&exchange.asker));
+    let same = || missed.cause.was_connected().then(|| pool.visit(client, &[])).flatten();
+    pool.visit(client, tried).or_else(same)
+}
 
-    #[test]
-    fn what_concerns_one_connection_stays_on_it() {
-        let lines = [
-            ("connection", "close, X-Private"),
-            ("x-private", "1"),
-            ("keep-alive", "timeout=5"),
-            ("te", "trailers"),
-            ("upgrade", "h2c"),
-            ("transfer-encoding", "chunked"),
-            ("x-kept", "1"),
-        ];
-        let mut headers: HeaderMap = lines
-            .iter()
-            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
-            .collect();
-        remove_hop_by_hop(&mut headers);
-        let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
-        left.sort_unstable();
-        assert_eq!(left, ["te", "x-kept"]);
+async fn one_try(
+    exchange: &Exchange,
+    visit: Visit,
+    outgoing: &mut Outgoing,
+) -> Result<Response<AnswerBody>, Missed> {
+    let timeouts = &exchange.way().timeouts;
+    let patience = Patience { connect: timeouts.connect, stalled: timeouts.idle };
+    let overdue = pin!(overdue(exchange, Instant::now()));
+    visit.ask(outgoing, patience, overdue).await
+}
+
+/// Resolves when a try that began at `began` has lasted too long.
+async fn overdue(exchange: &Exchange, began: Instant) {
+    if let Ok(asked) = timeout_at(exchange.deadline().into(), exchange.question_complete()).await {
+        let this_try = asked.max(began) + exchange.way().timeouts.each_try;
+        sleep_until(this_try.min(exchange.answer_due()).into()).await;
+    }
+}
+
+fn failure(cause: &Cause) -> Failure {
+    match cause {
+        Cause::Connect(_) => Failure::Connect,
+        Cause::Late => Failure::Timeout,
+        Cause::Http(_) | Cause::Unsound(_) | Cause::Gone => Failure::Broken,
+        Cause::Question(ClientFault::Incomplete) => Failure::Client,
+        Cause::Question(ClientFault::TooLarge) => Failure::TooLarge,
     }
 }

@@ -6,6 +6,7 @@ use checkgate_detectors::facts::{Features, NotInspected};
 use http::HeaderMap;
 use serde_json::Value;
 
+use super::splice;
 use crate::capture::Judged;
 use crate::decode::{Decoder, Head, Part};
 
@@ -124,21 +125,8 @@ fn spliced(
         // A value that the body leaves out has no place to put another into.
         features.spans.get(cell).copied().filter(|span| span.start < span.end)
     };
-    let mut edits = violations
-        .iter()
-        .map(|violation| Some((place(violation)?, substitute(violation)?)))
-        .collect::<Option<Vec<_>>>()?;
-    edits.sort_by_key(|(span, _)| span.start);
-    edits.dedup_by_key(|(span, _)| span.start);
-    let mut mended = Vec::with_capacity(body.len());
-    let mut copied = 0;
-    for (span, text) in &edits {
-        mended.extend_from_slice(body.get(copied..span.start)?);
-        mended.extend_from_slice(text.as_bytes());
-        copied = span.end;
-    }
-    mended.extend_from_slice(body.get(copied..)?);
-    Some(mended)
+    let edits = violations.iter().map(|violation| Some((place(violation)?, substitute(violation)?)));
+    splice::spliced(body, edits.collect::<Option<Vec<_>>>()?)
 }
 
 #[cfg(test)]

@@ -2,12 +2,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use checkgate_detectors::facts::Time;
-use checkgate_detectors::finding::DecisionId;
+use checkgate_detectors::finding::{DecisionId, Mode};
 use checkgate_detectors::identity::{Address, Asker, Standing};
 use serde_json::json;
 
 use super::*;
-use crate::capture::{Lift, Outcome};
+use crate::capture::{Lift, Outcome, Replanned};
 use crate::plan::tests::plan;
 
 const OIP: Option<u8> = Some(0);
@@ -58,6 +58,16 @@ fn take(desk: &mut Desk, entry: Entry) -> (u64, Vec<NotInspected>) {
     let mut step = Step::default();
     desk.step(entry, &mut step);
     (step.rows, step.not_inspected.into_iter().map(|(_, reason)| reason).collect())
+}
+
+fn pricing(plan: &mut Plan) -> &mut ModelPlan {
+    plan.models.get_mut(&0).unwrap()
+}
+
+/// A second model, like the first.
+fn add_model(plan: &mut Plan, name: &str) {
+    let model = ModelPlan { name: name.into(), ..pricing(plan).clone() };
+    plan.models.insert(1, model);
 }
 
 fn desk() -> Desk {
@@ -132,7 +142,7 @@ fn open_questions_and_their_bytes_are_bounded() {
 #[test]
 fn the_same_entries_give_the_same_words() {
     let mut plan = plan();
-    plan.models[0].detectors = [("one_field_sweep".to_owned(), json!({}))].into();
+    pricing(&mut plan).detectors = [("one_field_sweep".to_owned(), json!({}))].into();
     let plan = Arc::new(plan);
     let words = || {
         let mut desk = Desk::new(Arc::clone(&plan)).unwrap();
@@ -153,7 +163,7 @@ fn the_same_entries_give_the_same_words() {
 #[test]
 fn a_lift_lets_the_evidence_start_afresh() {
     let mut plan = plan();
-    plan.models[0].detectors = [("one_field_sweep".to_owned(), json!({}))].into();
+    pricing(&mut plan).detectors = [("one_field_sweep".to_owned(), json!({}))].into();
     let mut desk = Desk::new(Arc::new(plan)).unwrap();
     let mut step = Step::default();
     let mut decided = Vec::new();
@@ -171,11 +181,148 @@ fn a_lift_lets_the_evidence_start_afresh() {
 #[test]
 fn a_contract_is_judged_on_the_answer_whatever_was_asked() {
     let mut plan = plan();
-    plan.models[0].contract = serde_json::from_value(json!({"rules": [{"minimum": 0.0}]})).unwrap();
+    pricing(&mut plan).contract = serde_json::from_value(json!({"rules": [{"minimum": 0.0}]})).unwrap();
     let mut desk = Desk::new(Arc::new(plan)).unwrap();
     let mut step = Step::default();
     desk.step(Entry::Asked(asked(0, Some(0), "pricing", &[1.0, 2.0])), &mut step);
     desk.step(Entry::Answered(answered(0, 200, -4.5)), &mut step);
     let record = step.outbox.records.first().expect("a negative price is a finding");
     assert_eq!((record.statistic, record.limit), (-4.5, 0.0));
+}
+
+/// The plan with a detector of sweeps on every model, and `change` on top.
+fn sweeping(change: impl FnOnce(&mut Plan)) -> Arc<Plan> {
+    let mut plan = plan();
+    let sweeps = |model: &mut ModelPlan| {
+        model.detectors = [("one_field_sweep".to_owned(), json!({}))].into();
+    };
+    plan.models.values_mut().chain(&mut plan.unclaimed).for_each(sweeps);
+    change(&mut plan);
+    Arc::new(plan)
+}
+
+/// Sweeps model `model` of `name` from `first` on, and gives the row at which a block was decided.
+fn sweep_until_blocked(desk: &mut Desk, model: Option<u16>, name: &str, first: u64) -> Option<u64> {
+    let mut step = Step::default();
+    (first..first + 60).find(|id| {
+        desk.step(Entry::Asked(asked(*id, model, name, &[1.0, 2.0, *id as f64])), &mut step);
+        let blocks = step.outbox.blocks.len();
+        desk.step(Entry::Answered(answered(*id, 200, 100.0)), &mut step);
+        blocks > 0
+    })
+}
+
+fn replan(desk: &mut Desk, plan: Arc<Plan>) -> Vec<Arc<str>> {
+    let mut step = Step::default();
+    desk.step(Entry::Plan(Replanned { time: Time(1), plan }), &mut step);
+    step.begun_afresh
+}
+
+/// Half of a sweep, then another plan, then the other half: the row that is blocked.
+fn blocked_across(change: impl FnOnce(&mut Plan)) -> Option<u64> {
+    let mut desk = Desk::new(sweeping(|_| {})).unwrap();
+    let mut step = Step::default();
+    for id in 0..6 {
+        desk.step(Entry::Asked(asked(id, Some(0), "pricing", &[1.0, 2.0, id as f64])), &mut step);
+    }
+    assert!(replan(&mut desk, sweeping(change)).is_empty(), "the memory was lost");
+    sweep_until_blocked(&mut desk, Some(0), "pricing", 6)
+}
+
+#[test]
+fn a_sweep_is_blocked_at_the_same_row_across_a_reload() {
+    let uninterrupted = sweep_until_blocked(&mut Desk::new(sweeping(|_| {})).unwrap(), Some(0), "pricing", 0);
+    assert!(uninterrupted.is_some_and(|row| row > 6), "the reload comes before the block: {uninterrupted:?}");
+    assert_eq!(blocked_across(|_| {}), uninterrupted, "the same plan");
+    assert_eq!(blocked_across(|plan| pricing(plan).mode = Mode::Enforce), uninterrupted, "another mode");
+    assert_eq!(blocked_across(|plan| plan.never_block.clear()), uninterrupted, "another never-block list");
+    let another_detector = |plan: &mut Plan| {
+        pricing(plan).detectors.insert("client_volume".to_owned(), json!({}));
+    };
+    assert_eq!(blocked_across(another_detector), uninterrupted, "one detector more");
+    let another_model = |plan: &mut Plan| {
+        add_model(plan, "renewals");
+    };
+    assert_eq!(blocked_across(another_model), uninterrupted, "one model more");
+}
+
+#[test]
+fn captures_of_the_old_plan_reach_their_own_model_after_a_reload() {
+    let two = |plan: &mut Plan| {
+        add_model(plan, "renewals");
+    };
+    let mut desk = Desk::new(sweeping(two)).unwrap();
+    replan(
+        &mut desk,
+        sweeping(|plan| {
+            two(plan);
+            plan.models.remove(&0);
+        }),
+    );
+    let of_the_gone = Entry::Asked(asked(0, Some(0), "pricing", &[1.0]));
+    assert_eq!(take(&mut desk, of_the_gone), (0, vec![NotInspected::UnknownProtocol]));
+    let mut step = Step::default();
+    desk.step(Entry::Asked(asked(1, Some(1), "renewals", &[1.0])), &mut step);
+    assert_eq!((step.rows, step.name.as_deref()), (1, Some("renewals")));
+}
+
+#[test]
+fn a_discovered_model_that_is_configured_keeps_what_is_known_of_it() {
+    let mut desk = Desk::new(sweeping(|_| {})).unwrap();
+    let mut step = Step::default();
+    for id in 0..6 {
+        desk.step(Entry::Asked(asked(id, None, "fraud", &[1.0, 2.0, id as f64])), &mut step);
+        desk.step(Entry::Answered(answered(id, 200, 1.0)), &mut step);
+    }
+    let configured = |plan: &mut Plan| {
+        add_model(plan, "fraud");
+    };
+    assert!(replan(&mut desk, sweeping(configured)).is_empty());
+    assert_eq!(desk.discovered(), 0, "it is no longer a discovered one");
+    let uninterrupted = sweep_until_blocked(&mut Desk::new(sweeping(|_| {})).unwrap(), Some(0), "pricing", 0);
+    assert_eq!(sweep_until_blocked(&mut desk, Some(1), "fraud", 6), uninterrupted);
+}
+
+#[test]
+fn other_bounds_begin_afresh_and_say_so() {
+    let mut desk = Desk::new(sweeping(|_| {})).unwrap();
+    let afresh = replan(&mut desk, sweeping(|plan| plan.limits.clients = 7));
+    assert_eq!(afresh.iter().map(|name| &**name).collect::<Vec<_>>(), ["pricing"]);
+}
+
+#[test]
+fn another_desk_goes_on_where_this_one_stopped() {
+    let plan = sweeping(|plan| add_model(plan, "renewals"));
+    let mut old = Desk::new(Arc::clone(&plan)).unwrap();
+    let mut step = Step::default();
+    for id in 0..6 {
+        for (model, name) in [(Some(0), "pricing"), (Some(1), "renewals"), (None, "fraud")] {
+            let id = 3 * id + u64::from(model.unwrap_or(2));
+            old.step(Entry::Asked(asked(id, model, name, &[1.0, 2.0, id as f64])), &mut step);
+            old.step(Entry::Answered(answered(id, 200, 1.0)), &mut step);
+        }
+    }
+    let (all, first) = (|_: Option<u16>| true, |model: Option<u16>| model != Some(1));
+    let saved = old.save(&all);
+    assert_eq!(
+        saved.iter().map(|engine| engine.name.as_str()).collect::<Vec<_>>(),
+        ["pricing", "renewals", "fraud"]
+    );
+    let mut new = Desk::new(plan).unwrap();
+    assert!(new.restore(&saved, &first).is_empty());
+    assert_eq!(new.discovered(), 1);
+    let words = |desk: &mut Desk, model, name| sweep_until_blocked(desk, model, name, 100);
+    assert_eq!(words(&mut new, Some(0), "pricing"), words(&mut old, Some(0), "pricing"));
+    assert_eq!(words(&mut new, None, "fraud"), words(&mut old, None, "fraud"));
+    assert_ne!(
+        words(&mut new, Some(1), "renewals"),
+        words(&mut old, Some(1), "renewals"),
+        "another lane's model"
+    );
+    let mut narrower = Desk::new(sweeping(|plan| plan.limits.clients = 7)).unwrap();
+    assert_eq!(
+        narrower.restore(&saved, &all),
+        ["pricing", "renewals", "fraud"],
+        "what does not fit is named"
+    );
 }

@@ -1,0 +1,30 @@
+//! checkgate: an inline inference proxy that recognises attacks on a model through its API and blocks them.
+//!
+//! [`main`] reads the command line and hands over. `serve` puts the running proxy together; a request's way is `way`,
+//! a capture's way is `lane`, and what is decided upon there comes from `checkgate-detectors`. This is the program as
+//! a library, so that fuzz targets and instruction counts reach its inner parts; nothing else should build on it.
+
+mod admin;
+mod capture;
+mod cli;
+mod clock;
+mod decode;
+mod demo;
+mod gate;
+mod identity;
+mod journal;
+mod lane;
+mod metrics;
+mod parts;
+mod plan;
+mod records;
+pub mod screen;
+mod serve;
+mod state;
+mod told;
+mod transport;
+mod upstream;
+mod way;
+pub mod workbench;
+
+pub use cli::main;

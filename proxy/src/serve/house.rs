@@ -1,0 +1,128 @@
+//! The running process: its services, and the levers by which it stops and hands over.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use checkgate_config::Settings;
+use checkgate_config::settings::Listen;
+use hyper_util::service::TowerToHyperService;
+use pingora_core::server::{RunArgs, Server};
+use tokio::sync::watch;
+
+use super::doors::{Door, Doorway, Until};
+use super::hand_over::Giver;
+use super::listeners::{server_conf, service};
+use super::sockets::Sockets;
+use super::stop::{Ending, Stop};
+use super::{Admin, Parts, Proxy};
+use crate::admin;
+use crate::transport::downstream::Downstream;
+use crate::transport::rules::Rules;
+use crate::transport::{App, Handler};
+
+/// Doors at which connections are accepted: one for clients and one for operators.
+pub const DOORS: usize = 2;
+
+/// What moves a running process.
+#[derive(Debug)]
+pub struct Levers {
+    /// Whether connections are accepted.
+    pub doors: watch::Sender<Door>,
+    /// Counts the doors at which they are.
+    pub accepting: watch::Sender<usize>,
+    /// Turns true when clients' connections must close.
+    pub drain: watch::Sender<bool>,
+    /// Turns true when operators' must: when another process answers them.
+    pub operators_drain: watch::Sender<bool>,
+    /// How the process ends.
+    pub ending: watch::Sender<Ending>,
+}
+
+/// Services and levers.
+pub struct House {
+    settings: Settings,
+    sockets: Arc<Sockets>,
+    parts: Arc<Parts>,
+    proxy: Arc<Proxy>,
+    /// What moves them.
+    pub levers: Arc<Levers>,
+}
+
+impl House {
+    /// The process, before its services start.
+    pub fn new(settings: Settings, sockets: Sockets, parts: Arc<Parts>, proxy: Arc<Proxy>) -> Self {
+        let levers = Levers {
+            doors: watch::Sender::new(Door::Open),
+            accepting: watch::Sender::new(0),
+            drain: watch::Sender::new(false),
+            operators_drain: watch::Sender::new(false),
+            ending: watch::Sender::new(Ending::Asked),
+        };
+        Self { settings, sockets: Arc::new(sockets), parts, proxy, levers: Arc::new(levers) }
+    }
+
+    /// The side of it that can be taken over.
+    pub fn giver(&self) -> Giver {
+        Giver {
+            parts: Arc::clone(&self.parts),
+            proxy: Arc::clone(&self.proxy),
+            sockets: Arc::clone(&self.sockets),
+            levers: Arc::clone(&self.levers),
+            state: self.settings.state.clone(),
+        }
+    }
+
+    /// Serves to the end.
+    pub fn run(self) -> ExitCode {
+        let mut server = Server::new_with_opt_and_conf(None, server_conf(&self.settings));
+        server.bootstrap();
+        server.add_service(self.front_door());
+        server.add_service(self.operators_door());
+        server.run(RunArgs {
+            shutdown_signal: Box::new(Stop {
+                parts: Arc::clone(&self.parts),
+                proxy: Arc::clone(&self.proxy),
+                sockets: Arc::clone(&self.sockets),
+                levers: Arc::clone(&self.levers),
+                settings: self.settings.clone(),
+            }),
+        });
+        self.parts.stop();
+        match *self.levers.ending.borrow() {
+            Ending::Refused => ExitCode::FAILURE,
+            Ending::Asked | Ending::HandedOver => ExitCode::SUCCESS,
+        }
+    }
+
+    fn front_door(&self) -> Doorway {
+        let (proxy, downstream) = (Arc::clone(&self.proxy), Arc::clone(&self.parts.downstream));
+        let levers = Arc::clone(&self.levers);
+        let app = move || App::new(Arc::clone(&proxy), Arc::clone(&downstream), levers.drain.subscribe());
+        self.doorway(("proxy", None), Until::Stop, self.settings.listen.clone(), app)
+    }
+
+    fn operators_door(&self) -> Doorway {
+        let router = TowerToHyperService::new(admin::router(self.parts.admin(&self.settings)));
+        let admin = Arc::new(Admin { router });
+        let rules = Rules::of_admin(&self.settings);
+        let downstream = Arc::new(Downstream::new(rules, None, Arc::clone(&self.parts.metrics)));
+        let levers = Arc::clone(&self.levers);
+        let drain = move || levers.operators_drain.subscribe();
+        let app = move || App::new(Arc::clone(&admin), Arc::clone(&downstream), drain());
+        self.doorway(("admin", Some(1)), Until::End, vec![Listen::Tcp(self.settings.admin.listen)], app)
+    }
+
+    fn doorway<H: Handler>(
+        &self,
+        (name, threads): (&'static str, Option<usize>),
+        until: Until,
+        listen: Vec<Listen>,
+        app: impl Fn() -> App<H> + Send + Sync + 'static,
+    ) -> Doorway {
+        let sockets = (&self.sockets, listen.as_slice());
+        let behind = listen.clone();
+        Doorway::new((name, threads), sockets, (&self.levers, until), move || {
+            Box::new(service(name, &behind, app(), threads))
+        })
+    }
+}

@@ -1,0 +1,238 @@
+//! One request at one server.
+
+use std::error::Error;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use http::{Response, Version};
+use hyper::body::Incoming;
+
+use super::Pool;
+use super::answer::{AnswerBody, unsound};
+use super::connect::{ConnectError, Patience};
+use super::connection::{Connection, Unanswered, Wanted};
+use super::retry::{self, Outgoing, Stage};
+use super::server::Server;
+use crate::way::body::BodyError;
+
+/// A request's place at a server; while it lives the request counts as open there.
+pub struct Visit {
+    pool: Arc<Pool>,
+    server: Arc<Server>,
+    position: usize,
+}
+
+/// Why a server gave no answer, and how far the request came.
+#[derive(Debug)]
+pub struct Missed {
+    /// How far the request came.
+    pub stage: Stage,
+    /// What went wrong.
+    pub cause: Cause,
+}
+
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum Cause {
+    /// No connection.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The connection broke, or what came is no HTTP.
+    #[error("no answer: {0}")]
+    Http(hyper::Error),
+    /// The client's body failed.
+    #[error("no question: {0}")]
+    Question(ClientFault),
+    /// The answer is not believed.
+    #[error("the answer is refused: {0}")]
+    Unsound(&'static str),
+    /// It took too long.
+    #[error("no answer in time")]
+    Late,
+    /// Nothing is left of the request to send.
+    #[error("nothing to send")]
+    Gone,
+}
+
+/// How a client's body failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClientFault {
+    /// It was cut or stood still.
+    #[error("the body never became complete")]
+    Incomplete,
+    /// It is longer than its model takes.
+    #[error("the body is too large")]
+    TooLarge,
+}
+
+impl Cause {
+    fn of(error: hyper::Error) -> Self {
+        client_fault(&error).map_or(Self::Http(error), Self::Question)
+    }
+
+    /// Whether the server failed, and not the client.
+    pub fn is_the_servers(&self) -> bool {
+        !matches!(self, Self::Question(_) | Self::Gone)
+    }
+
+    /// Whether the server accepted a connection.
+    pub fn was_connected(&self) -> bool {
+        !matches!(self, Self::Connect(_))
+    }
+}
+
+impl Visit {
+    /// Takes the place that was counted in.
+    pub(super) fn new(pool: &Arc<Pool>, server: &Arc<Server>, position: usize) -> Self {
+        Self { pool: Arc::clone(pool), server: Arc::clone(server), position }
+    }
+
+    /// The server's position in its pool.
+    pub fn position(&self) -> usize {
+        self.position
+    }
+
+    /// The server.
+    pub(super) fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// Sends the request and waits for the head of its answer, until `overdue`.
+    ///
+    /// # Errors
+    /// Says why there is no answer; what can still be sent of the request is in `outgoing`.
+    pub async fn ask(
+        self,
+        outgoing: &mut Outgoing,
+        patience: Patience,
+        overdue: Pin<&mut impl Future<Output = ()>>,
+    ) -> Result<Response<AnswerBody>, Missed> {
+        let answered = match self.answered(outgoing, patience, overdue).await {
+            Ok((connection, answer)) => believed(connection, answer),
+            Err(missed) => Err(missed),
+        };
+        match answered {
+            Ok((connection, answer)) => Ok(answer.map(|body| AnswerBody::new(body, self, connection))),
+            Err(missed) => {
+                if missed.cause.is_the_servers() {
+                    self.failed(&missed.cause.to_string());
+                }
+                Err(missed)
+            }
+        }
+    }
+
+    async fn answered(
+        &self,
+        outgoing: &mut Outgoing,
+        patience: Patience,
+        mut overdue: Pin<&mut impl Future<Output = ()>>,
+    ) -> Result<(Connection, Response<Incoming>), Missed> {
+        let wanted = self.pool.wanted(&self.server, outgoing.headers());
+        let mut fresh = false;
+        loop {
+            let connection = tokio::select! {
+                biased;
+                connection = self.connection(wanted, fresh, patience) => connection?,
+                () = overdue.as_mut() => return Err(Missed { stage: Stage::Unsent, cause: Cause::Late }),
+            };
+            match self.sent(connection, outgoing, overdue.as_mut()).await {
+                // A connection that went stale while it was idle; nothing of the request was written.
+                Err(missed) if missed.stage == Stage::Unsent && !fresh => fresh = true,
+                answered => return answered,
+            }
+        }
+    }
+
+    async fn connection(
+        &self,
+        wanted: Wanted,
+        fresh: bool,
+        patience: Patience,
+    ) -> Result<Connection, Missed> {
+        let found = self.server.connection(wanted, fresh, patience).await;
+        let (connection, used) =
+            found.map_err(|error| Missed { stage: Stage::Unsent, cause: error.into() })?;
+        self.pool.metrics.connections.inc(used);
+        Ok(connection)
+    }
+
+    async fn sent(
+        &self,
+        mut connection: Connection,
+        outgoing: &mut Outgoing,
+        overdue: Pin<&mut impl Future<Output = ()>>,
+    ) -> Result<(Connection, Response<Incoming>), Missed> {
+        let Some(request) = outgoing.take(connection.is_shared()) else {
+            return Err(Missed { stage: Stage::Sent, cause: Cause::Gone });
+        };
+        let answer = tokio::select! {
+            biased;
+            answer = connection.send(request, self.server.connector().origin()) => answer,
+            () = overdue => {
+                // Whatever is wrong with an HTTP/2 connection would befall the next request as well.
+                connection.retire();
+                return Err(Missed { stage: Stage::Sent, cause: Cause::Late });
+            }
+        };
+        match answer {
+            Ok(answer) => Ok((connection, answer)),
+            Err(unanswered) => Err(missed(unanswered, outgoing)),
+        }
+    }
+
+    /// The request failed by the server's doing.
+    pub(super) fn failed(&self, cause: &str) {
+        self.pool.failed(self.position, cause);
+    }
+
+    /// The request was answered to the end.
+    pub(super) fn succeeded(&self) {
+        self.pool.succeeded(&self.server);
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        self.server.leave();
+    }
+}
+
+/// The answer, unless there is a reason not to believe it.
+fn believed(
+    connection: Connection,
+    mut answer: Response<Incoming>,
+) -> Result<(Connection, Response<Incoming>), Missed> {
+    let flooded = connection.is_flooded().then_some("too many interim answers came before it");
+    if let Some(reason) = flooded.or_else(|| unsound(&answer)) {
+        return Err(Missed { stage: Stage::Sent, cause: Cause::Unsound(reason) });
+    }
+    // The version is that of one hop.
+    *answer.version_mut() = Version::HTTP_11;
+    Ok((connection, answer))
+}
+
+/// The client's own failure, where that is the root of an error.
+fn client_fault(error: &hyper::Error) -> Option<ClientFault> {
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        match inner.downcast_ref::<BodyError>() {
+            Some(BodyError::TooLarge) => return Some(ClientFault::TooLarge),
+            Some(_) => return Some(ClientFault::Incomplete),
+            None => cause = inner.source(),
+        }
+    }
+    None
+}
+
+fn missed(unanswered: Unanswered, outgoing: &mut Outgoing) -> Missed {
+    let Unanswered { error, unsent } = unanswered;
+    let stage = match unsent {
+        Some(request) => {
+            outgoing.put_back(request);
+            Stage::Unsent
+        }
+        None => retry::stage(&error),
+    };
+    Missed { stage, cause: Cause::of(error) }
+}

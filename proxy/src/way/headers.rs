@@ -1,0 +1,301 @@
+//! What is forwarded of a head, in either direction, rule by rule.
+//!
+//! | header | rule |
+//! |---|---|
+//! | hop-by-hop fields and what `Connection` names | removed (RFC 9110, 7.6.1) |
+//! | `Expect` | removed: this proxy has answered it |
+//! | `Host` | the authority that the request line or HTTP/2 names, where it names one (RFC 9112, 3.2.2) |
+//! | `Cookie` | one line, since HTTP/2 may cut it (RFC 9113, 8.2.3) |
+//! | `X-Forwarded-For`, `Forwarded` (RFC 7239) | the peer is added to what a trusted proxy says; what others say is dropped |
+//! | `X-Forwarded-Proto` | kept from a trusted proxy, otherwise written |
+//! | other fields that name a client, a host or a target ([`CLAIMS`]) | kept from a trusted proxy, otherwise removed |
+//! | `Via` | this hop is added (RFC 9110, 7.6.3) |
+//! | `traceparent`, `tracestate` | one well-formed `traceparent` passes with its state, anything else is removed (W3C Trace Context) |
+
+use http::header::{
+    CONNECTION, COOKIE, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, TE, VIA,
+};
+use http::{Version, request};
+
+use crate::identity::appended;
+use crate::transport::Peer;
+
+/// Fields by which a client could claim to be another, to ask another host or to ask for another target.
+const CLAIMS: [&str; 12] = [
+    "forwarded",
+    "x-forwarded-proto",
+    "x-real-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "true-client-ip",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-server",
+    "x-forwarded-prefix",
+    "x-original-url",
+    "x-rewrite-url",
+];
+/// Fields that concern one connection only.
+const HOP_BY_HOP: [&str; 8] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+];
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// What the upstream is told of the hop before this one.
+pub struct Hop<'a> {
+    /// The hop itself.
+    pub peer: &'a Peer,
+    /// Whether what it says of the hops before it is believed.
+    pub trusted: bool,
+    /// The whole chain as this proxy believes it.
+    pub forwarded_for: HeaderValue,
+}
+
+/// Makes the client's head the one that goes to the upstream.
+pub fn forward(head: &mut request::Parts, hop: Hop<'_>) {
+    let headers = &mut head.headers;
+    remove_hop_by_hop(headers);
+    headers.remove(EXPECT);
+    if let Some(authority) = head.uri.authority().and_then(|name| HeaderValue::try_from(name.as_str()).ok()) {
+        headers.insert(HOST, authority);
+    }
+    if head.version == Version::HTTP_2 {
+        join_cookies(headers);
+    }
+    tell_hops(headers, hop);
+    tell_via(headers, head.version);
+    keep_sound_trace(headers);
+}
+
+/// Removes what concerns one connection only, and what `Connection` names besides.
+pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    let takes_trailers =
+        headers.get_all(TE).iter().any(|value| value.as_bytes().eq_ignore_ascii_case(b"trailers"));
+    let nominated: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|names| names.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in nominated {
+        headers.remove(name);
+    }
+    remove_any(headers, &HOP_BY_HOP);
+    if takes_trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+/// Removes the fields of these names. Hardly any request bears one, so the fields are walked once and nothing is
+/// looked up.
+fn remove_any(headers: &mut HeaderMap, names: &[&str]) {
+    let found: Vec<HeaderName> =
+        headers.keys().filter(|name| names.contains(&name.as_str())).cloned().collect();
+    for name in found {
+        headers.remove(name);
+    }
+}
+
+fn join_cookies(headers: &mut HeaderMap) {
+    let lines: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if lines.len() > 1
+        && let Ok(joined) = HeaderValue::from_bytes(&lines.join(&b"; "[..]))
+    {
+        headers.insert(COOKIE, joined);
+    }
+}
+
+fn tell_hops(headers: &mut HeaderMap, hop: Hop<'_>) {
+    if !hop.trusted {
+        remove_any(headers, &CLAIMS);
+    }
+    let proto = if hop.peer.tls { "https" } else { "http" };
+    headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static(proto));
+    headers.insert(FORWARDED, appended(headers, &FORWARDED, &hop.peer.element));
+    headers.insert(X_FORWARDED_FOR, hop.forwarded_for);
+}
+
+fn tell_via(headers: &mut HeaderMap, version: Version) {
+    let received = match version {
+        Version::HTTP_2 => "2.0 checkgate",
+        Version::HTTP_10 => "1.0 checkgate",
+        _ => "1.1 checkgate",
+    };
+    headers.append(VIA, HeaderValue::from_static(received));
+}
+
+/// A trace that is malformed or doubled would be joined to the wrong one, or break the reader behind.
+fn keep_sound_trace(headers: &mut HeaderMap) {
+    let mut lines = headers.get_all(TRACEPARENT).iter();
+    let sound = lines.next().is_some_and(|line| is_traceparent(line.as_bytes())) && lines.next().is_none();
+    if !sound {
+        headers.remove(TRACEPARENT);
+        headers.remove(TRACESTATE);
+    }
+}
+
+/// Whether `value` is a `traceparent`: version, trace, parent and flags as lower-case hexadecimal digits, neither id
+/// all zero, no version 255; a later version may add to its end (W3C Trace Context, 3.2).
+fn is_traceparent(value: &[u8]) -> bool {
+    const LENGTH: usize = 55;
+    let Some((known, rest)) = value.split_at_checked(LENGTH) else { return false };
+    let mut fields = known.split(|byte| *byte == b'-');
+    let lengths = [2, 32, 16, 2];
+    let sound = lengths.iter().all(|length| {
+        fields.next().is_some_and(|field| {
+            field.len() == *length && field.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
+        })
+    });
+    let is_zero = |range: std::ops::Range<usize>| {
+        known.get(range).is_none_or(|field| field.iter().all(|digit| *digit == b'0'))
+    };
+    let later_version = rest.first().is_none_or(|byte| *byte == b'-' && !known.starts_with(b"00"));
+    sound && later_version && !known.starts_with(b"ff") && !is_zero(3..35) && !is_zero(36..52)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    fn peer(ip: &str, tls: bool) -> Peer {
+        let ip = ip.parse().unwrap();
+        if tls { Peer::over_tls(ip, None) } else { Peer::plain(ip) }
+    }
+
+    /// The head that leaves, as sorted lines.
+    fn forwarded_head(peer: &Peer, trusted: bool, uri: &str, lines: &[(&str, &str)]) -> Vec<String> {
+        let mut request = Request::builder().uri(uri);
+        for (name, value) in lines {
+            request = request.header(*name, *value);
+        }
+        let (mut head, ()) = request.body(()).unwrap().into_parts();
+        forward(&mut head, Hop { peer, trusted, forwarded_for: HeaderValue::from_static("chain") });
+        let mut left: Vec<_> =
+            head.headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
+        left.sort_unstable();
+        left
+    }
+
+    #[test]
+    fn what_concerns_one_connection_stays_on_it() {
+        let lines = [
+            ("connection", "close, X-Private"),
+            ("x-private", "1"),
+            ("keep-alive", "timeout=5"),
+            ("te", "trailers"),
+            ("upgrade", "h2c"),
+            ("transfer-encoding", "chunked"),
+            ("x-kept", "1"),
+        ];
+        let mut headers: HeaderMap = lines
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .collect();
+        remove_hop_by_hop(&mut headers);
+        let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["te", "x-kept"]);
+    }
+
+    #[test]
+    fn an_untrusted_peer_can_claim_nothing() {
+        let claims = [
+            ("host", "model"),
+            ("forwarded", "for=192.0.2.1;host=admin"),
+            ("x-forwarded-proto", "https"),
+            ("x-real-ip", "192.0.2.1"),
+            ("x-original-url", "/admin"),
+            ("x-api-key", "k"),
+        ];
+        let left = forwarded_head(&peer("203.0.113.9", false), false, "/infer", &claims);
+        let expected = [
+            "forwarded: for=203.0.113.9;proto=http",
+            "host: model",
+            "via: 1.1 checkgate",
+            "x-api-key: k",
+            "x-forwarded-for: chain",
+            "x-forwarded-proto: http",
+        ];
+        assert_eq!(left, expected);
+    }
+
+    #[test]
+    fn what_a_trusted_proxy_says_is_carried_on() {
+        let said = [
+            ("host", "model"),
+            ("forwarded", "for=192.0.2.1"),
+            ("via", "1.1 balancer"),
+            ("x-forwarded-proto", "https"),
+            ("x-real-ip", "192.0.2.1"),
+        ];
+        let left = forwarded_head(&peer("::ffff:10.0.0.1", false), true, "/infer", &said);
+        let expected = [
+            "forwarded: for=192.0.2.1, for=10.0.0.1;proto=http",
+            "host: model",
+            "via: 1.1 balancer",
+            "via: 1.1 checkgate",
+            "x-forwarded-for: chain",
+            "x-forwarded-proto: https",
+            "x-real-ip: 192.0.2.1",
+        ];
+        assert_eq!(left, expected);
+    }
+
+    #[test]
+    fn the_authority_of_the_request_is_the_host() {
+        let left = forwarded_head(&peer("2001:db8::7", true), false, "https://model:9/infer", &[]);
+        assert!(left.contains(&"host: model:9".to_owned()), "{left:?}");
+        assert!(left.contains(&"forwarded: for=\"[2001:db8::7]\";proto=https".to_owned()), "{left:?}");
+    }
+
+    #[test]
+    fn cookies_that_http2_cut_become_one_line() {
+        let request =
+            Request::builder().version(Version::HTTP_2).header("cookie", "a=1").header("cookie", "b=2");
+        let (mut head, ()) = request.body(()).unwrap().into_parts();
+        let peer = peer("203.0.113.9", true);
+        forward(&mut head, Hop { peer: &peer, trusted: false, forwarded_for: peer.name.clone() });
+        assert_eq!(head.headers[COOKIE], "a=1; b=2");
+        assert_eq!(head.headers[VIA], "2.0 checkgate");
+    }
+
+    #[test]
+    fn only_a_sound_trace_passes() {
+        let passes = |lines: &[(&str, &str)]| {
+            let left = forwarded_head(&peer("203.0.113.9", false), false, "/infer", lines);
+            left.iter().any(|line| line.starts_with("trace"))
+        };
+        assert!(passes(&[("traceparent", TRACE), ("tracestate", "a=1")]));
+        assert!(passes(&[("traceparent", &TRACE.replacen("00-", "cc-", 1)), ("tracestate", "a=1")]));
+        assert!(passes(&[("traceparent", &format!("{}-more", TRACE.replacen("00-", "cc-", 1)))]));
+        for unsound in [
+            "",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
+            "00-4bf92f3577b34da6a3ce929d0e0e473-600f067aa0ba902b7-01",
+        ] {
+            assert!(!passes(&[("traceparent", unsound), ("tracestate", "a=1")]), "{unsound}");
+        }
+        assert!(!passes(&[("traceparent", TRACE), ("traceparent", TRACE)]), "two parents are none");
+        assert!(!passes(&[("tracestate", "a=1")]), "a state without its parent means nothing");
+    }
+}
