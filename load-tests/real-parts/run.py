@@ -9,12 +9,9 @@ import argparse
 import http.client
 import json
 import pathlib
-import socket
-import subprocess
 import sys
 import tempfile
 import threading
-import time
 import warnings
 
 import numpy as np
@@ -22,10 +19,10 @@ from art.attacks.evasion import ZooAttack
 from art.estimators.classification import BlackBoxClassifier
 
 import model_server
+from harness import Proxy, Tally
 
 # The detectors that judge what is asked, not how much.
 CONTENT_DETECTORS = {"one_field_sweep", "field_by_field"}
-PATIENCE_SECONDS = 30
 
 
 class Blocked(Exception):
@@ -112,75 +109,6 @@ def honest_rows(model):
     return model_server.digits()[1]
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def wait_until(ready, what):
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline:
-        if ready():
-            return
-        time.sleep(0.05)
-    raise SystemExit(f"{what} did not happen within {PATIENCE_SECONDS} s")
-
-
-def answers(port, path):
-    try:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
-        connection.request("GET", path)
-        return connection.getresponse().status == 200
-    except OSError:
-        return False
-
-
-class Proxy:
-    """The binary in `enforce`, each address a client."""
-
-    def __init__(self, binary, upstream_port, folder):
-        self.port, self.admin_port = free_port(), free_port()
-        self.findings = folder / "findings.jsonl"
-        self.log = folder / "checkgate.log"
-        command = [
-            binary, "run", "--upstream", f"http://127.0.0.1:{upstream_port}", "--mode", "enforce", "--client", "ip",
-            "--listen", f"127.0.0.1:{self.port}", "--admin", f"127.0.0.1:{self.admin_port}",
-            "--state", folder / "state", "--findings", self.findings,
-        ]
-        self.process = subprocess.Popen(command, stderr=self.log.open("w"), stdout=subprocess.DEVNULL)
-        wait_until(self.is_ready, "checkgate being ready")
-
-    def is_ready(self):
-        if self.process.poll() is not None:
-            raise SystemExit(f"checkgate ended:\n{self.log.read_text()}")
-        return answers(self.admin_port, "/readyz")
-
-    def block_of(self, source):
-        """The decision that blocked `source`, or nothing."""
-        for line in self.findings.read_text().splitlines():
-            record = json.loads(line)
-            if record["kind"] == "decision" and record["client"] == source and record["action"] == "block":
-                return record
-        return None
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait(timeout=PATIENCE_SECONDS)
-
-
-class Tally:
-    """What held and what did not."""
-
-    def __init__(self):
-        self.passed = self.failed = 0
-
-    def check(self, held, text):
-        self.passed += held
-        self.failed += not held
-        print(f"{'ok    ' if held else 'FAILED'} {text}", flush=True)
-
-
 def run_attack(tally, proxy, name, attack, source, model):
     """Runs an attack; after each of its rows an honest client at another address sends one."""
     honest = HonestClient(proxy.port, source.replace("127.0.66.", "127.0.77."), model)
@@ -214,7 +142,9 @@ def run(binary):
     server = model_server.serve(0)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     with tempfile.TemporaryDirectory() as folder:
-        proxy = Proxy(binary, server.server_address[1], pathlib.Path(folder))
+        upstream = f"http://127.0.0.1:{server.server_address[1]}"
+        arguments = ["--upstream", upstream, "--mode", "enforce", "--client", "ip"]
+        proxy = Proxy(binary, pathlib.Path(folder), arguments)
         try:
             run_attack(tally, proxy, "ZOO on digits", attack_by_zoo, "127.0.66.1", "digits")
             run_attack(tally, proxy, "price sweep", attack_by_sweep, "127.0.66.2", "pricing")

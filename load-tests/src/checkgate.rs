@@ -1,5 +1,6 @@
 //! The binary under test: found, started on free ports with a state folder of its own, and stopped.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -51,6 +52,16 @@ pub fn replay(recording: &Path, arguments: &[&str]) -> anyhow::Result<String> {
     Ok(fs::read_to_string(findings)?)
 }
 
+/// What `checkgate explain` says with `arguments`.
+///
+/// # Errors
+/// Where it knows no such finding; its own words are in the error.
+pub fn explain(arguments: &[&str]) -> anyhow::Result<String> {
+    let output = Command::new(binary()?).arg("explain").args(arguments).output()?;
+    ensure!(output.status.success(), "explain: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?)
+}
+
 /// First of the ports that are tried, and how many there are: below those that the kernel gives to clients, which
 /// would otherwise take a free port before the binary can.
 const PORTS: (u16, u16) = (10_000, 20_000);
@@ -80,6 +91,7 @@ pub struct Start {
     config: Option<Value>,
     file: Option<PathBuf>,
     state: Option<PathBuf>,
+    socket: Option<PathBuf>,
 }
 
 impl Start {
@@ -109,6 +121,13 @@ impl Start {
         self
     }
 
+    /// At a unix socket instead of an address.
+    #[must_use]
+    pub fn at_socket(mut self, socket: &Path) -> Self {
+        self.socket = Some(socket.to_owned());
+        self
+    }
+
     /// In a state folder that an earlier run left behind.
     #[must_use]
     pub fn in_state(mut self, state: &Path) -> Self {
@@ -126,9 +145,17 @@ impl Start {
         let (address, admin) = (free_address()?, free_address()?);
         let said = scratch.path().join("stderr");
         let mut command = self.command(&scratch, &state)?;
-        command.args(["--listen", &address.to_string(), "--admin", &admin.to_string()]);
-        let child = command.stderr(File::create(&said)?).spawn().context("the binary does not start")?;
-        let mut running = Checkgate { child, address, admin, state, scratch, said };
+        let listen = match &self.socket {
+            Some(socket) => format!("unix:{}", socket.display()),
+            None => address.to_string(),
+        };
+        command.args(["--listen", &listen, "--admin", &admin.to_string()]);
+        let arguments = command.get_args().map(ToOwned::to_owned).collect();
+        // Appended to, since the processes that take over write to it as well.
+        let stderr = File::options().create(true).append(true).open(&said)?;
+        let child = command.stderr(stderr).spawn().context("the binary does not start")?;
+        let mut running =
+            Checkgate { child, leaving: Vec::new(), arguments, address, admin, state, scratch, said };
         running.wait_until_ready().await?;
         Ok(running)
     }
@@ -155,6 +182,9 @@ impl Start {
 #[derive(Debug)]
 pub struct Checkgate {
     child: Child,
+    /// Processes that another one took over from and that have not ended yet.
+    leaving: Vec<Child>,
+    arguments: Vec<OsString>,
     /// Where it accepts requests.
     pub address: SocketAddr,
     /// Where operators ask.
@@ -203,7 +233,13 @@ impl Checkgate {
     /// The findings file as it stands.
     #[must_use]
     pub fn findings(&self) -> String {
-        fs::read_to_string(self.scratch.path().join("findings.jsonl")).unwrap_or_default()
+        fs::read_to_string(self.findings_file()).unwrap_or_default()
+    }
+
+    /// Where the findings file stands.
+    #[must_use]
+    pub fn findings_file(&self) -> PathBuf {
+        self.scratch.path().join("findings.jsonl")
     }
 
     /// Findings and decisions written so far, one JSON object a line. A line that is still being written is left.
@@ -245,6 +281,134 @@ impl Checkgate {
         Ok(text.lines().filter_map(|line| sample(line, name, labels)).sum())
     }
 
+    /// Its config file, where it was started with one of its own.
+    #[must_use]
+    pub fn config_file(&self) -> PathBuf {
+        self.scratch.path().join("checkgate.yaml")
+    }
+
+    /// Puts `text` in the place of its config file, whole or not at all, without saying so.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn configure(&self, text: &str) -> anyhow::Result<()> {
+        let draft = self.scratch.path().join("draft.yaml");
+        fs::write(&draft, text)?;
+        Ok(fs::rename(draft, self.config_file())?)
+    }
+
+    /// Puts `text` in the place of its config file, asks it to reload (SIGHUP), and gives what it says of its
+    /// configuration once it has read it.
+    ///
+    /// # Errors
+    /// Where it does not read it within [`PATIENCE`].
+    pub async fn reload(&self, text: &str) -> anyhow::Result<Value> {
+        let before = self.config().await?;
+        self.configure(text)?;
+        self.signal("HUP")?;
+        self.config_with("the reload", |config| config["read"] != before["read"]).await
+    }
+
+    /// What it says of its configuration.
+    ///
+    /// # Errors
+    /// Where the admin API does not answer.
+    pub async fn config(&self) -> anyhow::Result<Value> {
+        Ok(self.ask("/v1/status").await?.json()?["config"].take())
+    }
+
+    /// What it says of its configuration as soon as that fulfils `wanted`.
+    ///
+    /// # Errors
+    /// Where it does not within [`PATIENCE`].
+    pub async fn config_with(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> anyhow::Result<Value> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let config = self.config().await?;
+            if wanted(&config) {
+                return Ok(config);
+            }
+            ensure!(Instant::now() < deadline, "{what}: still {config:#}\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Has another process of the same binary, with the same arguments and `more`, take over from this one, and waits
+    /// until it decides.
+    ///
+    /// # Errors
+    /// Where it does not take over within [`PATIENCE`].
+    pub async fn hand_over(&mut self, more: &[&str]) -> anyhow::Result<()> {
+        let mut successor = self.successor(more)?;
+        let deadline = Instant::now() + PATIENCE;
+        let pid = format!("pid={} ", successor.id());
+        loop {
+            if let Some(status) = successor.try_wait()? {
+                bail!("the successor ended with {status}:\n{}", self.log());
+            }
+            if self.log().lines().any(|line| line.contains("decides from here on") && line.contains(&pid)) {
+                break;
+            }
+            ensure!(Instant::now() < deadline, "there was no hand-over:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        self.follow(successor);
+        Ok(())
+    }
+
+    /// Follows a process that took over instead of this one, which is gone or goes.
+    pub fn follow(&mut self, successor: Child) {
+        self.leaving.push(std::mem::replace(&mut self.child, successor));
+    }
+
+    /// Starts a process that is to take over from this one, with the same arguments but for the flags in `more`,
+    /// each followed by its value.
+    ///
+    /// # Errors
+    /// Where it does not start.
+    pub fn successor(&self, more: &[&str]) -> anyhow::Result<Child> {
+        let said = File::options().append(true).open(&self.said)?;
+        let given = |flag: &OsString| more.iter().any(|replaced| flag == replaced);
+        let mut arguments = self.arguments.clone();
+        while let Some(place) = arguments.iter().position(given) {
+            arguments.drain(place..place + 2);
+        }
+        let mut command = Command::new(binary()?);
+        command.args(arguments).arg("--take-over").args(more);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(said);
+        command.spawn().context("the successor does not start")
+    }
+
+    /// Waits until every process that was taken over from has ended, each with success.
+    ///
+    /// # Errors
+    /// Where one does not end within [`PATIENCE`], or fails.
+    pub async fn predecessors_ended(&mut self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        for predecessor in &mut self.leaving {
+            let status = loop {
+                if let Some(status) = predecessor.try_wait()? {
+                    break status;
+                }
+                ensure!(Instant::now() < deadline, "a predecessor is still there");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            };
+            ensure!(status.success(), "a predecessor ended with {status}");
+        }
+        Ok(())
+    }
+
+    /// Sends the process a signal, such as `HUP`.
+    ///
+    /// # Errors
+    /// Where it is gone.
+    pub fn signal(&self, name: &str) -> anyhow::Result<()> {
+        let status =
+            Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status()?;
+        ensure!(status.success(), "SIG{name} did not reach the process");
+        Ok(())
+    }
+
     /// Runs the binary with `arguments`, such as `kill-switch on`, on this run's state folder.
     ///
     /// # Errors
@@ -260,7 +424,15 @@ impl Checkgate {
     /// # Errors
     /// Where it does not end within [`PATIENCE`].
     pub async fn stop(&mut self) -> anyhow::Result<ExitStatus> {
-        Command::new("kill").arg("-TERM").arg(self.child.id().to_string()).status()?;
+        self.signal("TERM").ok();
+        self.ended().await
+    }
+
+    /// Waits until the process has ended by itself.
+    ///
+    /// # Errors
+    /// Where it does not end within [`PATIENCE`].
+    pub async fn ended(&mut self) -> anyhow::Result<ExitStatus> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait()? {
@@ -274,9 +446,11 @@ impl Checkgate {
 
 impl Drop for Checkgate {
     fn drop(&mut self) {
-        // Both fail only where the process has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        for child in self.leaving.iter_mut().chain([&mut self.child]) {
+            // Both fail only where the process has ended already.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
         if std::thread::panicking() {
             let log = self.log();
             let tail: Vec<_> = log.lines().rev().take(40).collect();

@@ -2,12 +2,17 @@
 //! own, and recorded streams. Nothing here knows the inside of checkgate: it speaks HTTP and reads JSON lines.
 
 pub mod attack;
+pub mod bench;
 pub mod checkgate;
 pub mod client;
+pub mod faulty_server;
+pub mod http2;
 pub mod inference;
 pub mod model_server;
+pub mod oracle;
 pub mod scenario;
 pub mod streams;
+pub mod tls;
 
 /// A body of a request or an answer, sent as the other side takes it.
 pub type Body = http_body_util::combinators::UnsyncBoxBody<bytes::Bytes, std::io::Error>;

@@ -17,7 +17,7 @@ use crate::inference;
 use crate::model_server::{Answer, ModelServer};
 
 /// Members of a record that differ from run to run.
-const CHANGING: [&str; 5] = ["time", "until", "decision_id", "requests", "explanation"];
+const CHANGING: [&str; 6] = ["id", "time", "until", "decision_id", "requests", "explanation"];
 
 /// One line of `exchanges.jsonl`.
 #[derive(Clone, Debug, Deserialize)]
@@ -32,10 +32,13 @@ pub struct Exchange {
     /// What the model answers, row by row; 100 for each row where absent.
     #[serde(default)]
     pub answer: Option<Vec<Vec<f64>>>,
+    /// The error that the model answers with instead.
+    #[serde(default)]
+    pub fails: Option<u16>,
     /// How many times in a row the exchange happens; once where absent.
     #[serde(default = "once")]
     pub times: u32,
-    /// What the client must get; 200 where absent. After a block it is either, as a decision may take a moment.
+    /// What the client must get; what the model answers where absent. After a block it is either, as a decision may take a moment.
     #[serde(default)]
     pub status: Option<u16>,
 }
@@ -100,8 +103,11 @@ impl Scenario {
         let scratch = tempfile::tempdir()?;
         let recording = scratch.path().join("recording");
         let server = ModelServer::answering(|question| {
-            let answer = question.headers.get("x-scenario-answer").map(|answer| answer.as_bytes().to_vec());
-            Answer::json(answer.unwrap_or_default())
+            let header = |name| question.headers.get(name).map(http::HeaderValue::as_bytes);
+            let fails =
+                header("x-scenario-fails").and_then(|status| http::StatusCode::from_bytes(status).ok());
+            let answer = Answer::json(header("x-scenario-answer").unwrap_or_default().to_vec());
+            answer.status(fails.unwrap_or_default())
         });
         let server = server.await?;
         let start = Start::in_front_of(server.address).with_file(&self.folder.join("config.yaml"));
@@ -118,8 +124,10 @@ impl Scenario {
                 clients.entry(&exchange.client).or_insert_with(|| checkgate.client(&exchange.client));
             for _ in 0..exchange.times {
                 let status = exchange.send(client).await?;
-                let allowed =
-                    exchange.status.map_or(status == 200 || status == 403, |expected| status == expected);
+                let answered = exchange.fails.unwrap_or(200);
+                let allowed = exchange
+                    .status
+                    .map_or(status == answered || status == 403, |expected| status == expected);
                 ensure!(allowed, "{}: line {} got {status}", self.name(), number + 1);
             }
         }
@@ -148,7 +156,8 @@ impl Exchange {
         let asked = inference::question(&self.rows).to_string();
         let request = http::Request::post(inference::infer_path(&self.model))
             .header("content-type", "application/json")
-            .header("x-scenario-answer", answer);
+            .header("x-scenario-answer", answer)
+            .header("x-scenario-fails", self.fails.unwrap_or(200));
         Ok(client.send(request.body(crate::whole(asked))?).await?.status.as_u16())
     }
 }

@@ -79,7 +79,7 @@ fn every_detector_and_every_case_has_a_scenario() {
         .output();
     let listed = String::from_utf8(listed.unwrap().stdout).unwrap();
     let detectors = listed.lines().filter(|line| !line.is_empty() && !line.starts_with(' '));
-    for case in detectors.chain(["output_contract", "honest_what_if", "exact_repeats"]) {
+    for case in detectors.chain(["output_contract", "honest_what_if", "honest_outage", "exact_repeats"]) {
         assert!(names.contains(&case.replace('_', "-")), "there is no scenario for {case} among {names:?}");
     }
 }

@@ -1,0 +1,86 @@
+"""What every run with real parts needs: free ports, patience, the binary, and a tally of what held."""
+
+import http.client
+import json
+import socket
+import subprocess
+import time
+
+PATIENCE_SECONDS = 60
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_until(ready, what):
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        if ready():
+            return
+        time.sleep(0.05)
+    raise SystemExit(f"{what} did not happen within {PATIENCE_SECONDS} s")
+
+
+def answers(port, path):
+    try:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+        connection.request("GET", path)
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+
+
+class Proxy:
+    """The binary with `arguments`, in `folder`, on a free port or on `listen`."""
+
+    def __init__(self, binary, folder, arguments, listen=None):
+        folder.mkdir(exist_ok=True)
+        self.port, self.admin_port = free_port(), free_port()
+        self.findings = folder / "findings.jsonl"
+        self.log = folder / "checkgate.log"
+        command = [
+            binary, "run", *arguments,
+            "--listen", listen or f"127.0.0.1:{self.port}", "--admin", f"127.0.0.1:{self.admin_port}",
+            "--state", folder / "state", "--findings", self.findings,
+        ]
+        self.process = subprocess.Popen(command, stderr=self.log.open("w"), stdout=subprocess.DEVNULL)
+        wait_until(self.is_ready, "checkgate being ready")
+
+    def is_ready(self):
+        if self.process.poll() is not None:
+            raise SystemExit(f"checkgate ended:\n{self.log.read_text()}")
+        return answers(self.admin_port, "/readyz")
+
+    def block_of(self, source):
+        """The decision that blocked `source`, or nothing."""
+        for line in self.findings.read_text().splitlines():
+            record = json.loads(line)
+            if record["kind"] == "decision" and record["client"] == source and record["action"] == "block":
+                return record
+        return None
+
+    def ask_admin(self, path):
+        connection = http.client.HTTPConnection("127.0.0.1", self.admin_port, timeout=10)
+        connection.request("GET", path)
+        return connection.getresponse().read().decode()
+
+    def stop(self):
+        """Its exit code."""
+        self.process.terminate()
+        return self.process.wait(timeout=PATIENCE_SECONDS)
+
+
+class Tally:
+    """What held and what did not."""
+
+    def __init__(self):
+        self.passed = self.failed = 0
+
+    def check(self, held, text):
+        held = bool(held)
+        self.passed += held
+        self.failed += not held
+        print(f"{'ok    ' if held else 'FAILED'} {text}", flush=True)
