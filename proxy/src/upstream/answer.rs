@@ -37,6 +37,29 @@ impl AnswerBody {
         body
     }
 
+    /// The rest of the question goes on by itself: from now on either may stand still while the other goes on.
+    pub fn drive_apart(&mut self) {
+        if let Some(held) = &mut self.held {
+            held.connection.drive_apart();
+        }
+    }
+
+    /// Asks for more, and where there is none yet, moves the connection along.
+    fn poll_incoming(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let Some(Held { connection: Connection::Exclusive(connection), .. }) = &mut self.held else {
+            return Pin::new(&mut self.incoming).poll_frame(context);
+        };
+        let polled = Pin::new(&mut self.incoming).poll_frame(&mut connection.told_by(context));
+        if polled.is_ready() || !connection.is_driven_here() {
+            return polled;
+        }
+        connection.drive(context);
+        Pin::new(&mut self.incoming).poll_frame(&mut connection.told_by(context))
+    }
+
     fn end_if_empty(&mut self) {
         if self.incoming.is_end_stream() {
             self.end();
@@ -62,7 +85,7 @@ impl AnswerBody {
 
 /// Keeps a connection for the next request, as soon as this one is written to its end.
 fn keep(visit: Visit, mut connection: Exclusive) {
-    if connection.is_ready() {
+    if connection.settles() {
         visit.server().keep(connection);
     } else if !connection.is_closed() {
         tokio::spawn(async move {
@@ -81,7 +104,7 @@ impl Body for AnswerBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let polled = Pin::new(&mut self.incoming).poll_frame(context);
+        let polled = self.poll_incoming(context);
         match &polled {
             // Trailers are the end; a transport does not ask for more after them.
             Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => self.end(),

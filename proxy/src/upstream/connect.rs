@@ -205,9 +205,7 @@ async fn speak_http1(stream: Stream, watch: Arc<Watch>) -> hyper::Result<Connect
         .max_headers(HEADER_LINES_MAX)
         .handshake(TokioIo::new(stream))
         .await?;
-    // Its own error also reaches the request that is open on it.
-    tokio::spawn(async move { drop(connection.await) });
-    Ok(Connection::Exclusive(Exclusive::new(sender, watch)))
+    Ok(Connection::Exclusive(Exclusive::new(sender, connection, watch)))
 }
 
 /// The connection is ready once the server has sent its settings, its first frame (RFC 9113, 3.4): before that nobody

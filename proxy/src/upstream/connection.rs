@@ -1,7 +1,11 @@
 //! A connection to a server, and one request on it.
 
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Waker};
 
 use http::header::{CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING};
 use http::uri::{Authority, PathAndQuery};
@@ -9,9 +13,10 @@ use http::{Request, Response, Uri, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
+use hyper_util::rt::TokioIo;
 
 use super::connect::Origin;
-use super::socket::Watch;
+use super::socket::{self, Watch};
 use crate::way::body::WayBody;
 
 /// Requests that one HTTP/2 connection carries at once, where the server allows as many.
@@ -85,6 +90,13 @@ impl Connection {
         matches!(self, Self::Exclusive(exclusive) if exclusive.watch.is_flooded())
     }
 
+    /// Gives it a task of its own, for whoever does not move it along.
+    pub fn drive_apart(&mut self) {
+        if let Self::Exclusive(exclusive) = self {
+            exclusive.drive_apart();
+        }
+    }
+
     /// No further request shall be sent on it.
     pub fn retire(&self) {
         if let Self::Shared(stream) = self {
@@ -93,22 +105,53 @@ impl Connection {
     }
 }
 
+/// What reads from and writes to the socket of an HTTP/1.1 connection.
+pub type Driver = http1::Connection<TokioIo<socket::Stream>, WayBody>;
+
 /// An HTTP/1.1 connection in the hands of one request.
-#[derive(Debug)]
+///
+/// Whoever waits for its answer moves it along, in the same task: a task of its own would be woken and scheduled three
+/// times a request. Only where an answer comes before its question is whole does it get one, since from then on either
+/// may stand still while the other goes on.
 pub struct Exclusive {
     sender: http1::SendRequest<WayBody>,
+    /// `None` once a task of its own moves it.
+    driver: Option<Box<Driver>>,
     watch: Arc<Watch>,
+}
+
+impl fmt::Debug for Exclusive {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Exclusive").field("sender", &self.sender).finish_non_exhaustive()
+    }
 }
 
 impl Exclusive {
     /// A new connection.
-    pub fn new(sender: http1::SendRequest<WayBody>, watch: Arc<Watch>) -> Self {
-        Self { sender, watch }
+    pub fn new(sender: http1::SendRequest<WayBody>, driver: Driver, watch: Arc<Watch>) -> Self {
+        Self { sender, driver: Some(Box::new(driver)), watch }
     }
 
-    /// Whether it can take a request at once: the last one was written and its answer read to the end.
+    /// Whether it can take a request at once, as far as it was moved along: the last one was written and its answer
+    /// read to the end.
     pub fn is_ready(&self) -> bool {
         self.sender.is_ready()
+    }
+
+    /// Moves it along while nobody waits for it, and says whether it can take a request at once.
+    pub fn settles(&mut self) -> bool {
+        self.drive(&mut Context::from_waker(Waker::noop()));
+        self.is_ready()
+    }
+
+    /// Waits until it can take a request; says whether it ever can.
+    pub async fn becomes_ready(&mut self) -> bool {
+        poll_fn(|context| {
+            self.drive(context);
+            self.sender.poll_ready(context)
+        })
+        .await
+        .is_ok()
     }
 
     /// Whether it can never take a request again.
@@ -116,21 +159,49 @@ impl Exclusive {
         self.sender.is_closed()
     }
 
-    /// Waits until it can take a request; says whether it ever can.
-    pub async fn becomes_ready(&mut self) -> bool {
-        self.sender.ready().await.is_ok()
-    }
-
     /// Makes the socket be looked at before the next request is written.
     pub fn look_first(&self) {
         self.watch.look_first();
+    }
+
+    /// Reads and writes what can be read and written, and has the task woken when there is more.
+    pub fn drive(&mut self, context: &mut Context<'_>) {
+        if let Some(driver) = &mut self.driver
+            && Pin::new(driver).poll(context).is_ready()
+        {
+            // Its end, and its error as well, reaches the request that is open on it.
+            self.driver = None;
+        }
+    }
+
+    /// Gives it a task of its own.
+    fn drive_apart(&mut self) {
+        if let Some(driver) = self.driver.take() {
+            tokio::spawn(async move { drop(driver.await) });
+        }
+    }
+
+    /// Whether whoever waits for something on it must move it along.
+    pub fn is_driven_here(&self) -> bool {
+        self.driver.is_some()
+    }
+
+    /// How whoever waits for something on it is woken. While the connection is moved along in the same task, whatever
+    /// comes of that is looked at right afterwards, and a wake would only have the task polled once more for nothing.
+    pub fn told_by<'a>(&self, context: &mut Context<'a>) -> Context<'a> {
+        Context::from_waker(if self.is_driven_here() { Waker::noop() } else { context.waker() })
     }
 
     async fn send(&mut self, mut request: Request<WayBody>) -> Result<Response<Incoming>, Unanswered> {
         self.watch.begin();
         let watch = Arc::clone(&self.watch);
         hyper::ext::on_informational(&mut request, move |_| watch.note_interim());
-        Ok(self.sender.try_send_request(request).await?)
+        let mut answer = pin!(self.sender.try_send_request(request));
+        let answer = poll_fn(|context| {
+            self.drive(context);
+            answer.as_mut().poll(&mut self.told_by(context))
+        });
+        Ok(answer.await?)
     }
 }
 

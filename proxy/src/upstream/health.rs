@@ -57,6 +57,7 @@ async fn answered(connector: &Connector, check: &HealthCheck, http: HttpVersion)
     let wanted = if http == HttpVersion::Http2 { Wanted::Http2 } else { connector.usual() };
     let patience = Patience { connect: check.timeout, stalled: check.timeout };
     let mut connection = connector.connect(wanted, patience).await.map_err(|error| error.to_string())?;
+    connection.drive_apart();
     let request = request(connector, check).map_err(|error| error.to_string())?;
     let sent = connection.send(request, connector.origin()).await;
     let answer = sent.map_err(|unanswered| unanswered.error.to_string())?;

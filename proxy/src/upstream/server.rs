@@ -19,8 +19,9 @@ use crate::metrics::labels::{Condition, ConnectionUse};
 const IDLE_MAX: Duration = Duration::from_secs(4);
 /// Idle HTTP/1.1 connections that are kept.
 const IDLE_CONNECTIONS_MAX: usize = 256;
-/// A connection that was idle for longer is looked at before it is used.
-const LOOKED_AT_AFTER: Duration = Duration::from_millis(1);
+/// A connection that was idle for longer is looked at before it is used: the runtime may not have heard yet that it was
+/// closed. Busy connections are not idle for so long and do not pay for it.
+const LOOKED_AT_AFTER: Duration = Duration::from_millis(10);
 /// HTTP/2 connections to one server; beyond it requests wait for room on one of them.
 const SHARED_MAX: usize = 16;
 /// An HTTP/2 connection without a request is dropped after this time.
@@ -143,6 +144,15 @@ impl Server {
         if !fresh && let Some(kept) = self.kept(wanted) {
             return Ok((kept, ConnectionUse::Reused));
         }
+        // Few requests make a connection; the others do not carry the room for that.
+        Box::pin(self.made(wanted, patience)).await
+    }
+
+    async fn made(
+        &self,
+        wanted: Wanted,
+        patience: Patience,
+    ) -> Result<(Connection, ConnectionUse), ConnectError> {
         if wanted == Wanted::Http1 || !self.speaks_http2(wanted) {
             return Ok((self.connect(wanted, patience).await?, ConnectionUse::New));
         }
@@ -219,8 +229,8 @@ impl Server {
 
     /// Drops connections that were idle for too long, and those that closed.
     pub fn sweep(&self, now: Instant) {
-        self.idle.lock().retain(|idle| {
-            now.saturating_duration_since(idle.since) <= IDLE_MAX && !idle.connection.is_closed()
+        self.idle.lock().retain_mut(|idle| {
+            now.saturating_duration_since(idle.since) <= IDLE_MAX && idle.connection.settles()
         });
         self.shared.lock().retain_mut(|busy| {
             if busy.connection.open() > 0 {

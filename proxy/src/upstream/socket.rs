@@ -1,6 +1,7 @@
 //! The bytes beneath a connection to a server: a TCP or unix socket, with TLS or without.
 
 use std::io::{self, Read as _};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -77,15 +78,24 @@ impl Watched {
             Socket::Tcp(stream) => SockRef::from(stream),
             Socket::Unix(stream) => SockRef::from(stream),
         };
+        // Mostly there is nothing, and the buffer need not be made ready for it.
+        let nothing = matches!(socket.peek(&mut [MaybeUninit::uninit()]), Err(error) if is_blocked(&error));
+        if nothing {
+            return None;
+        }
         match (&*socket).read(buffer.initialize_unfilled()) {
             Ok(length) => {
                 buffer.advance(length);
                 Some(Ok(()))
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            Err(error) if is_blocked(&error) => None,
             Err(error) => Some(Err(error)),
         }
     }
+}
+
+fn is_blocked(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock
 }
 
 impl AsyncRead for Watched {

@@ -1,7 +1,10 @@
 //! One exchange on its way: what its steps share, and the two captures that it owes its lane.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::task::{Poll, ready};
 use std::time::Instant;
 
 use checkgate_detectors::facts::NotInspected;
@@ -42,6 +45,8 @@ pub struct Exchange {
     /// When the question was complete.
     asked: OnceLock<Instant>,
     asked_bell: Notify,
+    /// The task that it runs in.
+    task: Option<tokio::task::Id>,
     /// Whether the lane knows how it ended.
     answered: AtomicBool,
     /// Its place among the requests that are open.
@@ -125,6 +130,7 @@ impl Exchange {
             started: Instant::now(),
             asked: OnceLock::new(),
             asked_bell: Notify::new(),
+            task: tokio::task::try_id(),
             answered: AtomicBool::new(false),
             _permit: permit,
         })
@@ -237,14 +243,24 @@ impl Exchange {
         self.asked.get().map_or(deadline, |asked| deadline.min(*asked + self.way.timeouts.first_byte))
     }
 
+    /// Whether the question is complete.
+    pub fn is_asked(&self) -> bool {
+        self.asked.get().is_some()
+    }
+
     /// Resolves once the question is complete; says since when it is. One task at a time may wait.
     pub async fn question_complete(&self) -> Instant {
-        loop {
-            if let Some(asked) = self.asked.get() {
-                return *asked;
+        let mut bell = pin!(self.asked_bell.notified());
+        poll_fn(|context| {
+            loop {
+                if let Some(asked) = self.asked.get() {
+                    return Poll::Ready(*asked);
+                }
+                ready!(bell.as_mut().poll(context));
+                bell.set(self.asked_bell.notified());
             }
-            self.asked_bell.notified().await;
-        }
+        })
+        .await
     }
 
     /// Resolves when a decision comes into force that refuses this client.
@@ -265,7 +281,10 @@ impl Exchange {
 
     fn send_asked(&self, kept: Kept, end: End, admission: Admission, bell: Option<Bell>) {
         self.asked.get_or_init(Instant::now);
-        self.asked_bell.notify_one();
+        // The task that began the exchange looks by itself, whenever it has moved the question along.
+        if self.task.is_none() || tokio::task::try_id() != self.task {
+            self.asked_bell.notify_one();
+        }
         self.metrics().request_bytes.inc_by(kept.length);
         let Some(head) = self.question.lock().take() else { return };
         self.offer(

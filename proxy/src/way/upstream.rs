@@ -114,7 +114,11 @@ async fn one_try(
     let timeouts = &exchange.way().timeouts;
     let patience = Patience { connect: timeouts.connect, stalled: timeouts.idle };
     let overdue = pin!(overdue(exchange, Instant::now()));
-    visit.ask(outgoing, patience, overdue).await
+    let mut answer = visit.ask(outgoing, patience, overdue).await?;
+    if !exchange.is_asked() {
+        answer.body_mut().drive_apart();
+    }
+    Ok(answer)
 }
 
 /// Resolves when a try that began at `began` has lasted too long.
