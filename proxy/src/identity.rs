@@ -101,6 +101,9 @@ impl Identify {
 /// What the lines of `name` say, and `last` behind it. Some proxies add to the line that came, others add a line of
 /// their own: all of them are the chain.
 pub fn appended(headers: &HeaderMap, name: &HeaderName, last: &HeaderValue) -> HeaderValue {
+    if !headers.contains_key(name) {
+        return last.clone();
+    }
     let lines = headers.get_all(name).iter().chain([last]).map(HeaderValue::as_bytes);
     HeaderValue::from_bytes(&lines.collect::<Vec<_>>().join(&b", "[..])).unwrap_or_else(|_| last.clone())
 }

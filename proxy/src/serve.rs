@@ -13,7 +13,6 @@ mod sockets;
 mod source;
 mod stop;
 
-use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -299,21 +298,14 @@ struct Proxy {
 impl Handler for Proxy {
     type Body = WayBody;
 
-    fn handle(
-        &self,
-        peer: Peer,
-        request: Request<Received>,
-    ) -> impl Future<Output = Response<WayBody>> + Send {
+    async fn handle(&self, peer: Peer, request: Request<Received>) -> Response<WayBody> {
         let version = request.version();
-        let answered = way::handle(self.way.load_full(), peer, request);
-        async move {
-            let mut response = answered.await;
-            // HTTP/2 has a frame for that, which the drain sends.
-            if self.leaving.load(Ordering::Relaxed) && version <= Version::HTTP_11 {
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            }
-            response
+        let mut response = way::handle(self.way.load_full(), peer, request).await;
+        // HTTP/2 has a frame for that, which the drain sends.
+        if self.leaving.load(Ordering::Relaxed) && version <= Version::HTTP_11 {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
+        response
     }
 
     fn connection(&self, open: bool) {

@@ -43,11 +43,12 @@ pub async fn serve<H: Handler>(
     let idle = Idle::new(rules.keep_alive, screened.first_due());
     let service = service_fn(move |request: Request<Incoming>| {
         let (exchange, handler, peer) = (exchanges.begin(), Arc::clone(&handler), peer.clone());
-        async move {
+        // Boxed, since the library keeps room for one exchange as long as the connection lives.
+        Box::pin(async move {
             let response: Response<H::Body> =
                 handler.handle(peer, request.map(|body| Received::new(body, None))).await;
             Ok::<_, Infallible>(response.map(|body| exchange.answer(body, None)))
-        }
+        })
     });
     let connection = builder(rules).serve_connection(TokioIo::new(screened), service);
     drive(connection, &ledger, idle, draining).await

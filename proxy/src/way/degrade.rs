@@ -25,15 +25,12 @@ use crate::metrics::labels::DegradeOutcome;
 /// A body of at least this size is read on a thread that may block.
 const READ_INLINE_MAX: usize = 256 * 1024;
 
-/// The answer as its client gets it: unchanged, unless a decision degrades that client by now.
+/// The answer as a degraded client gets it.
 pub async fn answer(
     exchange: &Arc<Exchange>,
     method: &Method,
     response: Response<WayBody>,
 ) -> Response<WayBody> {
-    if !exchange.is_degraded() {
-        return response;
-    }
     let (response, outcome) = coarse(exchange, method, response).await;
     exchange.metrics().degraded_answers.inc(outcome);
     sleep(exchange.route.guard.policy.delay).await;

@@ -8,7 +8,7 @@
 //! | `Cookie` | one line, since HTTP/2 may cut it (RFC 9113, 8.2.3) |
 //! | `X-Forwarded-For`, `Forwarded` (RFC 7239) | the peer is added to what a trusted proxy says; what others say is dropped |
 //! | `X-Forwarded-Proto` | kept from a trusted proxy, otherwise written |
-//! | other fields that name a client, a host or a target ([`CLAIMS`]) | kept from a trusted proxy, otherwise removed |
+//! | other fields that name a client, a host or a target (`is_claim`) | kept from a trusted proxy, otherwise removed |
 //! | `Via` | this hop is added (RFC 9110, 7.6.3) |
 //! | `traceparent`, `tracestate` | one well-formed `traceparent` passes with its state, anything else is removed (W3C Trace Context) |
 
@@ -20,32 +20,40 @@ use http::{Version, request};
 use crate::identity::appended;
 use crate::transport::Peer;
 
-/// Fields by which a client could claim to be another, to ask another host or to ask for another target.
-const CLAIMS: [&str; 12] = [
-    "forwarded",
-    "x-forwarded-proto",
-    "x-real-ip",
-    "x-client-ip",
-    "x-cluster-client-ip",
-    "true-client-ip",
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-forwarded-server",
-    "x-forwarded-prefix",
-    "x-original-url",
-    "x-rewrite-url",
-];
-/// Fields that concern one connection only.
-const HOP_BY_HOP: [&str; 8] = [
-    "connection",
-    "keep-alive",
-    "proxy-connection",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "te",
-    "transfer-encoding",
-    "upgrade",
-];
+/// Whether a client could claim by a field to be another, to ask another host or to ask for another target.
+fn is_claim(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "forwarded"
+            | "x-forwarded-proto"
+            | "x-real-ip"
+            | "x-client-ip"
+            | "x-cluster-client-ip"
+            | "true-client-ip"
+            | "x-forwarded-host"
+            | "x-forwarded-port"
+            | "x-forwarded-server"
+            | "x-forwarded-prefix"
+            | "x-original-url"
+            | "x-rewrite-url"
+    )
+}
+
+/// Whether a field concerns one connection only.
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
+
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -61,24 +69,56 @@ pub struct Hop<'a> {
     pub forwarded_for: HeaderValue,
 }
 
-/// Makes the client's head the one that goes to the upstream.
+/// Makes the client's head the one that goes to the upstream. Few requests bear a field that a rule is about, so the
+/// names are walked once, and only what was met is looked up.
 pub fn forward(head: &mut request::Parts, hop: Hop<'_>) {
     let headers = &mut head.headers;
     remove_hop_by_hop(headers);
-    headers.remove(EXPECT);
+    let met = Met::of(headers);
+    if met.expect {
+        headers.remove(EXPECT);
+    }
     if let Some(authority) = head.uri.authority().and_then(|name| HeaderValue::try_from(name.as_str()).ok()) {
         headers.insert(HOST, authority);
     }
     if head.version == Version::HTTP_2 {
         join_cookies(headers);
     }
+    if met.claim && !hop.trusted {
+        remove_any(headers, is_claim);
+    }
     tell_hops(headers, hop);
     tell_via(headers, head.version);
-    keep_sound_trace(headers);
+    if met.trace {
+        keep_sound_trace(headers);
+    }
+}
+
+/// Which fields a head bears that rules are about.
+#[derive(Default)]
+struct Met {
+    expect: bool,
+    claim: bool,
+    trace: bool,
+}
+
+impl Met {
+    fn of(headers: &HeaderMap) -> Self {
+        let mut met = Self::default();
+        for name in headers.keys() {
+            met.expect |= *name == EXPECT;
+            met.claim |= is_claim(name);
+            met.trace |= matches!(name.as_str(), "traceparent" | "tracestate");
+        }
+        met
+    }
 }
 
 /// Removes what concerns one connection only, and what `Connection` names besides.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    if !headers.keys().any(is_hop_by_hop) {
+        return;
+    }
     let takes_trailers =
         headers.get_all(TE).iter().any(|value| value.as_bytes().eq_ignore_ascii_case(b"trailers"));
     let nominated: Vec<HeaderName> = headers
@@ -91,18 +131,16 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     for name in nominated {
         headers.remove(name);
     }
-    remove_any(headers, &HOP_BY_HOP);
+    remove_any(headers, is_hop_by_hop);
     if takes_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
 }
 
-/// Removes the fields of these names. Hardly any request bears one, so the fields are walked once and nothing is
-/// looked up.
-fn remove_any(headers: &mut HeaderMap, names: &[&str]) {
-    let found: Vec<HeaderName> =
-        headers.keys().filter(|name| names.contains(&name.as_str())).cloned().collect();
-    for name in found {
+/// Removes the fields whose names are `unwanted`. Hardly any request bears one, so the fields are walked once and
+/// nothing is looked up.
+fn remove_any(headers: &mut HeaderMap, unwanted: fn(&HeaderName) -> bool) {
+    while let Some(name) = headers.keys().find(|name| unwanted(name)).cloned() {
         headers.remove(name);
     }
 }
@@ -117,9 +155,6 @@ fn join_cookies(headers: &mut HeaderMap) {
 }
 
 fn tell_hops(headers: &mut HeaderMap, hop: Hop<'_>) {
-    if !hop.trusted {
-        remove_any(headers, &CLAIMS);
-    }
     let proto = if hop.peer.tls { "https" } else { "http" };
     headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static(proto));
     headers.insert(FORWARDED, appended(headers, &FORWARDED, &hop.peer.element));

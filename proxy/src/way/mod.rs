@@ -91,7 +91,8 @@ pub async fn handle(way: Arc<Way>, peer: Peer, request: Request<Received>) -> Re
     }
 }
 
-/// Takes a request to its answer, now that it is known where it goes.
+/// Takes a request to its answer, now that it is known where it goes. What few requests go through is boxed: the others
+/// do not carry the room for it.
 async fn routed(
     way: &Arc<Way>,
     permit: Permit,
@@ -122,13 +123,13 @@ async fn routed(
     let request = upstream::addressed(&exchange, head, body);
     let answer = match upstream::ask(&exchange, request).await {
         Ok(answer) if exchange.route.inspected && exchange.route.guard.holds_answers() => {
-            hold::answer(&exchange, &method, answer).await
+            Box::pin(hold::answer(&exchange, &method, answer)).await
         }
         Ok(answer) => answer::stream(&exchange, &method, answer),
         Err(Failure::Blocked(refusal)) => return blocked(&exchange, &refusal),
         Err(failure) => failed(&exchange, &failure),
     };
-    degrade::answer(&exchange, &method, answer).await
+    if exchange.is_degraded() { Box::pin(degrade::answer(&exchange, &method, answer)).await } else { answer }
 }
 
 /// The answer to a request that never was an exchange.

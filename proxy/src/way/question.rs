@@ -35,7 +35,7 @@ pub async fn ask(exchange: &Arc<Exchange>, body: Received) -> Asking {
     if !exchange.route.guard.holds_questions() || !exchange.route.inspected {
         return Asking::Goes(teed(exchange, body).boxed_unsync());
     }
-    held(exchange, body).await
+    Box::pin(held(exchange, body)).await
 }
 
 fn teed(exchange: &Arc<Exchange>, body: Received) -> Tee<Received, impl FnOnce(Kept, End) + use<>> {
