@@ -278,17 +278,23 @@ impl Gate {
         by_key.into_iter().chain(by_address).max_by_key(|decision| (decision.action, decision.until))
     }
 
-    /// Takes what one step of a lane gave: proven keys, and every block with the record that explains it.
-    pub fn apply_all(&self, out: &Outbox, origin: Origin, rules: &Rules) {
+    /// Takes what one step of a lane gave: proven keys, and every block with the record that explains it. Gives the
+    /// decisions that act.
+    pub fn apply_all(&self, out: &Outbox, origin: Origin, rules: &Rules) -> Vec<DecisionId> {
         out.proven_keys.iter().for_each(|key| self.note_proven(*key));
+        let mut acting = Vec::new();
         for block in &out.blocks {
             let explains =
                 |record: &&Record| record.kind == Kind::Decision && record.decision_id == Some(block.id);
             match out.records.iter().find(explains) {
-                Some(why) => _ = self.apply(block, why, origin, rules, block.time),
+                Some(why) if self.apply(block, why, origin, rules, block.time) == Applied::Enforced => {
+                    acting.push(block.id);
+                }
+                Some(_) => {}
                 None => self.observed(Reason::NoEvidence, origin),
             }
         }
+        acting
     }
 
     /// Puts a block into the table, acting or as an observation, and counts which. `why` is its decision's record.

@@ -139,6 +139,7 @@ pub struct JournalReader {
     file: BufReader<File>,
     path: PathBuf,
     index: u64,
+    position: u64,
     torn: bool,
 }
 
@@ -159,7 +160,7 @@ impl JournalReader {
         if version != VERSION {
             return Err(JournalError::Version { path: path.to_owned(), version });
         }
-        let mut reader = Self { file, path: path.to_owned(), index: 0, torn: false };
+        let mut reader = Self { file, path: path.to_owned(), index: 0, position: 10, torn: false };
         let plan = reader.frame()?.and_then(|bytes| serde_json::from_slice(&bytes).ok());
         let plan = plan.ok_or_else(|| reader.damaged())?;
         Ok((reader, plan))
@@ -173,6 +174,11 @@ impl JournalReader {
         self.index += 1;
         let Some(bytes) = self.frame()? else { return Ok(None) };
         postcard::from_bytes(&bytes).map(Some).map_err(|_| self.damaged())
+    }
+
+    /// Bytes read so far.
+    pub fn position(&self) -> u64 {
+        self.position
     }
 
     /// Whether the recording ended in the middle of an entry.
@@ -210,7 +216,10 @@ impl JournalReader {
                     self.torn |= filled > 0;
                     return Ok(false);
                 }
-                Ok(read) => filled += read,
+                Ok(read) => {
+                    filled += read;
+                    self.position += read as u64;
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(JournalError::Io { path: self.path.clone(), error }),
             }

@@ -18,6 +18,7 @@ mod metrics;
 mod parts;
 mod plan;
 mod records;
+mod rehearse;
 pub mod screen;
 mod serve;
 mod state;

@@ -115,8 +115,13 @@ impl Told {
         for (name, value) in bars {
             let Some(value) = value else { continue };
             let share = if longest > 0.0 { value / longest } else { 0.0 };
-            let _ =
-                writeln!(page, "  {name:<10} {:<width$} {}", bar(share), number(value), width = BAR_CELLS);
+            let _ = writeln!(
+                page,
+                "  {name:<10} {:<width$} {}",
+                bar(share, BAR_CELLS),
+                number(value),
+                width = BAR_CELLS
+            );
         }
         let observed = self.window.observed;
         let percent = number((observed * 100.0).round());
@@ -124,7 +129,7 @@ impl Told {
             page,
             "  {:<10} {:<BAR_CELLS$} {percent} % of its requests\n",
             "observed",
-            bar(observed)
+            bar(observed, BAR_CELLS)
         );
     }
 
@@ -167,22 +172,25 @@ impl Told {
     }
 }
 
-/// A share of [`BAR_CELLS`] as a bar, to an eighth of a cell.
-fn bar(share: f64) -> String {
+/// A share of `cells` as a bar, to an eighth of a cell.
+#[must_use]
+pub fn bar(share: f64, cells: usize) -> String {
     const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
-    let eighths = (share.clamp(0.0, 1.0) * (BAR_CELLS * 8) as f64).round() as usize;
+    let eighths = (share.clamp(0.0, 1.0) * (cells * 8) as f64).round() as usize;
     let rest = EIGHTHS.get(eighths % 8).copied().unwrap_or_default();
     format!("{}{rest}", "█".repeat(eighths / 8))
 }
 
 /// At most four digits after the point, and none where there are none.
-fn number(value: f64) -> String {
+#[must_use]
+pub fn number(value: f64) -> String {
     let text = format!("{value:.4}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// Unix seconds as an HTTP date (RFC 9110, section 5.6.7).
-fn moment(seconds: f64) -> String {
+#[must_use]
+pub fn moment(seconds: f64) -> String {
     let since = Duration::try_from_secs_f64(seconds).unwrap_or_default();
     // Beyond the year 9999 there is no such date.
     let known = since.as_secs() < 253_402_300_800;
@@ -190,7 +198,8 @@ fn moment(seconds: f64) -> String {
 }
 
 /// Names come from traffic: nothing of them may steer a terminal.
-fn clean(text: &str) -> String {
+#[must_use]
+pub fn clean(text: &str) -> String {
     let steers = |c: char| {
         c.is_control()
             || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

@@ -4,6 +4,7 @@ mod check;
 mod explain;
 mod kill_switch;
 mod lists;
+mod rehearse;
 mod replay;
 mod run;
 
@@ -21,6 +22,7 @@ Start with:
   checkgate run --upstream http://127.0.0.1:8080       stand in front of a model server and observe
   checkgate run -c checkgate.yaml                      the same with a configuration file
   checkgate check -c checkgate.yaml                    say what is wrong with one, and the mend
+  checkgate rehearse -c checkgate.yaml                 see what recorded attacks would get away with
 
 Nothing is blocked until a model is put into `--mode enforce`.";
 
@@ -42,6 +44,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Run a recording through the same engine; prints its findings and decisions.
     Replay(replay::ReplayArgs),
+    /// Say what a policy would have done: to recorded clients, and to recorded attackers.
+    Rehearse(Box<rehearse::RehearseArgs>),
     /// Tell one finding or decision in plain words: who, what, how far over the limit, what next.
     Explain(explain::ExplainArgs),
     /// Switch enforcement off at once, or on again.
@@ -72,6 +76,7 @@ pub fn main() -> ExitCode {
         Command::Demo(options) => run_demo(&options),
         Command::Check(args) => check::check(&args),
         Command::Replay(args) => replay::replay(&args),
+        Command::Rehearse(args) => rehearse::rehearse(&args),
         Command::Explain(args) => explain::explain(&args),
         Command::KillSwitch(args) => kill_switch::kill_switch(&args),
         Command::Detectors => print(&lists::detectors()),
@@ -82,11 +87,16 @@ pub fn main() -> ExitCode {
     match done {
         Ok(code) => code,
         Err(error) => {
-            let red = anstyle::AnsiColor::Red.on_default().bold();
-            anstream::eprintln!("{red}error{red:#}: {error:#}");
+            tell(&error);
             ExitCode::FAILURE
         }
     }
+}
+
+/// Says on standard error what went wrong.
+fn tell(error: &anyhow::Error) {
+    let red = anstyle::AnsiColor::Red.on_default().bold();
+    anstream::eprintln!("{red}error{red:#}: {error:#}");
 }
 
 fn run_demo(options: &demo::Options) -> anyhow::Result<ExitCode> {

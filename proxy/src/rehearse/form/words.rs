@@ -1,0 +1,175 @@
+//! What all forms for people say in the same words.
+
+use checkgate_detectors::finding::{Action, Mode};
+
+use crate::rehearse::attack::AttackVerdict;
+use crate::rehearse::report::{ClientVerdict, Outcome, Report, Traffic};
+
+/// A number of things.
+pub fn counted(count: u64, noun: &str) -> String {
+    match count {
+        1 => format!("1 {noun}"),
+        _ => format!("{} {noun}s", grouped(count)),
+    }
+}
+
+/// A number with commas between its thousands.
+pub fn grouped(count: u64) -> String {
+    let digits = count.to_string();
+    let mut grouped = String::new();
+    for (position, digit) in digits.chars().enumerate() {
+        if position > 0 && (digits.len() - position).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+/// A span of seconds.
+pub fn span(seconds: f64) -> String {
+    match seconds {
+        ..10.0 => format!("{seconds:.1} s"),
+        10.0..120.0 => format!("{seconds:.0} s"),
+        120.0..7200.0 => format!("{:.0} min", seconds / 60.0),
+        7200.0..172_800.0 => format!("{:.0} h", seconds / 3600.0),
+        _ => format!("{:.0} days", seconds / 86_400.0),
+    }
+}
+
+/// A share as a percentage; what is more than nothing never reads as 0 %, and what is not all never as 100 %.
+pub fn percent(share: f64) -> String {
+    match share * 100.0 {
+        ..=0.0 => "0 %".to_owned(),
+        percent @ ..1.0 => format!("{percent:.1} %"),
+        percent @ ..99.5 => format!("{percent:.0} %"),
+        percent @ ..100.0 => format!("{percent:.1} %"),
+        _ => "100 %".to_owned(),
+    }
+}
+
+/// What a rehearsal found, in sentences.
+pub fn summary(report: &Report) -> Vec<String> {
+    let mut sentences = Vec::new();
+    if let Some(traffic) = &report.traffic {
+        sentences.extend(of_traffic(traffic));
+    }
+    let attacks: Vec<&AttackVerdict> = report.attacks.iter().flat_map(|run| &run.attacks).collect();
+    if !attacks.is_empty() {
+        sentences.push(of_attacks(&attacks));
+    }
+    sentences
+}
+
+fn of_traffic(traffic: &Traffic) -> Vec<String> {
+    let asked = format!(
+        "{} of {} within {}.",
+        counted(traffic.requests, "request"),
+        counted(traffic.clients as u64, "client"),
+        span(traffic.until - traffic.from)
+    );
+    let with = |outcome: Outcome| {
+        traffic.verdicts.iter().filter(|verdict| verdict.outcome == outcome).count() as u64
+    };
+    let mut done: Vec<String> = [Outcome::Blocked, Outcome::Degraded, Outcome::Throttled]
+        .into_iter()
+        .filter(|outcome| with(*outcome) > 0)
+        .map(|outcome| format!("{} would have been {}", counted(with(outcome), "client"), outcome.as_str()))
+        .collect();
+    if done.is_empty() {
+        done.push("Nobody would have been blocked, degraded or throttled".to_owned());
+    }
+    let mut sentences =
+        vec![asked, format!("{}; {} refused.", done.join(", "), counted(traffic.refused, "request"))];
+    if with(Outcome::WouldAct) > 0 {
+        sentences.push(format!(
+            "Decisions on {} would not have acted, as in `observe`.",
+            counted(with(Outcome::WouldAct), "client")
+        ));
+    }
+    if with(Outcome::Told) > 0 {
+        sentences.push(format!(
+            "Of {} something is told and nothing done.",
+            counted(with(Outcome::Told), "client")
+        ));
+    }
+    if traffic.answers_that_break_their_contract > 0 {
+        let answers = counted(traffic.answers_that_break_their_contract, "answer");
+        sentences.push(format!("{answers} of the model broke the contract."));
+    }
+    sentences
+}
+
+fn of_attacks(attacks: &[&AttackVerdict]) -> String {
+    let count = |what: &dyn Fn(&AttackVerdict) -> bool| attacks.iter().filter(|attack| what(attack)).count();
+    let blocked = count(&|attack| attack.block.as_ref().is_some_and(|block| block.acts));
+    let held_back = count(&|attack| attack.block.as_ref().is_some_and(|block| !block.acts));
+    let unnoticed = count(&|attack| attack.first_finding.is_none());
+    let mut sentence = format!("Of {} recorded attacks, {blocked} would have been blocked", attacks.len());
+    if held_back > 0 {
+        sentence.push_str(&format!(", {held_back} would have been in `enforce`"));
+    }
+    sentence.push_str(&format!(", {unnoticed} would never have been noticed."));
+    sentence
+}
+
+/// What an attack would have got away with, in a few words.
+pub fn attack(attack: &AttackVerdict) -> String {
+    let got = percent(attack.share_answered);
+    match (&attack.block, &attack.first_decision, &attack.first_finding) {
+        (Some(block), _, _) if block.acts => {
+            format!("blocked at row {} by {}, {got} answered", grouped(block.row), block.detector)
+        }
+        (Some(block), _, _) => {
+            format!("not acted on; a block was due at row {} by {}", grouped(block.row), block.detector)
+        }
+        (None, Some(told), _) => format!(
+            "{} from row {} by {}, {got} answered",
+            if told.acts { done(told.action) } else { "not acted on" },
+            grouped(told.row),
+            told.detector
+        ),
+        (None, None, Some(told)) => {
+            format!("told of from row {} by {}, {got} answered", grouped(told.row), told.detector)
+        }
+        (None, None, None) => "never noticed".to_owned(),
+    }
+}
+
+fn done(action: Action) -> &'static str {
+    Outcome::of(action).as_str()
+}
+
+/// What is done to a client and when, in a few words.
+pub fn client(verdict: &ClientVerdict) -> String {
+    let by = verdict.decisive().map(|told| format!(" by {}", told.detector)).unwrap_or_default();
+    let mut words = format!("{}{by}", verdict.outcome.as_str());
+    if let Some(answered) = verdict.answered_before_decision {
+        words.push_str(&format!(" after {}", counted(answered, "answered request")));
+    }
+    if verdict.refused > 0 {
+        words.push_str(&format!("; {} refused", grouped(verdict.refused)));
+    }
+    words
+}
+
+/// A mode's word.
+pub fn mode(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Observe => "observe",
+        Mode::Enforce => "enforce",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_read_well() {
+        assert_eq!([1, 999, 1_000, 1_234_567].map(grouped), ["1", "999", "1,000", "1,234,567"]);
+        assert_eq!((counted(1, "row"), counted(0, "row")), ("1 row".to_owned(), "0 rows".to_owned()));
+        assert_eq!([0.0, 0.0004, 0.05, 0.999, 1.0].map(percent), ["0 %", "0.0 %", "5 %", "99.9 %", "100 %"]);
+        assert_eq!([3.2, 90.0, 600.0, 90_000.0].map(span), ["3.2 s", "90 s", "10 min", "25 h"]);
+    }
+}

@@ -1,0 +1,174 @@
+//! Journal entries through desk and gate, as they would have gone under a policy.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+
+use checkgate_detectors::facts::{NotInspected, Time};
+use checkgate_detectors::finding::{DecisionId, Mode, Record};
+use checkgate_detectors::identity::Asker;
+
+use super::paces::Paces;
+use crate::capture::{Admission, Asked, Body, Entry};
+use crate::decode::Part;
+use crate::gate::{Gate, Origin};
+use crate::lane::desk::{Desk, Step};
+use crate::metrics::Metrics;
+use crate::plan::Plan;
+use crate::records::{Outlet, Patience};
+
+/// Refused questions whose answers may still stand in the recording. Far more than a proxy has open at once; the
+/// oldest are let go first, and their answers then count as answers to nothing.
+const REFUSED_MAX: usize = 65_536;
+
+/// A desk and a gate under one plan.
+pub struct Runner {
+    desk: Desk,
+    gate: Gate,
+    paces: Paces,
+    step: Step,
+    refused: BTreeSet<u64>,
+}
+
+/// What one entry led to.
+pub struct Taken<'a> {
+    /// When it happened.
+    pub time: Time,
+    /// What became of it, if it was a question.
+    pub fate: Option<(Asker, Fate)>,
+    /// Rows of a question that were scored.
+    pub rows: u64,
+    /// The model's name, once it has one.
+    pub model: Option<&'a str>,
+    /// What was told, in order.
+    pub records: &'a [Record],
+    /// Whether the brake is on after a decision of this step.
+    pub brake: bool,
+    /// Decisions of this step that act.
+    pub acting: Vec<DecisionId>,
+    /// What was not looked into.
+    pub not_inspected: &'a [(Part, NotInspected)],
+    /// Whether the answer broke its contract.
+    pub broke_contract: bool,
+}
+
+/// What became of a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// The model was asked.
+    Answered,
+    /// The model was asked, and the answer came coarse and late.
+    Degraded,
+    /// It was refused.
+    Refused,
+    /// It was refused when it was recorded, so nobody knows what it asked.
+    Unknown,
+}
+
+impl Runner {
+    /// Builds everything that `plan` names.
+    ///
+    /// # Errors
+    /// When a part refuses its parameters, or a reference cannot be read.
+    pub fn new(plan: Arc<Plan>, paces: Paces) -> anyhow::Result<Self> {
+        let desk = Desk::new(Arc::clone(&plan))?;
+        let metrics = Metrics::new(&[], &[])?;
+        // The outlet gets what the brake tells and nothing else; findings are read from the step.
+        let outlet = Arc::new(Outlet::start(Box::new(io::sink()), Arc::clone(&metrics), Patience::Always)?);
+        let gate = Gate::for_replay(&plan, metrics, outlet);
+        gate.adopt(desk.rules().clone(), plan.limits.blocks);
+        Ok(Self { desk, gate, paces, step: Step::default(), refused: BTreeSet::new() })
+    }
+
+    /// The plan in force.
+    pub fn plan(&self) -> &Plan {
+        self.desk.plan()
+    }
+
+    /// Takes one entry. The answer to a question that was refused here is left out: it never came.
+    pub fn take(&mut self, entry: Entry) -> Taken<'_> {
+        let time = entry.time();
+        let mut acting = Vec::new();
+        let mut fate = None;
+        match entry {
+            Entry::Asked(asked) => {
+                let (asker, became, acts) = self.ask(asked);
+                (fate, acting) = (Some((asker, became)), acts);
+            }
+            Entry::Answered(answered) if self.refused.remove(&answered.id) => self.step = Step::default(),
+            other => acting = self.step(other),
+        }
+        let Step { rows, name, outbox, not_inspected, .. } = &self.step;
+        Taken {
+            time,
+            fate,
+            rows: *rows,
+            model: name.as_deref(),
+            records: &outbox.records,
+            brake: !outbox.blocks.is_empty() && self.gate.brake_is_engaged(time),
+            acting,
+            not_inspected,
+            broke_contract: outbox.broke_contract,
+        }
+    }
+
+    fn step(&mut self, entry: Entry) -> Vec<DecisionId> {
+        match &entry {
+            Entry::Lift(lift) => _ = self.gate.lift(lift.decision),
+            Entry::Asked(_) | Entry::Answered(_) | Entry::Plan(_) => {}
+        }
+        let replans = matches!(entry, Entry::Plan(_));
+        self.desk.step(entry, &mut self.step);
+        if replans {
+            self.gate.adopt(self.desk.rules().clone(), self.desk.plan().limits.blocks);
+        }
+        let mode = self.desk.plan().model(self.step.model).map(|model| model.mode).unwrap_or_default();
+        let origin = Origin { model: self.step.model, mode };
+        self.gate.apply_all(&self.step.outbox, origin, self.desk.rules())
+    }
+
+    /// A question: refused before the model is asked, or judged; and held until it is judged where its model holds
+    /// questions.
+    fn ask(&mut self, mut asked: Asked) -> (Asker, Fate, Vec<DecisionId>) {
+        let (id, asker, time, model) = (asked.id, asked.asker, asked.time, asked.model);
+        let plan = self.desk.plan().model(model);
+        let acts = plan.is_some_and(|model| model.mode == Mode::Enforce);
+        let holds = acts && plan.is_some_and(|model| model.holds_questions);
+        let was_refused = asked.admission != Admission::Admitted;
+        let pace = self.paces.of(plan.map_or("", |model| model.name.as_str()));
+        if let Some(refusal) = self.gate.enter(&asker, acts, pace, time) {
+            asked.admission = Admission::Refused(refusal.decision);
+            asked.body = Body::Not(NotInspected::NoPrediction);
+            self.remember_refused(id);
+            let acting = self.step(Entry::Asked(asked));
+            return (asker, Fate::Refused, acting);
+        }
+        let acting = self.step(Entry::Asked(asked));
+        let fate = if was_refused {
+            Fate::Unknown
+        } else if holds && self.refuses_held(&asker, time) {
+            self.remember_refused(id);
+            Fate::Refused
+        } else if self.gate.degrades(&asker, acts, time) {
+            Fate::Degraded
+        } else {
+            Fate::Answered
+        };
+        (asker, fate, acting)
+    }
+
+    fn refuses_held(&self, asker: &Asker, time: Time) -> bool {
+        let by_content = || {
+            let decision = self.step.outbox.refused_by?;
+            self.gate.refuse_content(asker, decision, std::time::Duration::ZERO)
+        };
+        self.gate.admit(asker, true, time).or_else(by_content).is_some()
+    }
+
+    fn remember_refused(&mut self, id: u64) {
+        if self.refused.len() >= REFUSED_MAX {
+            self.refused.pop_first();
+        }
+        self.refused.insert(id);
+    }
+}

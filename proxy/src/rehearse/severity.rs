@@ -1,0 +1,42 @@
+//! How grave a finding is, by one rule, so that a pipeline can stop at it.
+
+use checkgate_detectors::finding::{Action, Mode, Record, Tier};
+use serde::{Deserialize, Serialize};
+
+/// From weak to grave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// It tells something.
+    Low,
+    /// It is precise enough to act on, or something weaker than a block is done.
+    Medium,
+    /// A client is blocked.
+    High,
+}
+
+impl Severity {
+    /// Every severity, the gravest first.
+    pub const ALL: [Self; 3] = [Self::High, Self::Medium, Self::Low];
+
+    /// The severity of a record: high where a block is decided in `enforce`; medium where the finding is of tier one,
+    /// or where something weaker than a block is done; low where it only tells.
+    pub fn of(record: &Record) -> Self {
+        if record.action == Action::Block && record.mode == Mode::Enforce {
+            Self::High
+        } else if record.tier == Tier::One || record.action > Action::Alert {
+            Self::Medium
+        } else {
+            Self::Low
+        }
+    }
+
+    /// Its word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+        }
+    }
+}
