@@ -5,7 +5,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use checkgate_load_tests::checkgate::binary;
+use checkgate_load_tests::checkgate::{Start, binary};
+use checkgate_load_tests::model_server::{Answer, ModelServer};
 use checkgate_load_tests::scenario::{self, Played};
 use serde_json::{Value, json};
 
@@ -127,4 +128,167 @@ fn it_says_what_attacks_would_have_got_away_with() {
     let natural = attack("price_natural");
     assert!(natural["first_finding"].is_null(), "content cannot show it: {natural:#}");
     assert_eq!(natural["share_answered"], 1.0);
+}
+
+const HOSTILE: &str = "</td><script>alert(1)</script>\"'&\u{202e}";
+
+/// A recording in which a client sweeps a field whose name is markup.
+async fn hostile_recording(folder: &Path) -> PathBuf {
+    let server = ModelServer::always(Answer::value(&json!({"predictions": [100]}))).await.unwrap();
+    let recording = folder.join("hostile");
+    let start = Start::configured(json!({
+        "upstream": format!("http://{}", server.address),
+        "clients": {"identity": "ip"},
+        "models": [{"name": "pricing", "path": "/invocations"}],
+    }));
+    let start = start.with(&["--record", recording.to_str().unwrap()]);
+    let mut checkgate = start.run().await.unwrap();
+    let mut client = checkgate.client("127.1.0.9");
+    for step in 0..20 {
+        let mut row = json!({"size": 7});
+        row[HOSTILE] = json!(step);
+        let body = json!({"dataframe_records": [row]}).to_string();
+        assert_eq!(client.post("/invocations", body).await.unwrap().status, 200);
+    }
+    checkgate.stop().await.unwrap();
+    recording
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_from_traffic_is_markup_or_a_command_in_any_form() {
+    let folder = tempfile::tempdir().unwrap();
+    let recording = hostile_recording(folder.path()).await;
+    let of = |form: &str| {
+        let arguments = [recording.to_str().unwrap(), "--mode", "enforce", "--no-pack", "--format", form];
+        let output = rehearse(&arguments);
+        assert_eq!(output.status.code(), Some(0), "{form}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    for form in ["html", "junit", "text", "github"] {
+        let written = of(form);
+        assert!(written.contains("one_field_sweep"), "{form} tells the finding:\n{written}");
+        assert!(!written.contains('\u{202e}'), "{form} turns the direction of writing");
+    }
+    for form in ["html", "junit"] {
+        let written = of(form);
+        assert!(!written.contains("<script") && !written.contains("</td><s"), "{form}:\n{written}");
+        assert!(written.contains("&lt;script&gt;"), "{form} shows the name as it is:\n{written}");
+    }
+    let page = of("html");
+    assert!(
+        page.contains("default-src 'none'") && !page.contains("http://") && !page.contains("src="),
+        "{page}"
+    );
+    for line in of("github").lines() {
+        assert!(line.starts_with("::") && line.matches("::").count() >= 2, "{line}");
+    }
+    let sarif: Value = serde_json::from_str(&of("sarif")).unwrap();
+    assert_eq!(
+        (&sarif["version"], &sarif["runs"][0]["results"][0]["level"]),
+        (&json!("2.1.0"), &json!("error"))
+    );
+    let gitlab: Value = serde_json::from_str(&of("gitlab")).unwrap();
+    assert_eq!(gitlab[0]["severity"], "critical", "{gitlab:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_policy_is_compared_client_by_client_and_attack_by_attack() {
+    let played = recorded("one-field-sweep").await;
+    let folder = tempfile::tempdir().unwrap();
+    let strict = policy(folder.path(), "strict.yaml", &json!({"mode": "enforce"}));
+    let lax = json!({"mode": "enforce", "detectors": {"one_field_sweep": {"values": 20}}});
+    let lax = policy(folder.path(), "lax.yaml", &lax);
+    let arguments = [
+        played.recording.to_str().unwrap(),
+        "-c",
+        strict.to_str().unwrap(),
+        "--compare",
+        lax.to_str().unwrap(),
+    ];
+    let (report, _) = report(&arguments);
+    let comparison = &report["comparison"];
+    let differ = comparison["clients"].as_array().unwrap();
+    let [client] = differ.as_slice() else { panic!("one client is treated otherwise: {comparison:#}") };
+    let (here, there) = (&client["this"], &client["other"]);
+    assert!(here["answered"].as_u64() < there["answered"].as_u64(), "{comparison:#}");
+    let attacks = comparison["attacks"].as_array().unwrap();
+    let sweep = attacks.iter().find(|attack| attack["name"] == "price_oat").unwrap();
+    assert_eq!((&sweep["this_blocks_at"], sweep["other_blocks_at"].as_u64() > Some(12)), (&json!(12), true));
+    assert!(comparison["caveat"].as_str().unwrap().contains("live attacker"), "{comparison:#}");
+}
+
+#[test]
+fn attacks_of_ones_own_run_in_front_of_the_model_that_their_folder_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let models =
+        json!({"mode": "enforce", "models": [{"name": "pricing"}, {"name": "renewals", "mode": "observe"}]});
+    let file = policy(folder.path(), "checkgate.yaml", &models);
+    let attacks = folder.path().join("attacks");
+    std::fs::create_dir_all(attacks.join("renewals")).unwrap();
+    let rows =
+        (0..30).map(|step| json!({"r": step, "x": {"age": 40, "power": step}, "p": [1]}).to_string() + "\n");
+    let rows: String = rows.collect();
+    std::fs::write(attacks.join("everywhere.jsonl"), &rows).unwrap();
+    std::fs::write(attacks.join("renewals/there.jsonl"), &rows).unwrap();
+    let arguments = ["-c", file.to_str().unwrap(), "--no-pack", "--attacks", attacks.to_str().unwrap()];
+    let (report, _) = report(&arguments);
+    let run = |model: &str| {
+        let runs = report["attacks"].as_array().unwrap();
+        let run = runs.iter().find(|run| run["models"][0] == model).unwrap();
+        run["attacks"].as_array().unwrap().clone()
+    };
+    let [everywhere] = &run("pricing")[..] else { panic!("{report:#}") };
+    assert_eq!((&everywhere["block"]["acts"], &everywhere["rows_answered"]), (&json!(true), &json!(12)));
+    let renewals = run("renewals");
+    assert_eq!(renewals.len(), 2, "its own and everybody's: {renewals:#?}");
+    for attack in renewals {
+        assert_eq!((&attack["block"]["acts"], &attack["rows_answered"]), (&json!(false), &json!(30)));
+    }
+    std::fs::write(attacks.join("broken.jsonl"), "{}\n").unwrap();
+    assert_eq!(rehearse(&arguments).status.code(), Some(2), "a stream that is none is an error");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_candidate_is_asked_what_was_recorded_and_held_against_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let recording = hostile_recording(folder.path()).await;
+    // The recorded model answered 100 each time; this one is cheaper, and once below zero.
+    let candidate = ModelServer::answering(|question| {
+        let step =
+            serde_json::from_slice::<Value>(&question.body).unwrap()["dataframe_records"][0][HOSTILE].clone();
+        let price = if step == json!(5) { -1 } else { 90 };
+        Answer::value(&json!({"predictions": [price]}))
+    });
+    let candidate = candidate.await.unwrap();
+    let url = format!("http://{}", candidate.address);
+    let contract = json!({"rules": [{"minimum": 0}]});
+    let models = json!({"models": [{"name": "pricing", "path": "/invocations", "contract": contract}]});
+    let file = policy(folder.path(), "checkgate.yaml", &models);
+    let arguments = |limit: &'static str, gate: &'static str| {
+        let (recording, file) = (recording.display().to_string(), file.display().to_string());
+        [recording, "-c".into(), file, "--no-pack".into(), "--upstream".into(), url.clone()]
+            .into_iter()
+            .chain(["--limit", limit, "--fail-on-severity", gate].map(str::to_owned))
+            .collect::<Vec<String>>()
+    };
+    let said = |arguments: Vec<String>| report(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    let (all, code) = said(arguments("1000", "high"));
+    let compared = &all["candidate"];
+    assert_eq!((&compared["asked"], &compared["compared"]), (&json!(20), &json!(20)), "{all:#}");
+    assert_eq!(
+        (&compared["breaks"], &compared["recorded_breaks"], code),
+        (&json!(1), &json!(0), 1),
+        "{all:#}"
+    );
+    let moved = &compared["models"]["pricing"]["outputs"][0];
+    assert_eq!((&moved["mean_difference"], &moved["ks_distance"]), (&json!(-14.55), &json!(1.0)), "{all:#}");
+    assert_eq!(moved["largest_absolute_difference"], 101.0);
+    assert_eq!(compared["models"]["pricing"]["labels"]["agree"], 0);
+    assert_eq!(candidate.requests(), 20);
+    let (few, code) = said(arguments("5", "high"));
+    assert_eq!((&few["candidate"]["asked"], &few["candidate"]["breaks"], code), (&json!(5), &json!(0), 0));
+    assert_eq!(candidate.requests(), 25, "no more than the limit");
+    drop(candidate);
+    let (gone, _) = said(arguments("3", "high"));
+    assert_eq!(gone["candidate"]["not_compared"], json!({"candidate: no_answer": 3}), "{gone:#}");
 }

@@ -14,7 +14,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::print;
 use crate::rehearse::form::Form;
-use crate::rehearse::{self, Attacks, NOTICE, Order, Policy, Progress, Report, Severity};
+use crate::rehearse::{self, Ask, Attacks, NOTICE, Order, Policy, Progress, Report, Severity};
 use crate::serve::Source;
 
 /// Findings as grave as asked for, or graver.
@@ -30,6 +30,8 @@ Examples:
         whom that policy would have blocked in recorded traffic, when and why
   checkgate rehearse recording -c checkgate.yaml --compare stricter.yaml --write html=report.html
         what another policy would have done differently, as a page to pass on
+  checkgate rehearse recording -c checkgate.yaml --no-pack --upstream http://127.0.0.1:9000
+        what a candidate model answers to recorded questions: contracts, labels, scores
   checkgate rehearse recording -c checkgate.yaml --fail-on-severity high --write sarif=checkgate.sarif
         a gate for a pipeline: exit code 0 without such findings, 1 with some, 2 when it cannot be told
 
@@ -57,6 +59,12 @@ pub struct RehearseArgs {
     /// Leave out the attack pack that ships with the program.
     #[arg(long)]
     no_pack: bool,
+    /// A candidate model (http://HOST:PORT): send it the recorded questions and compare its answers with the recorded.
+    #[arg(long, value_name = "URL")]
+    upstream: Option<String>,
+    /// Questions that a candidate is asked at most.
+    #[arg(long, value_name = "N", default_value_t = 1000, requires = "upstream")]
+    limit: u64,
     /// Form of the report on standard output.
     #[arg(long, value_name = "FORM", value_enum, default_value = "text")]
     format: Form,
@@ -107,12 +115,16 @@ fn order(args: &RehearseArgs) -> anyhow::Result<Order> {
     if args.recordings.is_empty() && args.config.is_none() {
         bail!("nothing to rehearse; name a recording, or a policy with -c FILE, or both");
     }
+    if args.recordings.is_empty() && args.upstream.is_some() {
+        bail!("a candidate is asked what was recorded; name a recording");
+    }
     Ok(Order {
         recordings: args.recordings.clone(),
         policy: args.config.as_deref().map(policy).transpose()?,
         mode: args.mode,
         attacks: Attacks::gather(!args.no_pack, args.attacks.as_deref())?,
         compare: args.compare.as_deref().map(policy).transpose()?,
+        candidate: args.upstream.as_deref().map(|url| Ask::new(url, args.limit)).transpose()?,
     })
 }
 

@@ -32,15 +32,15 @@ pub struct Comparison {
     pub attacks_alike: u64,
 }
 
-/// A client to whom two policies do different things; nothing where one of them has nothing to tell.
+/// A client to whom two policies do different things.
 #[derive(Debug, Serialize)]
 pub struct ClientDifference {
     /// The client.
     pub client: String,
     /// What this policy does.
-    pub this: Option<Side>,
+    pub this: Side,
     /// What the other does.
-    pub other: Option<Side>,
+    pub other: Side,
 }
 
 /// What one policy does to a client.
@@ -48,10 +48,10 @@ pub struct ClientDifference {
 pub struct Side {
     /// The strongest.
     pub outcome: Outcome,
-    /// The detector that led to it.
-    pub detector: String,
+    /// The detector that led to it, if one did.
+    pub detector: Option<String>,
     /// When, Unix seconds.
-    pub time: f64,
+    pub time: Option<f64>,
     /// Questions answered.
     pub answered: u64,
     /// Questions refused.
@@ -89,20 +89,21 @@ impl Comparison {
 }
 
 fn clients(first: &Run, second: &Run) -> (Vec<ClientDifference>, u64) {
-    let mut sides: BTreeMap<&str, [Option<Side>; 2]> = BTreeMap::new();
+    let mut pairs: BTreeMap<&str, [Option<&ClientVerdict>; 2]> = BTreeMap::new();
     for (position, run) in [first, second].into_iter().enumerate() {
         for verdict in run.rehearsed.iter().flat_map(|rehearsed| &rehearsed.traffic.verdicts) {
-            if let Some(side) = sides.entry(&verdict.client).or_default().get_mut(position) {
-                *side = Some(Side::of(verdict));
+            if let Some(told) = pairs.entry(&verdict.client).or_default().get_mut(position) {
+                *told = Some(verdict);
             }
         }
     }
-    let all = sides.len() as u64;
-    let differ = sides.into_iter().filter(|(_, [this, other])| this != other);
+    let all = pairs.len() as u64;
+    let sides = pairs.into_iter().filter_map(|(client, pair)| Some((client, Side::both(pair)?)));
+    let differ = sides.filter(|(_, (this, other))| this != other);
     let mut differ: Vec<ClientDifference> = differ
-        .map(|(client, [this, other])| ClientDifference { client: client.to_owned(), this, other })
+        .map(|(client, (this, other))| ClientDifference { client: client.to_owned(), this, other })
         .collect();
-    differ.sort_by_key(|difference| std::cmp::Reverse(difference.weight()));
+    differ.sort_by_key(|difference| std::cmp::Reverse(difference.this.outcome.max(difference.other.outcome)));
     let alike = all - differ.len() as u64;
     (differ, alike)
 }
@@ -141,22 +142,30 @@ fn verdicts(run: &Run) -> impl Iterator<Item = &AttackVerdict> {
     run.attacks.iter().flat_map(|run| &run.attacks)
 }
 
-impl ClientDifference {
-    /// The stronger of both sides.
-    fn weight(&self) -> Option<Outcome> {
-        self.this.iter().chain(&self.other).map(|side| side.outcome).max()
-    }
-}
-
 impl Side {
     fn of(verdict: &ClientVerdict) -> Self {
         let told = verdict.decisive();
         Self {
             outcome: verdict.outcome,
-            detector: told.map(|told| told.detector.clone()).unwrap_or_default(),
-            time: told.map_or(0.0, |told| told.time),
+            detector: told.map(|told| told.detector.clone()),
+            time: told.map(|told| told.time),
             answered: verdict.answered,
             refused: verdict.refused,
+        }
+    }
+
+    /// What a policy does that has nothing to tell of the client of `verdict`: it answers everything.
+    fn unnoticed(verdict: &ClientVerdict) -> Self {
+        let answered = verdict.requests.saturating_sub(verdict.refused_when_recorded);
+        Self { outcome: Outcome::Unnoticed, detector: None, time: None, answered, refused: 0 }
+    }
+
+    fn both(pair: [Option<&ClientVerdict>; 2]) -> Option<(Self, Self)> {
+        match pair {
+            [Some(this), Some(other)] => Some((Self::of(this), Self::of(other))),
+            [Some(this), None] => Some((Self::of(this), Self::unnoticed(this))),
+            [None, Some(other)] => Some((Self::unnoticed(other), Self::of(other))),
+            [None, None] => None,
         }
     }
 }

@@ -5,6 +5,7 @@
 //! of it is counted and becomes a [`Report`], which the files in `form/` write.
 
 mod attack;
+mod candidate;
 mod clients;
 mod compare;
 pub mod form;
@@ -15,6 +16,7 @@ mod recording;
 pub mod report;
 mod runner;
 mod severity;
+mod shift;
 mod stream;
 mod translation;
 
@@ -24,14 +26,17 @@ use checkgate_config::Settings;
 use checkgate_detectors::finding::Mode;
 
 pub use self::attack::Attacks;
+pub use self::candidate::Ask;
 pub use self::pack::NOTICE;
 pub use self::report::Report;
 pub use self::severity::Severity;
 
+use self::candidate::Candidate;
 use self::compare::Comparison;
 use self::paces::Paces;
 use self::recording::{Recordings, Rehearsal, Rehearsed, in_mode};
 use self::report::AttackRun;
+use self::translation::Translation;
 use crate::plan::{ModelIds, Plan};
 
 /// A policy to rehearse.
@@ -54,6 +59,8 @@ pub struct Order {
     pub attacks: Attacks,
     /// Another policy to compare with.
     pub compare: Option<Policy>,
+    /// A candidate model to compare with.
+    pub candidate: Option<Ask>,
 }
 
 /// Who wants to know how far it is.
@@ -83,11 +90,13 @@ pub fn rehearse(order: &Order, progress: &dyn Progress) -> anyhow::Result<Report
         anyhow::Ok(Comparison::of(&other.name, &run, &second))
     });
     let comparison = comparison.transpose()?;
+    let candidate = order.candidate.as_ref().map(|ask| order.ask(ask, progress)).transpose()?;
     let (traffic, notes) = match run.rehearsed {
         Some(rehearsed) => (Some(rehearsed.traffic), rehearsed.notes),
         None => (None, Vec::new()),
     };
     let severity = traffic.iter().flat_map(|traffic| traffic.findings_by_severity.keys()).max().copied();
+    let severity = severity.max(candidate.as_ref().and_then(Candidate::severity));
     Ok(Report {
         version: report::VERSION,
         checkgate: env!("CARGO_PKG_VERSION"),
@@ -97,10 +106,21 @@ pub fn rehearse(order: &Order, progress: &dyn Progress) -> anyhow::Result<Report
         traffic,
         attacks: run.attacks,
         comparison,
+        candidate,
     })
 }
 
 impl Order {
+    /// Asks a candidate what was recorded.
+    fn ask(&self, ask: &Ask, progress: &dyn Progress) -> anyhow::Result<Candidate> {
+        let (recordings, recorded) = Recordings::open(&self.recordings)?;
+        let settings = self.policy.as_ref().map(|policy| &policy.settings);
+        let translation =
+            settings.map(|settings| Translation::new(recorded.clone(), settings)).transpose()?;
+        let plan = translation.as_ref().map_or(recorded, |translation| Plan::clone(translation.plan()));
+        candidate::compare(ask, recordings, &plan, translation, progress)
+    }
+
     fn under(&self, policy: Option<&Policy>, whose: &str, progress: &dyn Progress) -> anyhow::Result<Run> {
         let settings = policy.map(|policy| &policy.settings);
         let said = |what: &str| if whose.is_empty() { what.to_owned() } else { format!("{what}, {whose}") };

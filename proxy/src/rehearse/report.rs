@@ -7,6 +7,7 @@ use checkgate_detectors::finding::{Action, DecisionId, Kind, Mode, Record};
 use serde::Serialize;
 
 use super::attack::AttackVerdict;
+use super::candidate::Candidate;
 use super::compare::Comparison;
 use super::histogram::Histogram;
 use super::severity::Severity;
@@ -33,6 +34,8 @@ pub struct Report {
     pub attacks: Vec<AttackRun>,
     /// What another policy would have done.
     pub comparison: Option<Comparison>,
+    /// What a candidate model answers.
+    pub candidate: Option<Candidate>,
 }
 
 /// What a policy would have done to recorded traffic.
@@ -108,6 +111,8 @@ pub struct AttackRun {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
+    /// Nothing was told of it.
+    Unnoticed,
     /// It was told of.
     Told,
     /// A decision was taken that did not act: the model is in `observe`, or something held it back.
@@ -134,6 +139,7 @@ impl Outcome {
     /// In a word or two for people.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Unnoticed => "not told of",
             Self::Told => "told of",
             Self::WouldAct => "not acted on",
             Self::Throttled => "throttled",
@@ -269,9 +275,12 @@ impl FindingLine {
 }
 
 impl Report {
-    /// Findings as grave as `severity` or graver, the attacks aside: those are meant to be found.
+    /// Findings as grave as `severity` or graver, a candidate's broken answers among them and the attacks aside: those
+    /// are meant to be found.
     pub fn findings_from(&self, severity: Severity) -> u64 {
         let traffic = self.traffic.iter().flat_map(|traffic| &traffic.findings_by_severity);
-        traffic.filter(|(of, _)| **of >= severity).map(|(_, count)| count).sum()
+        let recorded: u64 = traffic.filter(|(of, _)| **of >= severity).map(|(_, count)| count).sum();
+        let candidate = self.candidate.iter().filter(|candidate| candidate.severity() >= Some(severity));
+        recorded + candidate.map(|candidate| candidate.breaks).sum::<u64>()
     }
 }

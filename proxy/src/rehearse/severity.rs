@@ -40,3 +40,27 @@ impl Severity {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use checkgate_detectors::finding::Kind;
+
+    use super::*;
+    use crate::records::tests::record;
+
+    #[test]
+    fn severity_follows_from_mode_action_and_tier() {
+        let of = |mode: Mode, action: Action, tier: Tier| {
+            Severity::of(&Record { mode, action, tier, ..record(Kind::Finding, 7) })
+        };
+        assert_eq!(of(Mode::Enforce, Action::Block, Tier::One), Severity::High);
+        assert_eq!(
+            of(Mode::Observe, Action::Block, Tier::One),
+            Severity::Medium,
+            "nobody is blocked in observe"
+        );
+        assert_eq!(of(Mode::Enforce, Action::Degrade, Tier::Two), Severity::Medium, "something is done");
+        assert_eq!(of(Mode::Enforce, Action::Alert, Tier::One), Severity::Medium, "precise enough to act on");
+        assert_eq!(of(Mode::Enforce, Action::Alert, Tier::Two), Severity::Low);
+    }
+}

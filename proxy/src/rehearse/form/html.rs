@@ -3,10 +3,12 @@
 use std::fmt::Write;
 
 use super::escape::Escaped;
+use super::text::side;
 use super::{plot, words};
 use crate::rehearse::NOTICE;
 use crate::rehearse::attack::{AttackVerdict, Moment};
-use crate::rehearse::compare::{ClientDifference, Comparison, Side};
+use crate::rehearse::candidate::Candidate;
+use crate::rehearse::compare::{ClientDifference, Comparison};
 use crate::rehearse::report::{AttackRun, ClientVerdict, Outcome, Report, Traffic};
 use crate::rehearse::severity::Severity;
 use crate::told::moment;
@@ -14,6 +16,8 @@ use crate::told::moment;
 const STYLE: &str = include_str!("style.css");
 /// Clients that the table shows; the JSON form has them all.
 const CLIENTS_SHOWN: usize = 200;
+/// Outputs of a candidate that are drawn.
+const OUTPUTS_DRAWN: usize = 6;
 
 /// The report as a page.
 pub fn write(report: &Report) -> String {
@@ -34,6 +38,9 @@ pub fn write(report: &Report) -> String {
     report.attacks.iter().filter(|run| !run.attacks.is_empty()).for_each(|run| write_attacks(&mut page, run));
     if let Some(comparison) = &report.comparison {
         write_comparison(&mut page, comparison);
+    }
+    if let Some(candidate) = &report.candidate {
+        write_candidate(&mut page, candidate);
     }
     write_footer(&mut page, report);
     page
@@ -212,14 +219,49 @@ fn write_comparison(page: &mut String, comparison: &Comparison) {
 }
 
 fn write_difference(page: &mut String, difference: &ClientDifference) {
-    let side = |side: Option<&Side>| super::text::side(side);
     let _ = writeln!(
         page,
         "<tr><td><code>{}</code></td><td>{}</td><td>{}</td></tr>",
         Escaped(&difference.client),
-        Escaped(&side(difference.this.as_ref())),
-        Escaped(&side(difference.other.as_ref()))
+        Escaped(&side(&difference.this)),
+        Escaped(&side(&difference.other))
     );
+}
+
+fn write_candidate(page: &mut String, candidate: &Candidate) {
+    let _ = writeln!(page, "<section>\n<h2>Candidate <code>{}</code></h2>", Escaped(&candidate.server));
+    for (name, shift) in &candidate.models {
+        let facts = words::shift(shift).join(", ");
+        let _ = writeln!(page, "<p>Model <code>{}</code>: {}.</p>", Escaped(name), Escaped(&facts));
+        for output in shift.outputs.iter().take(OUTPUTS_DRAWN) {
+            let _ = writeln!(
+                page,
+                "<figure>{}<figcaption>Output <code>{}</code>: share of answers up to a value, blue as recorded, violet \
+                 by the candidate. {}.</figcaption></figure>",
+                plot::curves(output),
+                Escaped(&output.output),
+                Escaped(&words::output(output))
+            );
+        }
+    }
+    for (reason, count) in &candidate.not_compared {
+        let (count, reason) = (words::grouped(*count), Escaped(reason));
+        let _ = writeln!(page, "<p class=\"soft\">Not compared: {count} ({reason}).</p>");
+    }
+    if !candidate.broken.is_empty() {
+        page.push_str("<table>\n<thead><tr><th>Request</th><th>Broken contract</th><th>Recorded</th></tr></thead>\n<tbody>\n");
+        for broken in &candidate.broken {
+            let _ = writeln!(
+                page,
+                "<tr><td><code>{}</code></td><td class=\"high\">{}</td><td>{}</td></tr>",
+                Escaped(&broken.request),
+                Escaped(&broken.explanation),
+                if broken.recorded_too { "broken, too" } else { "kept it" }
+            );
+        }
+        page.push_str("</tbody>\n</table>\n");
+    }
+    page.push_str("</section>\n");
 }
 
 fn write_footer(page: &mut String, report: &Report) {

@@ -6,9 +6,13 @@ use checkgate_detectors::query::QUERY;
 use checkgate_detectors::{campaign, contract};
 
 use crate::identity::keyed_hash;
+use crate::rehearse::candidate::Broken;
 use crate::rehearse::report::{FindingLine, Report};
 use crate::rehearse::severity::Severity;
 use crate::told::clean;
+
+/// The rule that a candidate's broken answers are by.
+const CANDIDATE: &str = "candidate_contract";
 
 /// One finding.
 pub struct Issue {
@@ -47,15 +51,27 @@ pub fn rules() -> Vec<Rule> {
         },
         Rule { name: campaign::NAME, summary: campaign::SUMMARY, atlas: campaign::ATLAS },
     ];
-    let known: Vec<&str> = QUERY.iter().map(|spec| spec.name).collect();
-    listed.chain(others.into_iter().filter(|rule| !known.contains(&rule.name))).collect()
+    listed.chain(others).collect()
 }
 
 /// The findings of a report.
 pub fn issues(report: &Report) -> Vec<Issue> {
     let mut turns: BTreeMap<String, u64> = BTreeMap::new();
     let findings = report.traffic.iter().flat_map(|traffic| &traffic.findings);
-    findings.map(|finding| of_finding(finding, &mut turns)).collect()
+    let mut issues: Vec<Issue> = findings.map(|finding| of_finding(finding, &mut turns)).collect();
+    issues.extend(report.candidate.iter().flat_map(|candidate| &candidate.broken).map(of_candidate));
+    issues
+}
+
+fn of_candidate(broken: &Broken) -> Issue {
+    Issue {
+        rule: CANDIDATE.to_owned(),
+        severity: Severity::High,
+        title: clean(&format!("{CANDIDATE} on {} at model {}", broken.request, broken.model)),
+        text: clean(&broken.explanation),
+        model: clean(&broken.model),
+        fingerprint: fingerprint(&format!("{CANDIDATE}\n{}\n{}", broken.model, broken.request)),
+    }
 }
 
 fn of_finding(finding: &FindingLine, turns: &mut BTreeMap<String, u64>) -> Issue {

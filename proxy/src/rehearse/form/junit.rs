@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::escape::Escaped;
 use super::words;
 use crate::rehearse::attack::AttackVerdict;
+use crate::rehearse::candidate::Candidate;
 use crate::rehearse::report::{AttackRun, ClientVerdict, Report};
 use crate::rehearse::severity::Severity;
 
@@ -19,6 +20,9 @@ pub fn write(report: &Report, fail_on: Option<Severity>) -> String {
         write_clients(&mut file, &traffic.verdicts, traffic.until - traffic.from, fail_on);
     }
     report.attacks.iter().for_each(|run| write_attacks(&mut file, run));
+    if let Some(candidate) = &report.candidate {
+        write_candidate(&mut file, candidate);
+    }
     file.push_str("</testsuites>\n");
     file
 }
@@ -55,6 +59,26 @@ fn write_clients(file: &mut String, verdicts: &[ClientVerdict], seconds: f64, fa
     file.push_str("  </testsuite>\n");
 }
 
+fn write_candidate(file: &mut String, candidate: &Candidate) {
+    let failures = usize::from(candidate.breaks > 0);
+    let _ = writeln!(
+        file,
+        "  <testsuite name=\"candidate\" tests=\"1\" failures=\"{failures}\" errors=\"0\" skipped=\"0\" time=\"0\">"
+    );
+    file.push_str(
+        "    <testcase name=\"its answers keep the contract\" classname=\"checkgate.candidate\" time=\"0\">",
+    );
+    if let Some(first) = candidate.broken.first() {
+        let breaks = words::counted(candidate.breaks, "broken answer");
+        let _ = write!(
+            file,
+            "<failure message=\"{breaks}\" type=\"high\">{}</failure>",
+            Escaped(&first.explanation)
+        );
+    }
+    file.push_str("</testcase>\n  </testsuite>\n");
+}
+
 fn write_attacks(file: &mut String, run: &AttackRun) {
     let skipped = run.attacks.iter().filter(|attack| attack.first_finding.is_none()).count();
     let _ = writeln!(
@@ -74,7 +98,7 @@ fn write_attacks(file: &mut String, run: &AttackRun) {
         );
         let words = Escaped(&words);
         let _ = match attack.first_finding {
-            None => write!(file, "<skipped message=\"{words}\"/>"),
+            None => write!(file, "<skipped>{words}</skipped>"),
             Some(_) => write!(file, "<system-out>{words}</system-out>"),
         };
         file.push_str("</testcase>\n");

@@ -7,7 +7,8 @@ use super::words;
 use crate::rehearse::attack::AttackVerdict;
 use crate::rehearse::compare::AttackDifference;
 use crate::rehearse::report::{ClientVerdict, Event, Traffic};
-use crate::told::moment;
+use crate::rehearse::shift::OutputShift;
+use crate::told::{moment, number};
 
 /// Width of every plot, in units of its own.
 const WIDTH: f64 = 960.0;
@@ -189,6 +190,31 @@ pub fn differences(differences: &[AttackDifference]) -> String {
         plot.line((this, y + 10.0), (other, y + 10.0), "line");
         plot.dot((this, y + 10.0), "got", &format!("here: {this_answers} of {rows} rows"));
         plot.dot((other, y + 10.0), "other", &format!("there: {other_answers} of {rows} rows"));
+    }
+    plot.done()
+}
+
+/// The distribution of an output's values: recorded, and by the candidate.
+pub fn curves(output: &OutputShift) -> String {
+    const HEIGHT: f64 = 190.0;
+    let (top, floor) = (12.0, HEIGHT - 24.0);
+    let mut plot = Plot::new(HEIGHT, "Distribution of the values, recorded and by the candidate");
+    let (Some([lowest, ..]), Some([highest, ..])) = (output.curve.first(), output.curve.last()) else {
+        return plot.done();
+    };
+    let x = |value: f64| LEFT + inner() * (value - lowest) / (highest - lowest).max(1e-12);
+    let y = |share: f64| floor - (floor - top) * share;
+    for quarter in 0..=4 {
+        let share = f64::from(quarter) / 4.0;
+        plot.line((LEFT, y(share)), (WIDTH - RIGHT, y(share)), "rule");
+        plot.text((LEFT - 8.0, y(share) + 4.0), "end", "soft", &words::percent(share));
+    }
+    plot.text((LEFT, HEIGHT - 6.0), "start", "soft", &number(*lowest));
+    plot.text((WIDTH - RIGHT, HEIGHT - 6.0), "end", "soft", &number(*highest));
+    for (class, of) in [("curve-got", 1_usize), ("curve-other", 2)] {
+        let points = output.curve.iter().filter_map(|point| Some((x(point[0]), y(*point.get(of)?))));
+        let points: Vec<String> = points.map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
+        let _ = write!(plot.svg, "<polyline points=\"{}\" class=\"{class}\"/>", points.join(" "));
     }
     plot.done()
 }

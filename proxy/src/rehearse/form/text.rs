@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::words;
 use crate::rehearse::attack::AttackVerdict;
+use crate::rehearse::candidate::Candidate;
 use crate::rehearse::compare::{AttackDifference, ClientDifference, Comparison, Side};
 use crate::rehearse::report::{AttackRun, ClientVerdict, Report, Traffic};
 use crate::rehearse::{NOTICE, Severity};
@@ -11,6 +12,8 @@ use crate::told::{bar, clean, moment};
 
 /// Clients that are shown one by one; the JSON form has them all.
 const CLIENTS_SHOWN: usize = 40;
+/// Broken answers of a candidate that are shown one by one.
+const BROKEN_SHOWN: usize = 10;
 /// Cells of the bar of an attack.
 const BAR_CELLS: usize = 20;
 
@@ -32,6 +35,9 @@ pub fn write(report: &Report, fail_on: Option<Severity>) -> String {
     report.attacks.iter().for_each(|run| write_attacks(&mut page, run));
     if let Some(comparison) = &report.comparison {
         write_comparison(&mut page, comparison);
+    }
+    if let Some(candidate) = &report.candidate {
+        write_candidate(&mut page, candidate);
     }
     if let Some(severity) = fail_on {
         let findings = report.findings_from(severity);
@@ -142,18 +148,34 @@ fn write_difference(page: &mut String, difference: &ClientDifference) {
         page,
         "  {}  here {}; there {}",
         clean(&difference.client),
-        side(difference.this.as_ref()),
-        side(difference.other.as_ref())
+        side(&difference.this),
+        side(&difference.other)
     );
 }
 
+fn write_candidate(page: &mut String, candidate: &Candidate) {
+    let _ = writeln!(page, "\nCandidate {}\n", clean(&candidate.server));
+    for (name, shift) in &candidate.models {
+        let _ = writeln!(page, "  {}: {}", clean(name), words::shift(shift).join(", "));
+        for output in &shift.outputs {
+            let _ = writeln!(page, "    output {}: {}", clean(&output.output), words::output(output));
+        }
+    }
+    for (reason, count) in &candidate.not_compared {
+        let _ = writeln!(page, "  not compared: {} ({})", words::grouped(*count), clean(reason));
+    }
+    for broken in candidate.broken.iter().take(BROKEN_SHOWN) {
+        let too = if broken.recorded_too { " The recorded answer broke it as well." } else { "" };
+        let _ = writeln!(page, "  {}  {}{too}", clean(&broken.request), clean(&broken.explanation));
+    }
+}
+
 /// What one policy does to a client, in a few words.
-pub fn side(side: Option<&Side>) -> String {
-    let Some(side) = side else { return "nothing is told of it".to_owned() };
+pub fn side(side: &Side) -> String {
+    let by = side.detector.as_ref().map(|detector| format!(" by {detector}")).unwrap_or_default();
     format!(
-        "{} by {}, {} answered and {} refused",
+        "{}{by}, {} answered and {} refused",
         side.outcome.as_str(),
-        side.detector,
         words::grouped(side.answered),
         words::grouped(side.refused)
     )

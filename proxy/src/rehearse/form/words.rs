@@ -3,7 +3,10 @@
 use checkgate_detectors::finding::{Action, Mode};
 
 use crate::rehearse::attack::AttackVerdict;
+use crate::rehearse::candidate::{Candidate, ModelShift};
 use crate::rehearse::report::{ClientVerdict, Outcome, Report, Traffic};
+use crate::rehearse::shift::OutputShift;
+use crate::told::number;
 
 /// A number of things.
 pub fn counted(count: u64, noun: &str) -> String {
@@ -58,7 +61,51 @@ pub fn summary(report: &Report) -> Vec<String> {
     if !attacks.is_empty() {
         sentences.push(of_attacks(&attacks));
     }
+    sentences.extend(report.candidate.as_ref().map(of_candidate));
     sentences
+}
+
+fn of_candidate(candidate: &Candidate) -> String {
+    let breaks = match (candidate.breaks, candidate.recorded_breaks) {
+        (0, 0) => "none of its answers breaks the contract".to_owned(),
+        (breaks, recorded) => format!(
+            "{} the contract, where {} did of the recorded ones",
+            if breaks == 1 {
+                "1 of its answers breaks".to_owned()
+            } else {
+                format!("{} of its answers break", grouped(breaks))
+            },
+            grouped(recorded)
+        ),
+    };
+    format!(
+        "The candidate was asked {}, {} could be compared, and {breaks}.",
+        counted(candidate.asked, "recorded question"),
+        grouped(candidate.compared)
+    )
+}
+
+/// How one model's answers differ, a sentence to each fact.
+pub fn shift(shift: &ModelShift) -> Vec<String> {
+    let mut facts = vec![format!("{} in {}", counted(shift.rows, "row"), counted(shift.questions, "answer"))];
+    if shift.other_row_counts > 0 {
+        facts.push(format!("{} with another number of rows", counted(shift.other_row_counts, "answer")));
+    }
+    if let Some(labels) = &shift.labels {
+        facts.push(format!("labels agree on {} of {}", percent(labels.share), counted(labels.rows, "row")));
+    }
+    facts
+}
+
+/// How one output moved, in a few words.
+pub fn output(output: &OutputShift) -> String {
+    format!(
+        "mean difference {}, mean size {}, largest {}, KS distance {}",
+        number(output.mean_difference),
+        number(output.mean_absolute_difference),
+        number(output.largest_absolute_difference),
+        number(output.ks_distance)
+    )
 }
 
 fn of_traffic(traffic: &Traffic) -> Vec<String> {
