@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use checkgate_load_tests::checkgate::{Start, binary};
+use checkgate_load_tests::checkgate::{Start, binary, replay};
 use checkgate_load_tests::model_server::{Answer, ModelServer};
 use checkgate_load_tests::scenario::{self, Played};
 use serde_json::{Value, json};
@@ -291,4 +291,64 @@ async fn a_candidate_is_asked_what_was_recorded_and_held_against_it() {
     drop(candidate);
     let (gone, _) = said(arguments("3", "high"));
     assert_eq!(gone["candidate"]["not_compared"], json!({"candidate: no_answer": 3}), "{gone:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_discovered_model_is_matched_by_name_and_judged_by_the_files_contract() {
+    let played = recorded("one-field-sweep").await;
+    let folder = tempfile::tempdir().unwrap();
+    let models = |contract: Value| json!({"mode": "enforce", "models": [{"name": "pricing", "hold": "answer", "contract": contract}]});
+    let broken = policy(folder.path(), "broken.yaml", &models(json!({"rules": [{"maximum": 50}]})));
+    let (report, _) =
+        report(&[played.recording.to_str().unwrap(), "-c", broken.to_str().unwrap(), "--no-pack"]);
+    let traffic = &report["traffic"];
+    assert_eq!(report["notes"], json!([]), "the file names what was recorded");
+    assert_eq!(traffic["models"]["pricing"]["mode"], "enforce");
+    // 24 honest ones and the 11 before the sweep's block: after it, evidence on its client rests.
+    assert_eq!(traffic["answers_that_break_their_contract"], 35, "{traffic:#}");
+    assert!(traffic["refused"].as_u64() > Some(0), "and the sweep is blocked all the same");
+}
+
+#[test]
+fn what_is_milder_than_a_block_is_told_as_what_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let sweep = |name: &str, settings: Value| {
+        let file = policy(folder.path(), name, &settings);
+        let (report, _) = report(&["-c", file.to_str().unwrap()]);
+        let attacks = report["attacks"][0]["attacks"].as_array().unwrap().clone();
+        attacks.into_iter().find(|attack| attack["name"] == "price_oat").unwrap()
+    };
+    let degraded = sweep("d.yaml", json!({"mode": "enforce", "policy": {"on_tier_one": "degrade"}}));
+    assert_eq!(
+        (&degraded["rows_answered"], &degraded["rows_degraded"]),
+        (&json!(240), &json!(229)),
+        "{degraded:#}"
+    );
+    assert_eq!((&degraded["block"], &degraded["first_decision"]["acts"]), (&Value::Null, &json!(true)));
+    let throttle = json!({"on_tier_one": "throttle", "requests_per_minute": 3});
+    let throttled = sweep("t.yaml", json!({"mode": "enforce", "policy": throttle}));
+    let answered = throttled["rows_answered"].as_u64().unwrap();
+    assert!((15..100).contains(&answered), "three a minute after the twelfth: {throttled:#}");
+    let held = sweep("h.yaml", json!({"mode": "enforce", "hold": "question"}));
+    assert_eq!(held["rows_answered"], 11, "the row that crosses the line is not answered: {held:#}");
+    let observed = sweep("o.yaml", json!({"mode": "observe"}));
+    assert_eq!((&observed["rows_answered"], &observed["block"]["acts"]), (&json!(240), &json!(false)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn under_its_own_settings_a_recording_gives_the_findings_of_its_replay() {
+    for scenario in scenario::all().unwrap() {
+        let name = scenario.name();
+        let played = scenario.play().await.unwrap();
+        let (report, _) = report(&[played.recording.to_str().unwrap(), "--no-pack"]);
+        let rehearsed = report["traffic"]["findings"].as_array().unwrap().iter().map(|finding| {
+            let mut record = finding.clone();
+            record.as_object_mut().unwrap().retain(|key, _| key != "severity" && key != "acts");
+            record
+        });
+        let replayed = replay(&played.recording, &[]).unwrap();
+        let replayed = replayed.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let replayed = replayed.filter(|record| record["kind"] == "finding" && record["detector"] != "brake");
+        assert_eq!(rehearsed.collect::<Vec<_>>(), replayed.collect::<Vec<_>>(), "{name}");
+    }
 }

@@ -32,11 +32,15 @@ Examples:
         what another policy would have done differently, as a page to pass on
   checkgate rehearse recording -c checkgate.yaml --no-pack --upstream http://127.0.0.1:9000
         what a candidate model answers to recorded questions: contracts, labels, scores
-  checkgate rehearse recording -c checkgate.yaml --fail-on-severity high --write sarif=checkgate.sarif
-        a gate for a pipeline: exit code 0 without such findings, 1 with some, 2 when it cannot be told
+  checkgate rehearse recording -c checkgate.yaml --fail-on-severity high
+        a gate for a pipeline: exit code 0 without such findings, 1 with some, 2 for an error
 
-A recording is made by `checkgate run --record FILE`. Severities: high, a client is blocked in `enforce`; medium, a
-finding of tier 1 without such a block, or something weaker is done; low, something is told.";
+A recording is made by `checkgate run --record FILE`.
+
+Severities:
+  high    a client is blocked in `enforce`, or a candidate breaks its contract
+  medium  a finding of tier 1 without such a block, or something weaker is done
+  low     something is told";
 
 /// Arguments of `checkgate rehearse`.
 #[derive(Args, Debug)]
@@ -96,7 +100,7 @@ fn report(args: &RehearseArgs) -> anyhow::Result<ExitCode> {
     }
     let bar = Bar::new();
     let report = rehearse::rehearse(&order(args)?, &bar)?;
-    bar.0.finish_and_clear();
+    drop(bar);
     for (form, file) in &args.write {
         let written = form.write(&report, args.fail_on_severity)?;
         let create = File::create(file).and_then(|mut file| file.write_all(written.as_bytes()));
@@ -151,6 +155,12 @@ impl Bar {
         }
         bar.enable_steady_tick(Duration::from_millis(200));
         Self(bar)
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
     }
 }
 

@@ -153,7 +153,10 @@ impl Rehearsal {
 
     fn finish(self) -> Rehearsed {
         let Self { runner, translation, clients, findings, mut traffic, .. } = self;
-        let notes = notes(translation.as_ref(), &traffic);
+        let mut notes = notes(translation.as_ref(), &traffic);
+        if runner.panics > 0 {
+            notes.push(format!("{} captures made a decoder panic and were skipped.", runner.panics));
+        }
         for (name, sum) in &mut traffic.models {
             let plan = runner.plan();
             let configured = plan.models.values().find(|model| model.name == *name);
@@ -233,4 +236,54 @@ fn notes(translation: Option<&Translation>, traffic: &Traffic) -> Vec<String> {
     }
     notes.extend(translation.into_iter().flat_map(Translation::notes));
     notes
+}
+
+#[cfg(test)]
+mod tests {
+    use checkgate_detectors::facts::Time;
+    use checkgate_detectors::finding::DecisionId;
+
+    use super::*;
+    use crate::capture::Lift;
+    use crate::journal::JournalWriter;
+    use crate::plan::tests::plan;
+
+    fn lane(folder: &tempfile::TempDir, name: &str, plan: &Plan, times: &[u64]) -> PathBuf {
+        let path = folder.path().join(name);
+        let mut writer = JournalWriter::create(&path, plan, u64::MAX).unwrap();
+        for time in times {
+            let lift = Lift { time: Time(*time), decision: DecisionId(*time) };
+            writer.append(&Entry::Lift(lift)).unwrap();
+        }
+        writer.flush().unwrap();
+        path
+    }
+
+    #[test]
+    fn the_lanes_of_one_instance_are_merged_by_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let lanes = [
+            lane(&folder, "one", &plan(), &[1, 4, 5, 9]),
+            lane(&folder, "two", &plan(), &[2, 3, 7]),
+            lane(&folder, "none", &plan(), &[]),
+        ];
+        let (mut recordings, read) = Recordings::open(&lanes).unwrap();
+        assert_eq!(read, plan());
+        let mut times = Vec::new();
+        while let Some(entry) = recordings.next_entry().unwrap() {
+            times.push(entry.time().0);
+        }
+        assert_eq!(times, [1, 2, 3, 4, 5, 7, 9]);
+        assert_eq!(recordings.position(), recordings.length(), "everything was read");
+    }
+
+    #[test]
+    fn recordings_of_two_instances_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let other = Plan { hash_key: [3, 4], ..plan() };
+        let lanes = [lane(&folder, "one", &plan(), &[1]), lane(&folder, "two", &other, &[2])];
+        let error = Recordings::open(&lanes).err().unwrap().to_string();
+        assert!(error.contains("another instance"), "{error}");
+        assert!(Recordings::open(&[]).is_err());
+    }
 }

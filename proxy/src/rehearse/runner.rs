@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use checkgate_detectors::facts::{NotInspected, Time};
 use checkgate_detectors::finding::{DecisionId, Mode, Record};
@@ -28,6 +30,8 @@ pub struct Runner {
     paces: Paces,
     step: Step,
     refused: BTreeSet<u64>,
+    /// Captures that made the desk panic.
+    pub panics: u64,
 }
 
 /// What one entry led to.
@@ -77,7 +81,7 @@ impl Runner {
         let outlet = Arc::new(Outlet::start(Box::new(io::sink()), Arc::clone(&metrics), Patience::Always)?);
         let gate = Gate::for_replay(&plan, metrics, outlet);
         gate.adopt(desk.rules().clone(), plan.limits.blocks);
-        Ok(Self { desk, gate, paces, step: Step::default(), refused: BTreeSet::new() })
+        Ok(Self { desk, gate, paces, step: Step::default(), refused: BTreeSet::new(), panics: 0 })
     }
 
     /// The plan in force.
@@ -118,7 +122,12 @@ impl Runner {
             Entry::Asked(_) | Entry::Answered(_) | Entry::Plan(_) => {}
         }
         let replans = matches!(entry, Entry::Plan(_));
-        self.desk.step(entry, &mut self.step);
+        let (desk, step) = (&mut self.desk, &mut self.step);
+        // As in a lane: a decoder's panic costs this capture, a detector's is caught in the engine.
+        if catch_unwind(AssertUnwindSafe(|| desk.step(entry, step))).is_err() {
+            self.panics += 1;
+            self.step = Step::default();
+        }
         if replans {
             self.gate.adopt(self.desk.rules().clone(), self.desk.plan().limits.blocks);
         }
@@ -160,7 +169,7 @@ impl Runner {
     fn refuses_held(&self, asker: &Asker, time: Time) -> bool {
         let by_content = || {
             let decision = self.step.outbox.refused_by?;
-            self.gate.refuse_content(asker, decision, std::time::Duration::ZERO)
+            self.gate.refuse_content(asker, decision, Duration::ZERO)
         };
         self.gate.admit(asker, true, time).or_else(by_content).is_some()
     }

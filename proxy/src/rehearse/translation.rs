@@ -178,3 +178,125 @@ fn same_contracts(recorded: &Plan, plan: &Plan) -> bool {
         && recorded.unclaimed.as_ref().map(|model| &model.contract)
             == plan.unclaimed.as_ref().map(|model| &model.contract)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use bytes::Bytes;
+    use checkgate_detectors::facts::Time;
+    use checkgate_detectors::finding::DecisionId;
+    use checkgate_detectors::identity::Address;
+
+    use super::*;
+    use crate::capture::{Admission, Judged, Lift, Outcome, Replanned};
+    use crate::parts;
+    use crate::plan::tests::plan;
+
+    fn translation(text: &str) -> Translation {
+        let settings = checkgate_config::read(text, "checkgate.yaml", &parts::all()).unwrap();
+        Translation::new(plan(), &settings).unwrap()
+    }
+
+    fn asked(model: Option<u16>, name: &str) -> Asked {
+        let address = Address::of("192.0.2.7".parse::<IpAddr>().unwrap());
+        Asked {
+            id: 1,
+            time: Time(1),
+            asker: Asker { address, standing: Standing::Assumed, key: Some(7), keys_verified: false },
+            model,
+            protocol: Some(0),
+            name: name.to_owned(),
+            path: "/".to_owned(),
+            headers: Vec::new(),
+            length: 2,
+            hash: 0,
+            body: Body::Whole(Bytes::from_static(b"{}")),
+            admission: Admission::Admitted,
+        }
+    }
+
+    fn carried(translation: &mut Translation, asked: Asked) -> Asked {
+        match translation.entry(Entry::Asked(asked)) {
+            Some(Entry::Asked(asked)) => asked,
+            other => panic!("a question stays one: {other:?}"),
+        }
+    }
+
+    const TWO: &str =
+        "upstream: http://m:1\nclients: {identity: ip}\nmodels: [{name: renewals}, {name: pricing}]";
+
+    #[test]
+    fn a_model_is_matched_by_its_name_whatever_its_id_was() {
+        let mut translation = translation(TWO);
+        let ids: Vec<_> =
+            translation.plan.models.iter().map(|(id, model)| (model.name.clone(), *id)).collect();
+        let id = |name: &str| ids.iter().find(|(known, _)| known == name).map(|(_, id)| *id);
+        assert_eq!(
+            carried(&mut translation, asked(Some(0), "")).model,
+            id("pricing"),
+            "by the recorded plan"
+        );
+        assert_eq!(carried(&mut translation, asked(None, "renewals")).model, id("renewals"), "by its path");
+        assert_eq!(carried(&mut translation, asked(None, "other")).model, None);
+        assert_eq!(translation.notes(), Vec::<String>::new(), "all are known, or discovered as before");
+    }
+
+    #[test]
+    fn a_recorded_model_that_the_file_does_not_name_becomes_a_discovered_one_and_is_told() {
+        let mut translation = translation("upstream: http://m:1\nmodels: [{name: renewals}]");
+        let carried = carried(&mut translation, asked(Some(0), ""));
+        assert_eq!((carried.model, carried.name.as_str()), (None, "pricing"));
+        let notes = translation.notes().join("\n");
+        assert!(notes.contains("names no model \"pricing\", which was asked 1 times"), "{notes}");
+        assert!(notes.contains("asked \"renewals\""), "{notes}");
+    }
+
+    #[test]
+    fn clients_are_what_the_file_takes_for_clients() {
+        let by_address = carried(&mut translation(TWO), asked(Some(0), "")).asker;
+        assert_eq!((by_address.key, by_address.standing), (None, Standing::Declared));
+        let keyed =
+            "upstream: http://m:1\nclients: {identity: {header: X-API-Key, verified_by_upstream: true}}";
+        let mut translation = translation(keyed);
+        let notes = translation.notes().join("\n");
+        assert!(notes.contains("the recording holds none"), "{notes}");
+        let by_key = carried(&mut translation, asked(Some(0), "")).asker;
+        assert_eq!((by_key.key, by_key.keys_verified), (Some(7), true));
+        assert!(!translation.notes().join("\n").contains("the recording holds none"), "one was seen");
+    }
+
+    #[test]
+    fn lifts_and_reloads_are_left_out_and_told() {
+        let mut translation = translation(TWO);
+        let lift = Lift { time: Time(2), decision: DecisionId(3) };
+        assert_eq!(translation.entry(Entry::Lift(lift)), None);
+        let replanned = Replanned { time: Time(3), plan: Arc::new(plan()) };
+        assert_eq!(translation.entry(Entry::Plan(replanned)), None);
+        let notes = translation.notes().join("\n");
+        assert!(notes.contains("1 decisions were lifted") && notes.contains("1 reloads"), "{notes}");
+    }
+
+    #[test]
+    fn a_verdict_of_another_contract_is_not_kept() {
+        let answered = || Answered {
+            id: 1,
+            time: Time(2),
+            status: 200,
+            headers: Vec::new(),
+            length: 2,
+            latency: std::time::Duration::ZERO,
+            body: Body::Whole(Bytes::from_static(b"{}")),
+            judged: Some(Judged { rows: 1, violations: Vec::new() }),
+            outcome: Outcome::Answered,
+        };
+        let judged = |translation: &mut Translation| match translation.entry(Entry::Answered(answered())) {
+            Some(Entry::Answered(answered)) => answered.judged,
+            other => panic!("an answer stays one: {other:?}"),
+        };
+        let same = "upstream: http://m:1\nmodels: [{name: pricing}]";
+        assert!(judged(&mut translation(same)).is_some(), "the contracts are the same");
+        let other = format!("{}, contract: {{rules: [{{minimum: 0}}]}}}}]", same.trim_end_matches("}]"));
+        assert!(judged(&mut translation(&other)).is_none(), "it is judged anew");
+    }
+}

@@ -48,12 +48,7 @@ pub fn write(report: &Report) -> String {
 
 fn recordings(report: &Report) -> String {
     let Some(traffic) = &report.traffic else { return ", without recorded traffic".to_owned() };
-    format!(
-        " of what {} recorded from {} to {}",
-        traffic.recordings.join(", "),
-        moment(traffic.from),
-        moment(traffic.until)
-    )
+    format!(", on {} ({} to {})", traffic.recordings.join(", "), moment(traffic.from), moment(traffic.until))
 }
 
 fn write_summary(page: &mut String, report: &Report) {
@@ -206,8 +201,8 @@ fn write_comparison(page: &mut String, comparison: &Comparison) {
         page.push_str("<figure>\n");
         page.push_str(&plot::differences(&comparison.attacks));
         page.push_str(
-            "<figcaption>Share of each attack's rows that is answered, where the two differ: blue here, violet under \
-             the other policy.</figcaption>\n</figure>\n",
+            "<figcaption>Share of each attack's rows that is answered, where the two differ: a dot here, a ring under the \
+             other policy.</figcaption>\n</figure>\n",
         );
     }
     if !comparison.clients.is_empty() {
@@ -236,8 +231,8 @@ fn write_candidate(page: &mut String, candidate: &Candidate) {
         for output in shift.outputs.iter().take(OUTPUTS_DRAWN) {
             let _ = writeln!(
                 page,
-                "<figure>{}<figcaption>Output <code>{}</code>: share of answers up to a value, blue as recorded, violet \
-                 by the candidate. {}.</figcaption></figure>",
+                "<figure>{}<figcaption>Output <code>{}</code>: share of answers up to a value, solid as recorded, dashed \
+                 by the candidate; {}.</figcaption></figure>",
                 plot::curves(output),
                 Escaped(&output.output),
                 Escaped(&words::output(output))
