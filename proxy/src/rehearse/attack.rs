@@ -1,5 +1,6 @@
 //! Recorded attacks in front of a policy: what each would have got away with.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -122,12 +123,13 @@ impl Attacks {
         paces: &Paces,
         step: &(dyn Fn() + Sync),
     ) -> anyhow::Result<Vec<AttackRun>> {
+        let ground = Plan { models: BTreeMap::new(), unclaimed: None, ..plan.clone() };
         let mut runs = Vec::new();
         for policy in policies(plan) {
             let jobs: Vec<Job<'_>> = self.sources.iter().flat_map(|source| source.jobs(&policy)).collect();
             let pace = paces.of(&policy.plan.name);
             let attacks = side_by_side(&jobs, |job| {
-                let verdict = job.run(plan, pace);
+                let verdict = job.run(&ground, pace);
                 step();
                 verdict
             })?;
@@ -205,7 +207,7 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    fn run(&self, plan: &Plan, pace: u32) -> anyhow::Result<AttackVerdict> {
+    fn run(&self, ground: &Plan, pace: u32) -> anyhow::Result<AttackVerdict> {
         let (stream, model) = match self.source {
             Source::Pack(packed) => {
                 let reference = Some(packed.reference()?);
@@ -218,7 +220,7 @@ impl Job<'_> {
             }
         };
         let shown = model.name.clone();
-        let plan = Plan { models: [(0, model)].into(), unclaimed: None, ..plan.clone() };
+        let plan = Plan { models: [(0, model)].into(), ..ground.clone() };
         let mut verdict = self.empty(shown, &stream);
         verdict.play(&stream, Runner::new(Arc::new(plan), Paces::always(pace))?);
         Ok(verdict)

@@ -19,6 +19,7 @@ const EVENTS_MAX: usize = 200;
 #[derive(Debug, Default)]
 pub struct Clients {
     by_identity: BTreeMap<Identity, Tally>,
+    asked: usize,
     /// Questions of clients beyond those that are counted one by one.
     pub uncounted: u64,
 }
@@ -26,6 +27,8 @@ pub struct Clients {
 /// What one client did, and what was done to it.
 #[derive(Clone, Debug, Default)]
 struct Tally {
+    /// Whether a question came whose narrowest identity this is.
+    asked_as_itself: bool,
     requests: u64,
     rows: u64,
     answered: u64,
@@ -55,14 +58,17 @@ impl Clients {
         }
     }
 
-    /// A question counts for the address and for the key, as findings may be about either.
+    /// A question counts for the address and for the key, as findings may be about either; a client is counted by its
+    /// narrowest identity.
     fn ask(&mut self, asker: Asker, fate: Fate, taken: &Taken<'_>) {
         let identities = [Some(Identity::Address(asker.address)), asker.key.map(Identity::Key)];
+        let narrowest = asker.key.map_or(Identity::Address(asker.address), Identity::Key);
         for identity in identities.into_iter().flatten() {
             let Some(tally) = self.tally(identity) else {
-                self.uncounted += 1;
+                self.uncounted += u64::from(identity == narrowest);
                 continue;
             };
+            let is_new = identity == narrowest && !std::mem::replace(&mut tally.asked_as_itself, true);
             tally.requests += 1;
             tally.rows += taken.rows;
             tally.first.get_or_insert(taken.time);
@@ -76,6 +82,7 @@ impl Clients {
                 Fate::Refused => tally.refused += 1,
                 Fate::Unknown => tally.unknown += 1,
             }
+            self.asked += usize::from(is_new);
         }
     }
 
@@ -106,9 +113,9 @@ impl Clients {
         Some(self.by_identity.entry(identity).or_default())
     }
 
-    /// Clients that were counted one by one; one with a key counts once for it and once for its address.
-    pub fn len(&self) -> usize {
-        self.by_identity.len()
+    /// Clients that asked and were counted one by one.
+    pub fn count_of_clients(&self) -> usize {
+        self.asked
     }
 
     /// Those of whom something was told, the gravest first and then in the order of their first finding.
@@ -202,5 +209,74 @@ impl Findings {
                 self.over += 1;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use checkgate_detectors::finding::Mode;
+    use checkgate_detectors::identity::{Address, Standing};
+
+    use super::*;
+    use crate::records::tests::record;
+
+    fn asker(last: u8, key: Option<u64>) -> Asker {
+        let address = Address::of(std::net::Ipv4Addr::new(192, 0, 2, last).into());
+        Asker { address, standing: Standing::Declared, key, keys_verified: false }
+    }
+
+    fn taken<'a>(fate: Option<(Asker, Fate)>, records: &'a [Record], acting: &[DecisionId]) -> Taken<'a> {
+        Taken {
+            time: Time(5_000_000),
+            fate,
+            rows: 2,
+            model: None,
+            records,
+            brake: false,
+            acting: acting.to_vec(),
+            not_inspected: &[],
+            broke_contract: false,
+        }
+    }
+
+    #[test]
+    fn a_client_counts_once_by_its_narrowest_identity() {
+        let mut clients = Clients::default();
+        for key in [None, Some(1), Some(2), Some(1), None] {
+            clients.count(&taken(Some((asker(7, key), Fate::Answered)), &[], &[]));
+        }
+        assert_eq!(clients.count_of_clients(), 3, "two keys, and the address by itself");
+        assert!(clients.verdicts().is_empty(), "nothing was told of anybody");
+    }
+
+    #[test]
+    fn a_verdict_tells_the_strongest_decision_and_what_came_before_it() {
+        let client = Identity::Address(asker(7, None).address);
+        let told = |kind, action| Record { action, client, mode: Mode::Enforce, ..record(kind, 7) };
+        let finding = told(Kind::Finding, Action::Block);
+        let decision = told(Kind::Decision, Action::Block);
+        let id = decision.decision_id.unwrap();
+        let mut clients = Clients::default();
+        clients.count(&taken(Some((asker(7, None), Fate::Answered)), &[], &[]));
+        clients.count(&taken(Some((asker(7, None), Fate::Answered)), &[finding, decision.clone()], &[id]));
+        clients.count(&taken(Some((asker(7, None), Fate::Refused)), &[], &[]));
+        let verdicts = clients.verdicts();
+        let [verdict] = verdicts.as_slice() else { panic!("one client: {verdicts:?}") };
+        assert_eq!((verdict.outcome, verdict.severity), (Outcome::Blocked, Severity::High));
+        assert_eq!((verdict.answered, verdict.refused, verdict.rows), (2, 1, 6));
+        assert_eq!(verdict.answered_before_decision, Some(2), "the one that led to it included");
+        let mut held_back = Clients::default();
+        held_back.count(&taken(None, &[decision], &[]));
+        assert_eq!(held_back.verdicts()[0].outcome, Outcome::WouldAct, "a decision that did not act");
+    }
+
+    #[test]
+    fn clients_beyond_the_bound_are_counted_together() {
+        let mut clients = Clients::default();
+        for number in 0..CLIENTS_MAX as u64 + 5 {
+            clients.count(&taken(Some((asker(7, Some(number)), Fate::Answered)), &[], &[]));
+        }
+        // The address takes one place of its own.
+        assert_eq!((clients.count_of_clients(), clients.uncounted), (CLIENTS_MAX - 1, 6));
     }
 }

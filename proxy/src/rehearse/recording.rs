@@ -162,7 +162,7 @@ impl Rehearsal {
             let configured = plan.models.values().find(|model| model.name == *name);
             sum.mode = configured.or(plan.unclaimed.as_ref()).map(|model| model.mode).unwrap_or_default();
         }
-        traffic.clients = clients.len();
+        traffic.clients = clients.count_of_clients();
         traffic.requests_of_uncounted_clients = clients.uncounted;
         traffic.verdicts = clients.verdicts();
         traffic.findings_by_severity = findings.by_severity;

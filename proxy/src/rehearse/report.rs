@@ -51,7 +51,7 @@ pub struct Traffic {
     pub requests: u64,
     /// Rows that were scored.
     pub rows: u64,
-    /// Addresses and keys that asked.
+    /// Clients that asked, by key where a request had one and by address otherwise.
     pub clients: usize,
     /// Questions whose clients were too many to be counted one by one.
     pub requests_of_uncounted_clients: u64,

@@ -44,6 +44,7 @@ pub fn span(seconds: f64) -> String {
 pub fn percent(share: f64) -> String {
     match share * 100.0 {
         ..=0.0 => "0 %".to_owned(),
+        ..0.1 => "under 0.1 %".to_owned(),
         percent @ ..1.0 => format!("{percent:.1} %"),
         percent @ ..99.5 => format!("{percent:.0} %"),
         percent @ ..100.0 => format!("{percent:.1} %"),
@@ -190,14 +191,19 @@ fn done(action: Action) -> &'static str {
 /// What is done to a client and when, in a few words.
 pub fn client(verdict: &ClientVerdict) -> String {
     let by = verdict.decisive().map(|told| format!(" by {}", told.detector)).unwrap_or_default();
-    let mut words = format!("{}{by}", verdict.outcome.as_str());
-    if let Some(answered) = verdict.answered_before_decision {
-        words.push_str(&format!(" after {}", counted(answered, "answered request")));
+    let after = verdict.answered_before_decision;
+    let after = after.map(|answered| format!(" after {}", counted(answered, "answered request")));
+    let after = after.unwrap_or_default();
+    let refused = match verdict.refused {
+        0 => String::new(),
+        refused => format!("; {} refused", grouped(refused)),
+    };
+    match (&verdict.decision, verdict.outcome) {
+        (Some(told), Outcome::WouldAct) => {
+            format!("{} decided{by}{after}, but not acted on{refused}", told.action.as_str())
+        }
+        (_, outcome) => format!("{}{by}{after}{refused}", outcome.as_str()),
     }
-    if verdict.refused > 0 {
-        words.push_str(&format!("; {} refused", grouped(verdict.refused)));
-    }
-    words
 }
 
 /// A mode's word.
@@ -216,7 +222,10 @@ mod tests {
     fn numbers_read_well() {
         assert_eq!([1, 999, 1_000, 1_234_567].map(grouped), ["1", "999", "1,000", "1,234,567"]);
         assert_eq!((counted(1, "row"), counted(0, "row")), ("1 row".to_owned(), "0 rows".to_owned()));
-        assert_eq!([0.0, 0.0004, 0.05, 0.999, 1.0].map(percent), ["0 %", "0.0 %", "5 %", "99.9 %", "100 %"]);
+        assert_eq!(
+            [0.0, 0.0004, 0.05, 0.999, 1.0].map(percent),
+            ["0 %", "under 0.1 %", "5 %", "99.9 %", "100 %"]
+        );
         assert_eq!([3.2, 90.0, 600.0, 90_000.0].map(span), ["3.2 s", "90 s", "10 min", "25 h"]);
     }
 }
