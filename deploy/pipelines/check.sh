@@ -46,11 +46,6 @@ check_pipelines() {
     done
     .venv/bin/check-jsonschema --builtin-schema vendor.azure-pipelines --data-transform azure-pipelines \
         azure-pipelines.yml
-    # Every file must name the options that the program has.
-    local file
-    for file in *.yml Jenkinsfile; do
-        grep --quiet -- '--fail-on-severity high' "$file" || { printf '%s is no gate\n' "$file" >&2; return 1; }
-    done
 }
 
 check_reports() {
@@ -76,4 +71,6 @@ step "pipelines: the schemas of check-jsonschema"
 check_pipelines
 step "reports: SARIF 2.1.0, JUnit, GitLab code quality, GitHub annotations, the page"
 check_reports
+step "steps: what each pipeline runs, run"
+.venv/bin/python play.py "$binary" "$work"
 echo "pipelines: everything holds"

@@ -1,7 +1,5 @@
 //! `checkgate rehearse`: what a policy would have done, to customers and to attackers.
 
-use std::fs::File;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -72,7 +70,7 @@ pub struct RehearseArgs {
     /// Form of the report on standard output.
     #[arg(long, value_name = "FORM", value_enum, default_value = "text")]
     format: Form,
-    /// Also write the report in that form to a file; may be given several times.
+    /// Also write the report in that form to a file, its folder included; may be given several times.
     #[arg(long, value_name = "FORM=FILE", value_parser = form_and_file)]
     write: Vec<(Form, PathBuf)>,
     /// End with exit code 1 where the recorded traffic gives findings as grave as this: low, medium or high.
@@ -103,11 +101,18 @@ fn report(args: &RehearseArgs) -> anyhow::Result<ExitCode> {
     drop(bar);
     for (form, file) in &args.write {
         let written = form.write(&report, args.fail_on_severity)?;
-        let create = File::create(file).and_then(|mut file| file.write_all(written.as_bytes()));
-        create.with_context(|| format!("cannot write {}", file.display()))?;
+        write(file, written.as_bytes()).with_context(|| format!("cannot write {}", file.display()))?;
     }
     print(&args.format.write(&report, args.fail_on_severity)?)?;
     Ok(code(&report, args.fail_on_severity))
+}
+
+/// Writes a file, and the folder that it lies in where that is missing.
+fn write(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    if let Some(folder) = file.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    std::fs::write(file, bytes)
 }
 
 fn code(report: &Report, fail_on: Option<Severity>) -> ExitCode {
