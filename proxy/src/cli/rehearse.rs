@@ -158,7 +158,6 @@ impl Bar {
         if let Ok(style) = ProgressStyle::with_template("{msg:24!} {bar:40} {percent:>3} %  {eta}") {
             bar.set_style(style);
         }
-        bar.enable_steady_tick(Duration::from_millis(200));
         Self(bar)
     }
 }
@@ -171,10 +170,11 @@ impl Drop for Bar {
 
 impl Progress for Bar {
     fn begin(&self, what: &str, length: u64) {
-        self.0.set_length(length);
-        self.0.set_position(0);
-        self.0.reset_eta();
         self.0.set_message(what.to_owned());
+        self.0.set_position(0);
+        self.0.set_length(length);
+        self.0.reset_eta();
+        self.0.enable_steady_tick(Duration::from_millis(200));
     }
 
     fn at(&self, position: u64) {

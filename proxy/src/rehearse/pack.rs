@@ -120,4 +120,15 @@ mod tests {
         }
         assert!(NOTICE.contains("CC BY 4.0"));
     }
+
+    #[test]
+    fn every_recorded_attack_is_in_the_pack() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../load-tests/data/streams/attacks");
+        let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<String> =
+            files.map(|name| name.to_string_lossy().trim_end_matches(".jsonl.gz").to_owned()).collect();
+        names.sort();
+        let packed: Vec<&str> = ATTACKS.iter().map(|attack| attack.name).collect();
+        assert_eq!(names, packed, "an attack that is left out would flatter");
+    }
 }

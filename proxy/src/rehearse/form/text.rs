@@ -6,7 +6,7 @@ use super::words;
 use crate::rehearse::attack::AttackVerdict;
 use crate::rehearse::candidate::Candidate;
 use crate::rehearse::compare::{AttackDifference, ClientDifference, Comparison, Side};
-use crate::rehearse::report::{AttackRun, ClientVerdict, Report, Traffic};
+use crate::rehearse::report::{AttackRun, ClientVerdict, Outcome, Report, Traffic};
 use crate::rehearse::{NOTICE, Severity};
 use crate::told::{bar, clean, moment};
 
@@ -173,10 +173,10 @@ fn write_candidate(page: &mut String, candidate: &Candidate) {
 /// What one policy does to a client, in a few words.
 pub fn side(side: &Side) -> String {
     let by = side.detector.as_ref().map(|detector| format!(" by {detector}")).unwrap_or_default();
-    format!(
-        "{}{by}, {} answered and {} refused",
-        side.outcome.as_str(),
-        words::grouped(side.answered),
-        words::grouped(side.refused)
-    )
+    let done = match side.outcome {
+        Outcome::WouldAct => format!("a decision{by} not acted on"),
+        outcome => format!("{}{by}", outcome.as_str()),
+    };
+    let (answered, refused) = (words::grouped(side.answered), words::grouped(side.refused));
+    format!("{done}, {answered} answered and {refused} refused")
 }

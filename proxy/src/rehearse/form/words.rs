@@ -127,8 +127,11 @@ fn of_traffic(traffic: &Traffic) -> Vec<String> {
     if done.is_empty() {
         done.push("Nobody would have been blocked, degraded or throttled".to_owned());
     }
-    let mut sentences =
-        vec![asked, format!("{}; {} refused.", done.join(", "), counted(traffic.refused, "request"))];
+    let refused = match traffic.refused {
+        0 => String::new(),
+        refused => format!("; {} refused", counted(refused, "request")),
+    };
+    let mut sentences = vec![asked, format!("{}{refused}.", done.join(", "))];
     if with(Outcome::WouldAct) > 0 {
         sentences.push(format!(
             "Decisions on {} would not have acted, as in `observe`.",
