@@ -105,13 +105,13 @@ pub fn spec(name: &str) -> Option<&'static DecoderSpec> {
     DECODERS.iter().find(|spec| spec.name == name)
 }
 
-/// Every line of the [`KEPT_HEADERS`] of `headers`, for a capture.
+/// Every line of the [`KEPT_HEADERS`] of `headers`, for a capture. One walk over the head: hardly any line is kept.
 pub fn keep_headers(headers: &HeaderMap) -> Vec<KeptLine> {
-    let lines = |name: &'static HeaderName| {
-        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-        headers.get_all(name).iter().map(move |value| (name.as_str().into(), text(value)))
+    let kept = |(name, value): (&HeaderName, &HeaderValue)| {
+        let known = KEPT_HEADERS.iter().find(|known| *known == name)?;
+        Some((known.as_str().into(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
     };
-    KEPT_HEADERS.iter().flat_map(lines).collect()
+    headers.iter().filter_map(kept).collect()
 }
 
 /// The headers that [`keep_headers`] kept, as a [`Head`] takes them.
