@@ -10,6 +10,7 @@ mod cli;
 mod clock;
 mod decode;
 mod demo;
+mod eight;
 mod gate;
 mod identity;
 mod journal;

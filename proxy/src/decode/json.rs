@@ -15,16 +15,19 @@
 //! side.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use checkgate_detectors::facts::{Cell, NotInspected, Span};
 
 use super::decimal;
 
+mod scan;
+
 /// Containers inside each other beyond which a document is not read.
 pub const DEPTH_MAX: usize = 64;
 
-/// Bytes of text that a value and its comma mostly take: a guess at the size of the index.
-const VALUE_BYTES_USUAL: usize = 8;
+/// An index that grew beyond so many values or numbers, 64 KiB of each, is given back after its body.
+const ENTRIES_KEPT: usize = 4096;
 
 /// What a value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +68,13 @@ struct Place {
     next: u32,
 }
 
+impl Place {
+    /// What stands between the marks of a string.
+    fn quoted(&self) -> Range<usize> {
+        self.start as usize + 1..(self.end as usize).saturating_sub(1)
+    }
+}
+
 /// A number in a list.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Number {
@@ -81,37 +91,48 @@ impl Number {
     }
 }
 
-/// A scanned document.
-#[derive(Debug)]
-pub struct Document<'t> {
-    text: &'t str,
+/// What a scan leaves, and the memory for the next one.
+#[derive(Debug, Default)]
+pub struct Index {
     nodes: Vec<Node>,
     numbers: Vec<Number>,
 }
 
+impl Index {
+    /// The memory, as long as no unusual body made it large: of at most [`ENTRIES_KEPT`] values and numbers each.
+    pub fn kept(self) -> Self {
+        let small = self.nodes.capacity() <= ENTRIES_KEPT && self.numbers.capacity() <= ENTRIES_KEPT;
+        if small { self } else { Self::default() }
+    }
+}
+
+/// A scanned document.
+#[derive(Debug)]
+pub struct Document<'t> {
+    text: &'t str,
+    nodes: &'t [Node],
+    numbers: &'t [Number],
+}
+
 impl<'t> Document<'t> {
-    /// Scans `text` from the byte `start` to its end.
+    /// Scans `text` from the byte `start` to its end and writes the index anew.
     ///
     /// # Errors
     /// [`NotInspected::Unparsable`] for what Python does not read either, [`NotInspected::TooDeep`] beyond
     /// [`DEPTH_MAX`], [`NotInspected::TooLarge`] from 4 GiB on.
-    pub fn scan(text: &'t str, start: usize) -> Result<Self, NotInspected> {
+    pub fn scan(text: &'t str, start: usize, index: &'t mut Index) -> Result<Self, NotInspected> {
         if u32::try_from(text.len()).is_err() {
             return Err(NotInspected::TooLarge);
         }
-        let values = text.len() / VALUE_BYTES_USUAL;
-        let (nodes, numbers) = (Vec::with_capacity(values), Vec::with_capacity(values));
-        let mut scanner = Scanner { text, at: start, nodes, numbers, open: [CLOSED; DEPTH_MAX], depth: 0 };
-        scanner.document()?;
-        Ok(Self { text, nodes: scanner.nodes, numbers: scanner.numbers })
+        index.nodes.clear();
+        index.numbers.clear();
+        scan::scan(text.as_bytes(), start, index)?;
+        Ok(Self { text, nodes: &index.nodes, numbers: &index.numbers })
     }
 
     /// The outermost value; `None` only for a document that was not scanned.
     pub fn root(&self) -> Option<Value<'_>> {
-        match self.piece(0)? {
-            Leaves::One(value) => Some(value),
-            Leaves::Numbers(_) => None,
-        }
+        self.value(0)
     }
 
     fn piece(&self, at: u32) -> Option<Leaves<'_>> {
@@ -120,6 +141,33 @@ impl<'t> Document<'t> {
             Node::Run { first, end } => {
                 Some(Leaves::Numbers(self.numbers.get(first as usize..end as usize)?))
             }
+        }
+    }
+
+    /// Where the value or key of a node stands.
+    fn place(&self, node: u32) -> Option<&Place> {
+        match self.nodes.get(node as usize)? {
+            Node::Value(place) => Some(place),
+            Node::Run { .. } => None,
+        }
+    }
+
+    fn value(&self, node: u32) -> Option<Value<'_>> {
+        Some(Value { document: self, place: *self.place(node)?, inside: node + 1 })
+    }
+
+    /// The string at a place without marks and escapes.
+    fn text(&self, place: &Place) -> Option<Cow<'_, str>> {
+        let Kind::Text { escaped } = place.kind else { return None };
+        let quoted = self.text.get(place.quoted())?;
+        Some(if escaped { Cow::Owned(unescape(quoted)) } else { Cow::Borrowed(quoted) })
+    }
+
+    /// The string at a place, where it means itself; cheaper than [`Self::text`].
+    fn plain(&self, place: &Place) -> Option<&[u8]> {
+        match place.kind {
+            Kind::Text { escaped: false } => self.text.as_bytes().get(place.quoted()),
+            _ => None,
         }
     }
 }
@@ -170,24 +218,42 @@ impl<'d> Value<'d> {
 
     /// The elements of a list; nothing for anything else.
     pub fn elements(self) -> impl Iterator<Item = Value<'d>> {
-        let pieces = (self.place.kind == Kind::Array).then(|| self.pieces());
-        pieces.into_iter().flatten().flat_map(move |piece| {
-            let (value, numbers): (_, &[Number]) = match piece {
-                Leaves::One(value) => (Some(value), &[]),
-                Leaves::Numbers(numbers) => (None, numbers),
-            };
-            value.into_iter().chain(numbers.iter().map(move |number| self.listed(*number)))
+        let mut at = if self.place.kind == Kind::Array { self.inside } else { self.place.next };
+        let mut numbers: std::slice::Iter<'d, Number> = [].iter();
+        std::iter::from_fn(move || {
+            if let Some(number) = numbers.next() {
+                return Some(self.listed(*number));
+            }
+            match self.inner_piece(at)? {
+                Leaves::One(value) => {
+                    at = value.place.next;
+                    Some(value)
+                }
+                Leaves::Numbers(run) => {
+                    at += 1;
+                    numbers = run.iter();
+                    numbers.next().map(|number| self.listed(*number))
+                }
+            }
         })
     }
 
     /// The members of an object; nothing for anything else.
     pub fn members(self) -> impl Iterator<Item = (Value<'d>, Value<'d>)> {
+        let document = self.document;
+        self.member_nodes().filter_map(move |(key, node)| {
+            let key = Value { document, place: *key, inside: key.next };
+            Some((key, document.value(node)?))
+        })
+    }
+
+    /// The keys of an object and the nodes of their values.
+    fn member_nodes(self) -> impl Iterator<Item = (&'d Place, u32)> {
         let mut at = if self.place.kind == Kind::Object { self.inside } else { self.place.next };
         std::iter::from_fn(move || {
-            let key = self.inner(at)?;
-            let value = self.inner(key.place.next)?;
-            at = value.place.next;
-            Some((key, value))
+            let key = if at < self.place.next { self.document.place(at)? } else { return None };
+            at = self.document.place(key.next)?.next;
+            Some((key, key.next))
         })
     }
 
@@ -197,16 +263,22 @@ impl<'d> Value<'d> {
     /// An item is [`NotInspected::Shape`] where an object stands inside.
     pub fn leaves(self) -> impl Iterator<Item = Result<Leaves<'d>, NotInspected>> {
         let is_list = self.place.kind == Kind::Array;
-        let inside = if is_list { self.inside..self.place.next } else { 0..0 };
-        let own = (!is_list).then_some(Leaves::One(self));
-        let pieces = own.into_iter().chain(inside.filter_map(move |at| self.document.piece(at)));
-        pieces.filter_map(|piece| match piece {
-            Leaves::One(value) => match value.place.kind {
-                Kind::Array => None,
-                Kind::Object => Some(Err(NotInspected::Shape)),
-                _ => Some(Ok(piece)),
-            },
-            Leaves::Numbers(_) => Some(Ok(piece)),
+        let mut own = (!is_list).then_some(Leaves::One(self));
+        let mut inside = if is_list { self.inside..self.place.next } else { 0..0 };
+        std::iter::from_fn(move || {
+            loop {
+                let piece = match own.take() {
+                    Some(own) => own,
+                    None => self.document.piece(inside.next()?)?,
+                };
+                match piece {
+                    Leaves::One(Value { place: Place { kind: Kind::Array, .. }, .. }) => {}
+                    Leaves::One(Value { place: Place { kind: Kind::Object, .. }, .. }) => {
+                        return Some(Err(NotInspected::Shape));
+                    }
+                    leaf => return Some(Ok(leaf)),
+                }
+            }
         })
     }
 
@@ -214,17 +286,23 @@ impl<'d> Value<'d> {
     ///
     /// # Errors
     /// [`NotInspected::DuplicateKey`] where one of `keys` stands twice.
+    #[inline]
     pub fn fields<const N: usize>(self, keys: [&str; N]) -> Result<[Option<Value<'d>>; N], NotInspected> {
-        let mut fields = [None; N];
-        for (key, value) in self.members() {
-            let name = key.text().unwrap_or_default();
-            let field = keys.iter().zip(&mut fields).find(|(wanted, _)| **wanted == name);
-            let Some((_, field)) = field else { continue };
-            if field.replace(value).is_some() {
+        // By their nodes, which are smaller than values.
+        let mut nodes = [None; N];
+        for (key, node) in self.member_nodes() {
+            let position = match self.document.plain(key) {
+                Some(name) => keys.iter().position(|wanted| wanted.as_bytes() == name),
+                None => {
+                    self.document.text(key).and_then(|name| keys.iter().position(|wanted| **wanted == *name))
+                }
+            };
+            let Some(field) = position.and_then(|position| nodes.get_mut(position)) else { continue };
+            if field.replace(node).is_some() {
                 return Err(NotInspected::DuplicateKey);
             }
         }
-        Ok(fields)
+        Ok(nodes.map(|node| self.document.value(node?)))
     }
 
     /// The number, in the nearest `f64`. An integer has no negative zero.
@@ -232,19 +310,17 @@ impl<'d> Value<'d> {
         if self.place.kind != Kind::Number {
             return None;
         }
-        match decimal::read(self.document.text, self.place.start as usize) {
+        let source = self.source();
+        match decimal::read(source.as_bytes()) {
             Some((number, _)) => Some(number),
             // NaN or an infinity.
-            None => self.source().parse().ok(),
+            None => source.parse().ok(),
         }
     }
 
     /// The string without marks and escapes; `None` where it is not a string.
     pub fn text(self) -> Option<Cow<'d, str>> {
-        let Kind::Text { escaped } = self.place.kind else { return None };
-        let source = self.source();
-        let quoted = source.get(1..source.len().saturating_sub(1))?;
-        Some(if escaped { Cow::Owned(unescape(quoted)) } else { Cow::Borrowed(quoted) })
+        self.document.text(&self.place)
     }
 
     /// The value as it stands in the text.
@@ -264,25 +340,9 @@ impl<'d> Value<'d> {
         }
     }
 
-    /// The value at a node inside this one.
-    fn inner(self, at: u32) -> Option<Value<'d>> {
-        match self.document.piece(at)? {
-            Leaves::One(value) if at < self.place.next => Some(value),
-            _ => None,
-        }
-    }
-
-    /// What stands directly inside.
-    fn pieces(self) -> impl Iterator<Item = Leaves<'d>> {
-        let mut at = self.inside;
-        std::iter::from_fn(move || {
-            let piece = if at < self.place.next { self.document.piece(at)? } else { return None };
-            at = match piece {
-                Leaves::One(value) => value.place.next,
-                Leaves::Numbers(_) => at + 1,
-            };
-            Some(piece)
-        })
+    /// What stands at a node inside this one.
+    fn inner_piece(self, at: u32) -> Option<Leaves<'d>> {
+        if at < self.place.next { self.document.piece(at) } else { None }
     }
 
     /// A number of this list as a value of its own.
@@ -335,259 +395,4 @@ fn unicode_escape(escape: &str) -> (char, usize) {
         Some(Ok(character)) => (character, 5),
         _ => (char::REPLACEMENT_CHARACTER, 5),
     }
-}
-
-/// Where the scanner stands after a value began.
-enum Step {
-    /// Behind an opening bracket.
-    Opened,
-    /// Behind a whole value.
-    Complete,
-}
-
-/// A container whose closing bracket has not come yet.
-#[derive(Clone, Copy)]
-struct Open {
-    node: u32,
-    closing: u8,
-}
-
-/// Stands where no container is open.
-const CLOSED: Open = Open { node: 0, closing: 0 };
-
-/// Writes the index. Open containers are kept in a list of at most [`DEPTH_MAX`], so that depth costs no stack.
-struct Scanner<'t> {
-    text: &'t str,
-    at: usize,
-    nodes: Vec<Node>,
-    numbers: Vec<Number>,
-    /// The open containers are the first `depth` of these, the innermost last.
-    open: [Open; DEPTH_MAX],
-    depth: usize,
-}
-
-impl Scanner<'_> {
-    fn document(&mut self) -> Result<(), NotInspected> {
-        let mut step = self.value()?;
-        loop {
-            step = match step {
-                Step::Opened => self.first()?,
-                Step::Complete if self.depth == 0 => return self.finish(),
-                Step::Complete => self.following()?,
-            };
-        }
-    }
-
-    fn finish(&mut self) -> Result<(), NotInspected> {
-        self.skip_whitespace();
-        if self.at == self.text.len() { Ok(()) } else { Err(NotInspected::Unparsable) }
-    }
-
-    fn value(&mut self) -> Result<Step, NotInspected> {
-        self.skip_whitespace();
-        match self.peek() {
-            Some(b'{') => self.descend(Kind::Object, b'}'),
-            Some(b'[') => self.descend(Kind::Array, b']'),
-            Some(b'"') => self.string(),
-            Some(b'n') => self.word("null", Kind::Null),
-            Some(b't') => self.word("true", Kind::Truth(true)),
-            Some(b'f') => self.word("false", Kind::Truth(false)),
-            Some(b'N') => self.word("NaN", Kind::Number),
-            Some(b'I') => self.word("Infinity", Kind::Number),
-            Some(b'-') if self.rest().starts_with(b"-I") => self.word("-Infinity", Kind::Number),
-            Some(b'-' | b'0'..=b'9') => self.number(),
-            _ => Err(NotInspected::Unparsable),
-        }
-    }
-
-    /// What follows an opening bracket: the closing one, or the first value.
-    fn first(&mut self) -> Result<Step, NotInspected> {
-        self.skip_whitespace();
-        if self.peek() == self.closing() { self.ascend() } else { self.entry() }
-    }
-
-    /// What follows a value inside a container: the closing bracket, or a comma and the next value.
-    fn following(&mut self) -> Result<Step, NotInspected> {
-        self.skip_whitespace();
-        match self.peek() {
-            Some(b',') => {
-                self.at += 1;
-                self.entry()
-            }
-            byte if byte == self.closing() => self.ascend(),
-            _ => Err(NotInspected::Unparsable),
-        }
-    }
-
-    /// A value of a list, or a key with its value.
-    fn entry(&mut self) -> Result<Step, NotInspected> {
-        if self.closing() == Some(b'}') {
-            self.key()?;
-            return self.value();
-        }
-        self.skip_whitespace();
-        if self.is_at_number() { self.run() } else { self.value() }
-    }
-
-    fn key(&mut self) -> Result<(), NotInspected> {
-        self.skip_whitespace();
-        if self.peek() != Some(b'"') {
-            return Err(NotInspected::Unparsable);
-        }
-        self.string()?;
-        self.skip_whitespace();
-        if self.peek() != Some(b':') {
-            return Err(NotInspected::Unparsable);
-        }
-        self.at += 1;
-        Ok(())
-    }
-
-    fn descend(&mut self, kind: Kind, closing: u8) -> Result<Step, NotInspected> {
-        let node = self.next_node();
-        *self.open.get_mut(self.depth).ok_or(NotInspected::TooDeep)? = Open { node, closing };
-        self.depth += 1;
-        let start = self.at;
-        self.at += 1;
-        self.push(kind, start);
-        Ok(Step::Opened)
-    }
-
-    fn ascend(&mut self) -> Result<Step, NotInspected> {
-        self.at += 1;
-        let (end, next) = (offset(self.at), self.next_node());
-        let opened = self.innermost().and_then(|open| self.nodes.get_mut(open.node as usize));
-        let Some(Node::Value(place)) = opened else { return Err(NotInspected::Unparsable) };
-        (place.end, place.next) = (end, next);
-        self.depth -= 1;
-        Ok(Step::Complete)
-    }
-
-    fn innermost(&self) -> Option<Open> {
-        self.open.get(self.depth.checked_sub(1)?).copied()
-    }
-
-    /// The bracket that closes the innermost open container.
-    fn closing(&self) -> Option<u8> {
-        self.innermost().map(|open| open.closing)
-    }
-
-    fn word(&mut self, word: &str, kind: Kind) -> Result<Step, NotInspected> {
-        if !self.rest().starts_with(word.as_bytes()) {
-            return Err(NotInspected::Unparsable);
-        }
-        let start = self.at;
-        self.at += word.len();
-        self.push(kind, start);
-        Ok(Step::Complete)
-    }
-
-    fn number(&mut self) -> Result<Step, NotInspected> {
-        let start = self.at;
-        let (_, end) = decimal::read(self.text, start).ok_or(NotInspected::Unparsable)?;
-        self.at = end;
-        self.push(Kind::Number, start);
-        Ok(Step::Complete)
-    }
-
-    /// Numbers of a list, up to the last one that follows a number.
-    fn run(&mut self) -> Result<Step, NotInspected> {
-        let first = offset(self.numbers.len());
-        loop {
-            let (value, end) = decimal::read(self.text, self.at).ok_or(NotInspected::Unparsable)?;
-            self.numbers.push(Number { value, start: offset(self.at), end: offset(end) });
-            self.at = end;
-            if !self.passes_comma_before_number() {
-                break;
-            }
-        }
-        self.nodes.push(Node::Run { first, end: offset(self.numbers.len()) });
-        Ok(Step::Complete)
-    }
-
-    fn passes_comma_before_number(&mut self) -> bool {
-        let before = self.at;
-        self.skip_whitespace();
-        if self.take(b',') {
-            self.skip_whitespace();
-            if self.is_at_number() {
-                return true;
-            }
-        }
-        self.at = before;
-        false
-    }
-
-    /// Whether a number in digits begins here.
-    fn is_at_number(&self) -> bool {
-        matches!(self.rest(), [b'0'..=b'9', ..] | [b'-', b'0'..=b'9', ..])
-    }
-
-    fn string(&mut self) -> Result<Step, NotInspected> {
-        let start = self.at;
-        let mut escaped = false;
-        self.at += 1;
-        loop {
-            while self.peek().is_some_and(is_plain) {
-                self.at += 1;
-            }
-            match self.peek() {
-                Some(b'"') => break,
-                Some(b'\\') => self.escape()?,
-                _ => return Err(NotInspected::Unparsable),
-            }
-            escaped = true;
-        }
-        self.at += 1;
-        self.push(Kind::Text { escaped }, start);
-        Ok(Step::Complete)
-    }
-
-    fn escape(&mut self) -> Result<(), NotInspected> {
-        let length = match self.rest() {
-            [_, b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => 2,
-            [_, b'u', a, b, c, d, ..] if [a, b, c, d].iter().all(|digit| digit.is_ascii_hexdigit()) => 6,
-            _ => return Err(NotInspected::Unparsable),
-        };
-        self.at += length;
-        Ok(())
-    }
-
-    fn skip_whitespace(&mut self) {
-        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
-            self.at += 1;
-        }
-    }
-
-    fn take(&mut self, byte: u8) -> bool {
-        let there = self.peek() == Some(byte);
-        self.at += usize::from(there);
-        there
-    }
-
-    fn peek(&self) -> Option<u8> {
-        self.text.as_bytes().get(self.at).copied()
-    }
-
-    fn rest(&self) -> &[u8] {
-        self.text.as_bytes().get(self.at..).unwrap_or(&[])
-    }
-
-    fn next_node(&self) -> u32 {
-        offset(self.nodes.len())
-    }
-
-    fn push(&mut self, kind: Kind, start: usize) {
-        let next = self.next_node() + 1;
-        self.nodes.push(Node::Value(Place { kind, start: offset(start), end: offset(self.at), next }));
-    }
-}
-
-fn is_plain(byte: u8) -> bool {
-    byte >= 0x20 && byte != b'"' && byte != b'\\'
-}
-
-/// Offsets fit, because longer texts are refused before the scan and a value takes at least a byte.
-fn offset(position: usize) -> u32 {
-    u32::try_from(position).unwrap_or(u32::MAX)
 }

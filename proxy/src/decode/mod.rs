@@ -16,6 +16,7 @@ mod tests;
 mod text;
 
 use std::borrow::Cow;
+use std::cell::Cell;
 
 use checkgate_detectors::facts::{Features, NotInspected};
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
@@ -154,9 +155,18 @@ fn read(
     write: impl FnOnce(json::Value<'_>, table::Limits) -> Result<(), NotInspected>,
 ) -> Result<(), NotInspected> {
     let text = text::read(head.headers, body)?;
-    let document = json::Document::scan(&text.characters, text.start)?;
-    let root = document.root().ok_or(NotInspected::Unparsable)?;
-    write(root, table::Limits::new(head, text.in_place))
+    let mut index = INDEX.take();
+    let result = json::Document::scan(&text.characters, text.start, &mut index).and_then(|document| {
+        let root = document.root().ok_or(NotInspected::Unparsable)?;
+        write(root, table::Limits::new(head, text.in_place))
+    });
+    INDEX.set(index.kept());
+    result
+}
+
+thread_local! {
+    /// Memory for the index of the next body. It says nothing of the last one.
+    static INDEX: Cell<json::Index> = Cell::default();
 }
 
 /// Whether a raw segment of a path means `name`: servers route by the percent-decoded path.

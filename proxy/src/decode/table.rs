@@ -71,16 +71,26 @@ fn write_listed_row(row: Value<'_>, limits: Limits, out: &mut Features) -> Resul
 fn push(leaves: Leaves<'_>, limits: Limits, out: &mut Features) -> Result<(), NotInspected> {
     match leaves {
         Leaves::One(leaf) => {
-            out.cells.push(leaf.cell(&mut out.text).ok_or(NotInspected::Shape)?);
-            out.spans.extend(limits.in_place.then(|| leaf.span()));
+            let cell = leaf.cell(&mut out.text).ok_or(NotInspected::Shape)?;
+            push_cell(cell, leaf.span(), limits, out);
         }
-        Leaves::Numbers(numbers) => {
-            out.cells.extend(numbers.iter().map(|number| Cell::Number(number.value)));
-            let numbers_with_place = if limits.in_place { numbers } else { &[] };
-            out.spans.extend(numbers_with_place.iter().map(|number| number.span()));
-        }
+        Leaves::Numbers(numbers) => push_numbers(numbers, limits, out),
     }
     Ok(())
+}
+
+/// Appends one cell.
+pub fn push_cell(cell: Cell, span: Span, limits: Limits, out: &mut Features) {
+    out.cells.push(cell);
+    out.spans.extend(limits.in_place.then_some(span));
+}
+
+/// Appends numbers.
+pub fn push_numbers(numbers: &[Number], limits: Limits, out: &mut Features) {
+    out.cells.extend(numbers.iter().map(|number| Cell::Number(number.value)));
+    if limits.in_place {
+        out.spans.extend(numbers.iter().map(|number| number.span()));
+    }
 }
 
 /// Makes room for `rows` of `width` missing cells, so that a table can be written column by column.

@@ -63,6 +63,27 @@ impl<'d> Tensor<'d> {
         Ok(())
     }
 
+    /// Writes the first `rows` rows of the only tensor of a table, whose values stand in the order of the cells.
+    fn write_alone(&self, rows: usize, limits: Limits, out: &mut Features) -> Result<(), NotInspected> {
+        let cells = rows.checked_mul(self.columns).ok_or(NotInspected::TooWide)?;
+        for leaves in self.data.leaves() {
+            let room = cells.saturating_sub(out.cells.len());
+            if room == 0 {
+                break;
+            }
+            match leaves? {
+                Leaves::Numbers(numbers) => {
+                    table::push_numbers(numbers.get(..room).unwrap_or(numbers), limits, out);
+                }
+                Leaves::One(leaf) => {
+                    let cell = self.cell(leaf, &mut out.text)?;
+                    table::push_cell(cell, leaf.span(), limits, out);
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn write(&self, first_column: usize, rows: usize, out: &mut Features) -> Result<(), NotInspected> {
         let mut place = table::Place::new(first_column, self.columns, rows);
         for leaves in self.data.leaves() {
@@ -107,7 +128,7 @@ pub fn join<'d>(
     out: &mut Features,
 ) -> Result<(), NotInspected> {
     let tensors = bounded(tensors, limits)?;
-    if !table::are_distinct(tensors.iter().map(|tensor| &*tensor.name).collect()) {
+    if tensors.len() > 1 && !table::are_distinct(tensors.iter().map(|tensor| &*tensor.name).collect()) {
         return Err(NotInspected::DuplicateKey);
     }
     let rows = tensors.first().ok_or(NotInspected::Shape)?.rows;
@@ -143,6 +164,11 @@ fn write_columns(
     limits: Limits,
     out: &mut Features,
 ) -> Result<(), NotInspected> {
+    if let [tensor] = tensors {
+        out.width = width;
+        tensor.write_names(&mut out.names)?;
+        return tensor.write_alone(rows, limits, out);
+    }
     table::make_room(rows, width, limits, out)?;
     let mut first_column = 0;
     for tensor in tensors {

@@ -36,7 +36,8 @@ pub fn decoders() -> usize {
 /// # Errors
 /// Why the document cannot be read.
 pub fn json_leaves(text: &str) -> Result<Vec<String>, NotInspected> {
-    let document = json::Document::scan(text, 0)?;
+    let mut index = json::Index::default();
+    let document = json::Document::scan(text, 0, &mut index)?;
     let mut leaves = Vec::new();
     if let Some(root) = document.root() {
         collect(root, &mut leaves);

@@ -48,6 +48,16 @@ fn tensor(rows: &[Vec<f64>], data: &str, gap: &str) -> String {
     )
 }
 
+/// A number in digits: as short as most, or as long as there are.
+fn digits() -> impl Strategy<Value = String> {
+    prop_oneof![
+        3 => r"-?(0|[1-9][0-9]{0,4})\.[0-9]{1,6}",
+        2 => r"-?(0|[1-9][0-9]{0,8})",
+        2 => r"-?(0|[1-9][0-9]{0,3})\.[0-9]{7,20}",
+        1 => r"-?(0|[1-9][0-9]{0,20})(\.[0-9]{1,3})?([eE][+-]?[0-9]{1,2})?",
+    ]
+}
+
 /// The rows as one tensor for each column, the batch in the first dimension.
 fn tensors_of_columns(rows: &[Vec<f64>]) -> String {
     let tensor = |column: usize| {
@@ -93,6 +103,24 @@ proptest! {
         assert_rows(&mlflow::SPEC, &format!(r#"{{"inputs":{nested}}}"#), &rows);
         assert_rows(&mlflow::SPEC, &format!(r#"{{"dataframe_split":{{"data":{nested}}}}}"#), &rows);
         assert_rows(&generic::SPEC, &format!(r#"{gap}{{"features":{nested}}}{gap}"#), &rows);
+    }
+
+    #[test]
+    fn every_number_of_a_list_is_the_nearest(
+        numbers in prop::collection::vec((digits(), gap(), gap()), 1..=COLUMNS_MAX),
+    ) {
+        let items: Vec<String> =
+            numbers.iter().map(|(number, before, after)| format!("{before}{number}{after}")).collect();
+        let body = format!(r#"{{"inputs":[[{}]]}}"#, items.join(","));
+        let features = decoded(built(&mlflow::SPEC).as_ref(), &HeaderMap::new(), Part::Question, body.as_bytes())
+            .expect("a list of numbers is read");
+        prop_assert_eq!(features.cells.len(), numbers.len(), "{}", &body);
+        for ((cell, span), (number, ..)) in features.cells.iter().zip(&features.spans).zip(&numbers) {
+            let nearest = if number == "-0" { 0.0 } else { number.parse::<f64>().expect("a number") };
+            let Cell::Number(read) = cell else { panic!("{cell:?} is no number in {body}") };
+            prop_assert_eq!(read.to_bits(), nearest.to_bits(), "{} in {}", number, &body);
+            prop_assert_eq!(&body[span.start..span.end], number, "its place in {}", &body);
+        }
     }
 
     #[test]
