@@ -9,7 +9,7 @@
 //! disagree about where they end; a chunk's size has at most 15 digits, leading zeros included.
 
 use super::Refused;
-use super::rules::{self, Class, Field};
+use super::rules::{self, Field};
 
 /// Largest trailers, their empty line included, in bytes; never more than a head may have.
 const TRAILER_BYTES_MAX: usize = 8 * 1024;
@@ -242,11 +242,23 @@ impl Http1 {
             return Err(reason);
         }
         let so_far = self.head.bytes;
-        let taken = self.part(rest.get(..room).unwrap_or_default())?;
+        let taken = self.parts(rest.get(..room).unwrap_or_default())?;
         if self.place != Place::Start || self.head.empty_line {
             self.head.bytes = so_far + taken;
         }
         Ok(taken)
+    }
+
+    /// Reads one part, and in a head, where it makes no difference to `clean`, the parts after it too.
+    fn parts(&mut self, rest: &[u8]) -> Result<usize, Refused> {
+        let mut after = rest;
+        loop {
+            let taken = self.part(after)?;
+            after = after.get(taken..).unwrap_or_default();
+            if after.is_empty() || self.phase() != Phase::Head {
+                return Ok(rest.len() - after.len());
+            }
+        }
     }
 
     fn part(&mut self, rest: &[u8]) -> Result<usize, Refused> {
@@ -288,7 +300,8 @@ impl Http1 {
     }
 
     fn method(&mut self, rest: &[u8]) -> Result<usize, Refused> {
-        let length = self.run(rest, rules::METHOD, rules::METHOD_BYTES_MAX, Refused::Method)?;
+        let length =
+            self.within(rules::run(rest, rules::METHOD), rules::METHOD_BYTES_MAX, Refused::Method)?;
         self.place = Place::Method;
         match rest.get(length) {
             None => return Ok(self.carry(rest)),
@@ -298,11 +311,16 @@ impl Http1 {
         let method = whole(&mut self.carried, rest, length);
         rules::method(method)?;
         self.head.options = method == b"OPTIONS";
-        Ok(self.token_ends(length, Place::Target))
+        let taken = self.token_ends(length, Place::Target);
+        match rest.get(taken..) {
+            Some(target) if !target.is_empty() => Ok(taken + self.target(target)?),
+            _ => Ok(taken),
+        }
     }
 
     fn target(&mut self, rest: &[u8]) -> Result<usize, Refused> {
-        let length = self.run(rest, rules::VISIBLE, rules::TARGET_BYTES_MAX, Refused::TargetTooLong)?;
+        let length =
+            self.within(rules::visible_run(rest), rules::TARGET_BYTES_MAX, Refused::TargetTooLong)?;
         match rest.get(length) {
             None => return Ok(self.carry(rest)),
             Some(b' ') => (),
@@ -315,7 +333,11 @@ impl Http1 {
         if let Some(authority) = rules::target(target, self.head.options)? {
             self.authority.extend_from_slice(authority);
         }
-        Ok(self.token_ends(length, Place::Version(0)))
+        let taken = self.token_ends(length, Place::Version(0));
+        match rest.get(taken..) {
+            Some(version) if !version.is_empty() => Ok(taken + self.version(version, 0)?),
+            _ => Ok(taken),
+        }
     }
 
     fn version(&mut self, rest: &[u8], position: u8) -> Result<usize, Refused> {
@@ -338,7 +360,28 @@ impl Http1 {
         Ok(1)
     }
 
+    /// Reads the lines that have come whole and clean, as nearly all do, without a stop at each token; what is read so
+    /// would be read alike token by token. Gives how many bytes that took: what is left is another kind of line, one
+    /// that is cut, or one with a fault. Not for trailers, where `clean` counts from the token.
+    fn whole_lines(&mut self, rest: &[u8]) -> Result<usize, Refused> {
+        let mut after = rest;
+        while self.head.lines < self.bounds.header_lines
+            && let Some((field, value, length)) = rules::whole_line(after)
+        {
+            if field != Field::Other {
+                self.head.note(field, rules::trim(value), &self.authority)?;
+            }
+            self.head.lines += 1;
+            after = after.get(length..).unwrap_or_default();
+        }
+        Ok(rest.len() - after.len())
+    }
+
     fn line(&mut self, rest: &[u8]) -> Result<usize, Refused> {
+        let whole = if self.head.trailers { 0 } else { self.whole_lines(rest)? };
+        if whole > 0 {
+            return Ok(whole);
+        }
         match rest.first() {
             Some(b'\r') => {
                 self.place = Place::LastLineFeed;
@@ -387,7 +430,7 @@ impl Http1 {
     }
 
     fn value(&mut self, rest: &[u8], field: Field) -> Result<usize, Refused> {
-        let length = rules::run(rest, rules::VALUE);
+        let length = rules::value_run(rest);
         match rest.get(length) {
             None if field == Field::Other => return Ok(length),
             None => return Ok(self.carry(rest)),
@@ -424,9 +467,8 @@ impl Http1 {
         }
     }
 
-    /// How many bytes from here on are in the class, if the token stays within `max` bytes.
-    fn run(&self, rest: &[u8], class: Class, max: usize, reason: Refused) -> Result<usize, Refused> {
-        let length = rules::run(rest, class);
+    /// The `length` of the part of a token that has come, if the token stays within `max` bytes.
+    fn within(&self, length: usize, max: usize, reason: Refused) -> Result<usize, Refused> {
         if self.carried.len() + length > max { Err(reason) } else { Ok(length) }
     }
 

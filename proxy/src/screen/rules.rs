@@ -13,6 +13,7 @@
 use std::ops::RangeInclusive;
 
 use super::Refused;
+use crate::eight::{self, EIGHT};
 
 /// Longest method, in bytes.
 pub const METHOD_BYTES_MAX: usize = 20;
@@ -89,12 +90,54 @@ fn is(byte: u8, class: Class) -> bool {
 }
 
 /// How many bytes from the first on are in the set.
+#[inline]
 pub fn run(bytes: &[u8], class: Class) -> usize {
-    let (eights, _) = bytes.as_chunks::<8>();
-    let all_in = |eight: &&[u8; 8]| eight.iter().fold(class, |common, &byte| common & of(byte)) != 0;
-    let before = 8 * eights.iter().take_while(all_in).count();
-    let rest = bytes.get(before..).unwrap_or_default();
-    before + rest.iter().position(|&byte| !is(byte, class)).unwrap_or(rest.len())
+    // Of eight bytes each has a place that the compiler knows, so that looking at one takes no test for the end.
+    let (eights, rest) = bytes.as_chunks::<EIGHT>();
+    let mut length = 0;
+    for eight in eights {
+        match eight.iter().position(|&byte| !is(byte, class)) {
+            Some(odd) => return length + odd,
+            None => length += EIGHT,
+        }
+    }
+    length + rest.iter().position(|&byte| !is(byte, class)).unwrap_or(rest.len())
+}
+
+/// The same for [`VALUE`], eight bytes at a time.
+#[inline]
+pub fn value_run(bytes: &[u8]) -> usize {
+    let length =
+        long_run(bytes, |eight| eight::below(eight, b' ') | eight::below(eight ^ eight::all(0x7f), 1));
+    match bytes.get(length) {
+        // The one control byte that may stand in a value.
+        Some(b'\t') => length + run(bytes.get(length..).unwrap_or_default(), VALUE),
+        _ => length,
+    }
+}
+
+/// The same for [`VISIBLE`], eight bytes at a time.
+#[inline]
+pub fn visible_run(bytes: &[u8]) -> usize {
+    long_run(bytes, |eight| eight::below(eight, b'!') | eight::above(eight, b'~'))
+}
+
+/// How many bytes stand before the first one that `odd` flags.
+#[inline(always)]
+fn long_run(bytes: &[u8], odd: impl Fn(u64) -> u64) -> usize {
+    let mut rest = bytes;
+    while let Some((eight, after)) = rest.split_first_chunk() {
+        let flags = odd(u64::from_le_bytes(*eight));
+        if flags != 0 {
+            return bytes.len() - rest.len() + eight::first(flags);
+        }
+        rest = after;
+    }
+    // Looked at again are only bytes that were not flagged.
+    if let Some(last) = bytes.last_chunk() {
+        return bytes.len() - EIGHT + eight::first(odd(u64::from_le_bytes(*last)));
+    }
+    rest.iter().position(|&byte| odd(eight::all(byte)) != 0).unwrap_or(rest.len())
 }
 
 fn all(bytes: &[u8], class: Class) -> bool {
@@ -130,22 +173,40 @@ pub enum Field {
 impl Field {
     /// What the field of that name means; names have no case.
     pub fn of(name: &[u8]) -> Self {
-        let watched: (&str, Self) = match name.len() {
-            4 => ("host", Self::Host),
-            6 => ("expect", Self::Expect),
-            7 => ("upgrade", Self::Upgrade),
-            10 => ("connection", Self::Connection),
-            14 if name.eq_ignore_ascii_case(b"http2-settings") => return Self::Upgrade,
-            14 => ("content-length", Self::ContentLength),
-            17 => ("transfer-encoding", Self::TransferEncoding),
-            _ => ("", Self::Other),
-        };
-        match watched {
-            (known, field) if name.eq_ignore_ascii_case(known.as_bytes()) => field,
+        match name.len() {
+            4 if is_named(name, b"host") => Self::Host,
+            6 if is_named(name, b"expect") => Self::Expect,
+            7 if is_named(name, b"upgrade") => Self::Upgrade,
+            10 if is_named(name, b"connection") => Self::Connection,
+            14 if is_named(name, b"http2-settings") => Self::Upgrade,
+            14 if is_named(name, b"content-length") => Self::ContentLength,
+            17 if is_named(name, b"transfer-encoding") => Self::TransferEncoding,
             _ if collides(name) => Self::Collides,
             _ => Self::Other,
         }
     }
+}
+
+/// Whether `name`, which holds no control byte, is `known` in whatever case.
+#[inline]
+fn is_named(name: &[u8], known: &[u8]) -> bool {
+    // The bit that tells upper from lower case is set in hyphens and digits already.
+    name.len() == known.len() && name.iter().zip(known).all(|(byte, known)| byte | 0x20 == *known)
+}
+
+/// What the header line means that `bytes` begin with, its value, and how many bytes it takes; `None` where it is not
+/// whole, not clean, or must not stand in a request.
+#[inline]
+pub fn whole_line(bytes: &[u8]) -> Option<(Field, &[u8], usize)> {
+    let (name, after) = bytes.split_at_checked(run(bytes, TOKEN))?;
+    let [b':', after @ ..] = after else { return None };
+    let field = Field::of(name);
+    if name.is_empty() || matches!(field, Field::Upgrade | Field::Collides) {
+        return None;
+    }
+    let (value, after) = after.split_at_checked(value_run(after))?;
+    let [b'\r', b'\n', after @ ..] = after else { return None };
+    Some((field, value, bytes.len() - after.len()))
 }
 
 /// Names with a hyphen that an application behind CGI or WSGI cannot tell from the same with an underscore, and that
@@ -168,9 +229,19 @@ const HYPHENATED: [&str; 12] = [
 /// How long they are, in bytes.
 const HYPHENATED_BYTES: RangeInclusive<usize> = 9..=19;
 
-/// Whether `name` has an underscore in place of a hyphen of one of them.
+/// Whether `name` has an underscore in place of a hyphen of one of them. Length and first letter tell of most names that
+/// they have not.
+#[inline]
 fn collides(name: &[u8]) -> bool {
-    if !HYPHENATED_BYTES.contains(&name.len()) || !name.contains(&b'_') {
+    let may = HYPHENATED_BYTES.contains(&name.len())
+        && matches!(name.first(), Some(b'c' | b'C' | b'h' | b'H' | b'p' | b'P' | b't' | b'T' | b'x' | b'X'));
+    may && is_hyphenated(name)
+}
+
+/// Whether `name` has an underscore and, with hyphens in their places, is one of them.
+#[inline(never)]
+fn is_hyphenated(name: &[u8]) -> bool {
+    if long_run(name, |eight| eight::below(eight ^ eight::all(b'_'), 1)) == name.len() {
         return false;
     }
     let hyphen = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
@@ -233,6 +304,10 @@ pub fn trailer(name: &[u8]) -> Result<(), Refused> {
 
 /// Whether the method is served.
 pub fn method(method: &[u8]) -> Result<(), Refused> {
+    // What nearly every request has.
+    if matches!(method, b"GET" | b"POST") {
+        return Ok(());
+    }
     let word = !method.is_empty() && method.len() <= METHOD_BYTES_MAX && all(method, METHOD);
     let served = !matches!(method, b"CONNECT" | b"TRACE" | b"TRACK" | b"PRI");
     if word && served && method.first() != Some(&b'-') { Ok(()) } else { Err(Refused::Method) }
@@ -365,6 +440,10 @@ pub fn expect(value: &[u8]) -> Result<(), Refused> {
 /// Whether `Connection` is a list of tokens, empty places allowed, that asks for no other protocol and nominates no
 /// field that the request needs.
 pub fn connection(value: &[u8]) -> Result<(), Refused> {
+    // What nearly every client says.
+    if is_named(value, b"keep-alive") || is_named(value, b"close") {
+        return Ok(());
+    }
     value.split(|&byte| byte == b',').map(trim).try_for_each(|option| {
         if option.eq_ignore_ascii_case(b"upgrade") || option.eq_ignore_ascii_case(b"http2-settings") {
             return Err(Refused::Upgrade);
@@ -382,4 +461,75 @@ pub fn trim(value: &[u8]) -> &[u8] {
     let start = value.iter().position(|byte| !space(byte)).unwrap_or(value.len());
     let end = value.iter().rposition(|byte| !space(byte)).map_or(start, |last| last + 1);
     value.get(start..end).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Bytes of which most are plain, and the odd ones stand near the borders of the sets.
+    fn bytes() -> impl Strategy<Value = Vec<u8>> {
+        let byte = prop_oneof![
+            8 => b'a'..=b'z',
+            1 => Just(b'\t'),
+            1 => 0x1e..=0x22_u8,
+            1 => 0x7d..=0x81_u8,
+            1 => any::<u8>()
+        ];
+        prop::collection::vec(byte, 0..40)
+    }
+
+    /// Names that are watched or collide, changed here and there, and others.
+    fn name() -> impl Strategy<Value = Vec<u8>> {
+        let watched = ["host", "expect", "upgrade", "connection", "content-length", "transfer-encoding"];
+        let known = prop::sample::select([&watched[..], &HYPHENATED[..]].concat());
+        let change =
+            (any::<prop::sample::Index>(), prop_oneof![Just(b'_'), Just(b'-'), b'A'..=b'Z', Just(b'!')]);
+        let changed = (known, prop::collection::vec(change, 0..4), any::<bool>()).prop_map(
+            |(known, changes, upper)| {
+                let mut name = known.as_bytes().to_vec();
+                changes.into_iter().for_each(|(at, byte)| *at.get_mut(&mut name) = byte);
+                if upper { name.to_ascii_uppercase() } else { name }
+            },
+        );
+        prop_oneof![3 => changed, 1 => "[!#$%&'*+.^_`|~0-9A-Za-z-]{1,20}".prop_map(String::into_bytes)]
+    }
+
+    /// What a field means by its name in lower case, without regard to speed.
+    fn plainly(name: &[u8]) -> Field {
+        let name = String::from_utf8_lossy(name).to_ascii_lowercase();
+        match name.as_str() {
+            "host" => Field::Host,
+            "content-length" => Field::ContentLength,
+            "transfer-encoding" => Field::TransferEncoding,
+            "connection" => Field::Connection,
+            "upgrade" | "http2-settings" => Field::Upgrade,
+            "expect" => Field::Expect,
+            _ if name.contains('_') && HYPHENATED.contains(&name.replace('_', "-").as_str()) => {
+                Field::Collides
+            }
+            _ => Field::Other,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn runs_end_where_one_byte_after_the_other_ends(bytes in bytes()) {
+            for (length, class) in [
+                (value_run(&bytes), VALUE),
+                (visible_run(&bytes), VISIBLE),
+                (run(&bytes, VALUE), VALUE),
+                (run(&bytes, TOKEN), TOKEN),
+            ] {
+                prop_assert_eq!(length, bytes.iter().take_while(|byte| is(**byte, class)).count(), "class {}", class);
+            }
+        }
+
+        #[test]
+        fn a_field_means_what_its_name_says_in_any_case(name in name()) {
+            prop_assert_eq!(Field::of(&name), plainly(&name), "{}", name.escape_ascii());
+        }
+    }
 }
