@@ -72,7 +72,9 @@ pub fn read(text: &[u8]) -> Option<(f64, usize)> {
 pub fn read_short(window: &[u8; WINDOW]) -> Option<(f64, usize)> {
     let negative = window.first() == Some(&b'-');
     let start = usize::from(negative);
-    let digits = u64::from_le_bytes(*window.get(start..)?.first_chunk()?) ^ eight::all(b'0');
+    // The sign is shifted out rather than skipped: the bytes are at hand before it is known. A zero takes the last place.
+    let bytes = u64::from_le_bytes(*window.first_chunk()?) >> (EIGHT * start);
+    let digits = bytes ^ eight::all(b'0');
     let flags = eight::above(digits, 9);
     let before_point = flags.wrapping_sub(1);
     let point = eight::first(flags);

@@ -161,12 +161,18 @@ impl Scanner<'_> {
     #[inline(never)]
     fn short_numbers(&mut self, mut at: usize) -> usize {
         let numbers = &mut self.index.numbers;
+        // A comma with or without a space.
+        let mut gap = 2;
         let mut rest = self.text.get(at..).unwrap_or_default();
         while let Some(window) = rest.first_chunk()
             && let Some((value, length)) = decimal::read_short(window)
         {
             numbers.push(Number { value, start: offset(at), end: offset(at + length) });
-            let taken = length + 1 + usize::from(window.get(length + 1) == Some(&b' '));
+            let found = if window.get(length + 1) == Some(&b' ') { 2 } else { 1 };
+            if found != gap {
+                gap = changed(found);
+            }
+            let taken = length + gap;
             at += taken;
             rest = rest.get(taken..).unwrap_or_default();
         }
@@ -243,6 +249,14 @@ fn next(text: &[u8], at: usize) -> (usize, u8) {
             (at, text.get(at).copied().unwrap_or(0))
         }
     }
+}
+
+/// The gap between numbers, where it is not the one before. Hardly ever called, so that the processor takes the gap for
+/// known and looks at the next number before it has looked at the byte behind the comma.
+#[cold]
+#[inline(never)]
+fn changed(gap: usize) -> usize {
+    gap
 }
 
 #[inline(never)]
