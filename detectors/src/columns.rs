@@ -6,6 +6,7 @@
 use crate::facts::Features;
 use crate::hashing::{Field, Hashing};
 use crate::names::Names;
+use crate::neighbours::WIDTH_MAX;
 use crate::reference::{Reference, Trust};
 
 /// The columns of the question at hand, kept until other columns come.
@@ -15,6 +16,7 @@ pub struct Columns {
     fields: Vec<Field>,
     counted: usize,
     of_reference: Option<Vec<usize>>,
+    fields_of_reference: Vec<Field>,
 }
 
 /// Which columns were looked at.
@@ -38,6 +40,7 @@ impl Columns {
         self.known = Some(Known { names: question.names.clone(), width: question.width });
         hashing.fields(question, &mut self.fields);
         self.of_reference = reference.and_then(|reference| reference.columns_of(question));
+        self.hash_reference(hashing);
         // Only what the operator named is relied upon: a learned reference may have learned an invented column.
         if reference.is_some_and(|reference| reference.trust == Trust::Trusted) {
             self.ignore_unknown();
@@ -66,6 +69,20 @@ impl Columns {
     #[must_use]
     pub fn of_reference(&self) -> Option<&[usize]> {
         self.of_reference.as_deref()
+    }
+
+    /// One field to a column of the reference, by position: the same whatever a question calls its columns. Empty where
+    /// the reference is not wider than distances are measured.
+    #[must_use]
+    pub fn fields_of_reference(&self) -> &[Field] {
+        &self.fields_of_reference
+    }
+
+    fn hash_reference(&mut self, hashing: &Hashing) {
+        let width = self.of_reference.as_ref().map_or(0, Vec::len);
+        if width > WIDTH_MAX && self.fields_of_reference.len() != width {
+            self.fields_of_reference = (0..width).map(|column| hashing.at(column)).collect();
+        }
     }
 
     fn ignore_unknown(&mut self) {

@@ -47,6 +47,12 @@ impl Field {
         Marks::of(self.hash)
     }
 
+    /// A secret number of the column, from 0 to below 1.
+    #[must_use]
+    pub fn offset(self) -> f64 {
+        f64::from(self.hash as u32) / (f64::from(u32::MAX) + 1.0)
+    }
+
     /// The hash of a cell whose value was rounded to one of 256 steps.
     #[must_use]
     pub fn of_code(self, code: u8) -> u64 {
@@ -91,8 +97,14 @@ impl Hashing {
         out.clear();
         out.extend((0..features.width).map(|column| match features.names.get(column) {
             Some(name) => self.field(self.tagged(b'f', name.text().as_bytes())),
-            None => self.field(self.pair(0, b'p', column as u64)),
+            None => self.at(column),
         }));
+    }
+
+    /// The column at a position.
+    #[must_use]
+    pub fn at(&self, position: usize) -> Field {
+        self.field(self.pair(0, b'p', position as u64))
     }
 
     fn field(&self, hash: u64) -> Field {

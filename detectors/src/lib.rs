@@ -31,6 +31,7 @@ pub mod offences;
 pub mod open;
 pub mod policy;
 pub mod population;
+pub mod prints;
 pub mod query;
 pub mod reference;
 pub mod seen;

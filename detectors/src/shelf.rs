@@ -132,6 +132,11 @@ impl<V> Shelf<V> {
         self.evicted
     }
 
+    /// The client's entries, oldest first.
+    pub fn of(&self, client: ClientIndex) -> impl Iterator<Item = &V> {
+        self.shares.get(client).into_iter().flat_map(|share| &share.entries).map(|entry| &entry.value)
+    }
+
     /// The client's entry under `key`.
     #[must_use]
     pub fn get(&self, client: ClientIndex, key: u64) -> Option<&V> {

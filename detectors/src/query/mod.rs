@@ -23,6 +23,7 @@ pub mod constant_step;
 pub mod coverage_growth;
 pub mod error_probing;
 pub mod field_by_field;
+pub mod fingerprints;
 pub mod marginal_drift;
 pub mod near_density;
 pub mod near_duplicates;
@@ -37,6 +38,7 @@ pub const QUERY: &[QuerySpec] = &[
     field_by_field::SPEC,
     near_duplicates::SPEC,
     boundary_walk::SPEC,
+    fingerprints::SPEC,
     off_distribution::SPEC,
     near_density::SPEC,
     client_volume::SPEC,

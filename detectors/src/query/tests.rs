@@ -228,6 +228,8 @@ fn values_out_of_range_are_named() {
         ("near_duplicates", serde_json::json!({"ratio": 0.0}), "ratio"),
         ("near_duplicates", serde_json::json!({"rows": 2}), "rows"),
         ("near_density", serde_json::json!({"rows": 2}), "rows"),
+        ("fingerprints", serde_json::json!({"matches": 0}), "matches"),
+        ("fingerprints", serde_json::json!({"rows": 2}), "rows"),
         ("off_grid", serde_json::json!({"honest_share": 0.5}), "honest_share"),
         ("marginal_drift", serde_json::json!({"distance": 1.0}), "distance"),
         ("marginal_drift", serde_json::json!({"rows": 251}), "rows"),
