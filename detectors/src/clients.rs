@@ -1,12 +1,13 @@
 //! The one client table: who was seen lately, each under a small index that every per-client memory uses.
 
-use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 
-use rustc_hash::FxHashMap;
+use rustc_hash::FxHasher;
 use serde::{Deserialize, Serialize};
 
 use crate::facts::Time;
 use crate::identity::Identity;
+use crate::places::Places;
 use crate::shelf::ClientIndex;
 
 /// Identities and their indexes. Full, it forgets whoever was silent longest and reuses the index.
@@ -15,34 +16,38 @@ use crate::shelf::ClientIndex;
 pub struct Clients {
     clients_max: usize,
     known: Vec<Known>,
-    turn: u64,
     evicted: u64,
-    indexes: FxHashMap<Identity, ClientIndex>,
-    /// Turn of the last request -> index: the first is the longest silent.
-    by_silence: BTreeMap<u64, ClientIndex>,
+    places: Places,
+    longest_silent: u32,
+    latest: u32,
 }
 
+/// A client in the order in which clients spoke last.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Known {
     identity: Identity,
-    last_turn: u64,
     last_time: Time,
+    /// Who spoke last before it, and after it; itself at either end.
+    before: u32,
+    after: u32,
 }
 
 #[derive(Serialize, Deserialize)]
 struct Stored {
     clients_max: usize,
     known: Vec<Known>,
-    turn: u64,
     evicted: u64,
+    longest_silent: u32,
+    latest: u32,
 }
 
-/// Where a client stands in the table.
+/// A client's place in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     /// Its index.
     pub index: ClientIndex,
-    /// Whether the index is fresh: whatever was kept under it belongs to somebody who is forgotten.
+    /// Whether the client was not in the table: whatever is remembered under the index belongs to somebody who is
+    /// forgotten.
     pub fresh: bool,
 }
 
@@ -53,37 +58,26 @@ impl Clients {
         Self {
             clients_max: clients_max.max(1),
             known: Vec::new(),
-            turn: 0,
             evicted: 0,
-            indexes: FxHashMap::default(),
-            by_silence: BTreeMap::new(),
+            places: Places::default(),
+            longest_silent: 0,
+            latest: 0,
         }
     }
 
-    /// Finds or enters `identity` and notes that it just spoke; O(log clients).
+    /// Finds or enters `identity` and notes that it just spoke; O(1).
     pub fn touch(&mut self, identity: Identity, time: Time) -> Place {
-        self.turn += 1;
-        let known = self.indexes.get(&identity).copied();
-        let index = known.unwrap_or_else(|| self.free_index());
-        let entry = Known { identity, last_turn: self.turn, last_time: time };
-        match self.known.get_mut(index) {
-            Some(old) => {
-                self.by_silence.remove(&old.last_turn);
-                *old = entry;
-            }
-            None => self.known.push(entry),
-        }
-        self.by_silence.insert(self.turn, index);
-        if known.is_none() {
-            self.indexes.insert(identity, index);
-        }
+        let known = self.index_of(identity);
+        let index = known.unwrap_or_else(|| self.enter(identity));
+        self.move_to_end(index as u32);
+        self.known.get_mut(index).into_iter().for_each(|known| known.last_time = time);
         Place { index, fresh: known.is_none() }
     }
 
     /// The index of a client that is in the table.
     #[must_use]
     pub fn index_of(&self, identity: Identity) -> Option<ClientIndex> {
-        self.indexes.get(&identity).copied()
+        self.places.find(hash(identity), |index| self.at(index) == Some(identity))
     }
 
     /// Who stands at `index`.
@@ -95,11 +89,10 @@ impl Clients {
     /// Clients that spoke at or after `since`; walks from the latest on.
     #[must_use]
     pub fn active(&self, since: Time) -> usize {
-        let latest_first = self.by_silence.values().rev();
-        latest_first
-            .map_while(|&index| self.known.get(index))
-            .take_while(|known| known.last_time >= since)
-            .count()
+        let known = |index: u32| self.known.get(index as usize);
+        let before = |one: &&Known| known(one.before);
+        let latest_first = std::iter::successors(known(self.latest), before).take(self.known.len());
+        latest_first.take_while(|known| known.last_time >= since).count()
     }
 
     /// Clients remembered now.
@@ -120,33 +113,85 @@ impl Clients {
         self.evicted
     }
 
-    fn free_index(&mut self) -> ClientIndex {
-        if self.known.len() < self.clients_max {
-            return self.known.len();
-        }
-        let longest_silent = self.by_silence.first_key_value().map_or(0, |(_, &index)| index);
-        if let Some(identity) = self.at(longest_silent) {
-            self.indexes.remove(&identity);
-            self.evicted += 1;
-        }
-        longest_silent
+    /// Bytes held.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.known.capacity() * size_of::<Known>() + self.places.bytes()
     }
+
+    /// Takes a free index for a new client, or that of the longest silent; it stands at the end.
+    fn enter(&mut self, identity: Identity) -> ClientIndex {
+        let index = if self.known.len() < self.clients_max {
+            if self.known.len() == self.known.capacity() {
+                self.known.reserve_exact(self.known.len() / 8 + 8);
+            }
+            let index = self.known.len();
+            self.known.push(Known { identity, last_time: Time(0), before: self.latest, after: index as u32 });
+            self.link(self.latest, |before| before.after = index as u32);
+            self.latest = index as u32;
+            index
+        } else {
+            self.evicted += 1;
+            let index = self.longest_silent as usize;
+            let gone = self.at(index).unwrap_or(identity);
+            let known = &self.known;
+            self.places.remove(hash(gone), index, |index| hash_at(known, index));
+            self.link(index as u32, |known| known.identity = identity);
+            index
+        };
+        let known = &self.known;
+        self.places.insert(hash(identity), index, |index| hash_at(known, index));
+        index
+    }
+
+    fn move_to_end(&mut self, index: u32) {
+        let Some(&Known { before, after, .. }) = self.known.get(index as usize) else { return };
+        if index == self.latest {
+            return;
+        }
+        if index == self.longest_silent {
+            self.longest_silent = after;
+            self.link(after, |known| known.before = after);
+        } else {
+            self.link(before, |known| known.after = after);
+            self.link(after, |known| known.before = before);
+        }
+        let latest = std::mem::replace(&mut self.latest, index);
+        self.link(latest, |known| known.after = index);
+        self.link(index, |known| (known.before, known.after) = (latest, index));
+    }
+
+    fn link(&mut self, index: u32, change: impl FnOnce(&mut Known)) {
+        self.known.get_mut(index as usize).map(change);
+    }
+}
+
+/// Keys are keyed hashes and addresses are few, so a plain hash will do.
+fn hash(identity: Identity) -> u64 {
+    let mut hasher = FxHasher::default();
+    identity.hash(&mut hasher);
+    hasher.finish()
+}
+
+fn hash_at(known: &[Known], index: usize) -> u64 {
+    known.get(index).map_or(0, |known| hash(known.identity))
 }
 
 impl From<Stored> for Clients {
     fn from(stored: Stored) -> Self {
-        let indexes = stored.known.iter().enumerate().map(|(index, known)| (known.identity, index)).collect();
-        let by_silence =
-            stored.known.iter().enumerate().map(|(index, known)| (known.last_turn, index)).collect();
-        let Stored { clients_max, known, turn, evicted } = stored;
-        Self { clients_max, known, turn, evicted, indexes, by_silence }
+        let Stored { clients_max, known, evicted, longest_silent, latest } = stored;
+        let mut places = Places::default();
+        for (index, one) in known.iter().enumerate() {
+            places.insert(hash(one.identity), index, |index| hash_at(&known, index));
+        }
+        Self { clients_max, known, evicted, places, longest_silent, latest }
     }
 }
 
 impl From<Clients> for Stored {
     fn from(clients: Clients) -> Self {
-        let Clients { clients_max, known, turn, evicted, .. } = clients;
-        Self { clients_max, known, turn, evicted }
+        let Clients { clients_max, known, evicted, longest_silent, latest, .. } = clients;
+        Self { clients_max, known, evicted, longest_silent, latest }
     }
 }
 

@@ -53,7 +53,7 @@ pub struct Steps {
 }
 
 /// One client's sum, and the rows that raised it since it was last zero.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Evidence {
     /// The sum.
     pub sum: f64,

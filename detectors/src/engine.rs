@@ -21,6 +21,7 @@ use crate::lines::{Origin, Trail};
 use crate::neighbours::{Neighbours, Place};
 use crate::offences::Offences;
 use crate::open::{OpenQuestion, OpenQuestions};
+use crate::pages::Pages;
 use crate::policy::Policy;
 use crate::population::Population;
 use crate::query::{EarlierRows, ErasedDetector, Exchange, Findings, QUERY, QuerySpec, Reply};
@@ -188,7 +189,7 @@ struct Label {
 #[derive(Serialize, Deserialize)]
 struct Memory {
     clients: Clients,
-    tallies: Vec<Tally>,
+    tallies: Pages<Tally>,
     seen: Seen,
     neighbours: Neighbours,
     campaigns: Campaigns,
@@ -209,14 +210,21 @@ struct Memory {
 /// What the engine itself counts of a client.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Tally {
-    requests: u64,
-    inspected: u64,
+    requests: u32,
+    inspected: u32,
+    /// Distinct rows within an hour.
+    volume: Volume,
+    /// What few clients have.
+    spoken_of: Option<Box<SpokenOf>>,
+}
+
+/// What was said of a client.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct SpokenOf {
     violations: Trail,
     distinct_violations: u32,
     /// What each detector, in their order, told of the client last.
     told: Vec<Told>,
-    /// Distinct rows within an hour.
-    volume: Volume,
 }
 
 /// What one detector told of one client last.
@@ -251,7 +259,7 @@ struct Case {
 }
 
 /// The version of the form that [`Engine::save`] writes.
-const SNAPSHOT_VERSION: u16 = 5;
+const SNAPSHOT_VERSION: u16 = 6;
 
 /// A snapshot: version, model, bounds, memory, and name, quarantine and memory of each detector.
 type Snapshot<M> = (u16, Arc<str>, Limits, M, Vec<SavedDetector>);
@@ -295,9 +303,10 @@ impl Engine {
         }
         let client = self.enter(subject.identity, asked.time);
         let case = Case { subject, client, request: asked.id, time: asked.time };
-        if let Some(tally) = self.memory.tallies.get_mut(client) {
-            tally.requests += 1;
-            tally.inspected += u64::from(matches!(asked.question, Question::Rows(_)));
+        if let Some(tally) = self.memory.tallies.entry(client) {
+            tally.requests = tally.requests.saturating_add(1);
+            let inspected = u32::from(matches!(asked.question, Question::Rows(_)));
+            tally.inspected = tally.inspected.saturating_add(inspected);
         }
         match asked.question {
             Question::Rows(rows) => self.take(case, asked.asker.address, rows, out),
@@ -367,6 +376,17 @@ impl Engine {
             decisions_evicted: self.memory.in_force.evicted(),
             offences_evicted: self.memory.offences.evicted(),
         }
+    }
+
+    /// Bytes of the tables that grow with the clients. What a client's rows take has bounds of its own, and so has what
+    /// is allocated with the first evidence; the allocator's own part is left out.
+    #[must_use]
+    pub fn client_bytes(&self) -> usize {
+        let Memory { clients, tallies, seen, neighbours, keys, .. } = &self.memory;
+        let running = self.detectors.iter().filter_map(|running| running.detector.as_ref());
+        let detectors: usize = running.map(|detector| detector.client_bytes()).sum();
+        let rows = seen.client_bytes() + neighbours.client_bytes();
+        clients.bytes() + tallies.bytes() + keys.bytes() + rows + detectors
     }
 
     /// How far the reference can be relied upon, if there is one by now.
@@ -450,15 +470,16 @@ impl Engine {
     }
 
     /// What was told stands in the order of the detectors, which other settings may have changed.
-    fn reorder_told(&self, tallies: &mut [Tally], before: &[SavedDetector]) {
+    fn reorder_told(&self, tallies: &mut Pages<Tally>, before: &[SavedDetector]) {
         let place = |running: &Running| before.iter().position(|(name, _, _)| name == running.label.name);
         let places: Vec<_> = self.detectors.iter().map(place).collect();
         if before.len() == places.len() && places.iter().enumerate().all(|(now, was)| *was == Some(now)) {
             return;
         }
-        for tally in tallies.iter_mut().filter(|tally| !tally.told.is_empty()) {
-            let told = |place: &Option<usize>| place.and_then(|place| tally.told.get(place).copied());
-            tally.told = places.iter().map(|place| told(place).unwrap_or_default()).collect();
+        let spoken_of = tallies.iter_mut().filter_map(|tally| tally.spoken_of.as_deref_mut());
+        for spoken_of in spoken_of.filter(|spoken_of| !spoken_of.told.is_empty()) {
+            let told = |place: &Option<usize>| place.and_then(|place| spoken_of.told.get(place).copied());
+            spoken_of.told = places.iter().map(|place| told(place).unwrap_or_default()).collect();
         }
     }
 
@@ -484,9 +505,7 @@ impl Engine {
     /// Finds the client's place; whatever stands under a reused index is forgotten everywhere.
     fn enter(&mut self, identity: Identity, time: Time) -> ClientIndex {
         let place = self.memory.clients.touch(identity, time);
-        if self.memory.tallies.len() <= place.index {
-            self.memory.tallies.resize_with(place.index + 1, Tally::default);
-        } else if place.fresh {
+        if place.fresh && self.memory.clients.evicted() > 0 {
             self.forget(place.index);
             self.memory.neighbours.forget_wholly(place.index);
             self.memory.tallies.get_mut(place.index).map(std::mem::take);
@@ -609,7 +628,7 @@ impl Memory {
     fn new(limits: Limits, reference: Option<Reference>) -> Self {
         Self {
             clients: Clients::new(limits.clients),
-            tallies: Vec::new(),
+            tallies: Pages::default(),
             seen: Seen::default(),
             neighbours: Neighbours::default(),
             campaigns: Campaigns::default(),

@@ -1,12 +1,13 @@
 //! Which API keys are identities: those that the upstream verifies, as the operator says or as it was seen to do.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::facts::Time;
 use crate::identity::{Address, Asker, Identity};
+use crate::places::Places;
 
 /// How long a new key counts against its address.
 const HOUR: Duration = Duration::from_secs(3600);
@@ -17,11 +18,8 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// The keys of one model's clients.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Keys {
-    keys_max: usize,
     new_keys_per_address: u32,
-    proven: BTreeSet<u64>,
-    /// Oldest proof first.
-    by_age: VecDeque<u64>,
+    proven: Proven,
     /// Up to two keys that the upstream refused: proof that it looks at keys, for every other key.
     refused: Vec<u64>,
     /// When each address brought its new keys within the last hour.
@@ -43,10 +41,8 @@ impl Keys {
     #[must_use]
     pub fn new(keys_max: usize, new_keys_per_address: u32) -> Self {
         Self {
-            keys_max: keys_max.max(1),
             new_keys_per_address,
-            proven: BTreeSet::new(),
-            by_age: VecDeque::new(),
+            proven: Proven::new(keys_max),
             refused: Vec::new(),
             newcomers: BTreeMap::new(),
             swept: Time(0),
@@ -60,7 +56,7 @@ impl Keys {
         if asker.keys_verified {
             self.prove(asker.address, key, time, newly);
         }
-        self.proven.contains(&key).then_some(Identity::Key(key))
+        self.proven.has(key).then_some(Identity::Key(key))
     }
 
     /// Learns from the upstream's answer to a key: it is proven once it was accepted and another was refused.
@@ -82,21 +78,14 @@ impl Keys {
     }
 
     fn prove(&mut self, address: Address, key: u64, time: Time, newly: &mut Vec<u64>) {
-        if self.proven.contains(&key) {
+        if self.proven.has(key) {
             return;
         }
         if !self.admits(address, time) {
             self.turned_away += 1;
             return;
         }
-        if self.proven.len() >= self.keys_max
-            && let Some(oldest) = self.by_age.pop_front()
-        {
-            self.proven.remove(&oldest);
-            self.turned_away += 1;
-        }
-        self.proven.insert(key);
-        self.by_age.push_back(key);
+        self.turned_away += u64::from(self.proven.add(key));
         newly.push(key);
     }
 
@@ -114,13 +103,91 @@ impl Keys {
         admitted
     }
 
+    /// Bytes held for keys.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.proven.keys.capacity() * size_of::<u64>() + self.proven.places.bytes()
+    }
+
     /// Whether one more address may bring keys. A full table is swept at most once a minute: the sweep is linear.
     fn has_room(&mut self, time: Time) -> bool {
-        if self.newcomers.len() >= self.keys_max && time.since(self.swept) >= MINUTE {
+        if self.newcomers.len() >= self.proven.keys_max && time.since(self.swept) >= MINUTE {
             self.swept = time;
             self.newcomers.retain(|_, arrivals| time.since(arrivals.since) < HOUR);
         }
-        self.newcomers.len() < self.keys_max
+        self.newcomers.len() < self.proven.keys_max
+    }
+}
+
+/// Keys in the order of their proofs; the oldest is overwritten once there is no room.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(from = "Stored", into = "Stored")]
+struct Proven {
+    keys_max: usize,
+    keys: Vec<u64>,
+    oldest: usize,
+    places: Places,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    keys_max: usize,
+    keys: Vec<u64>,
+    oldest: usize,
+}
+
+impl Proven {
+    fn new(keys_max: usize) -> Self {
+        Self { keys_max: keys_max.max(1), keys: Vec::new(), oldest: 0, places: Places::default() }
+    }
+
+    // Keys are keyed hashes: they need no other.
+    fn has(&self, key: u64) -> bool {
+        self.places.find(key, |place| self.keys.get(place) == Some(&key)).is_some()
+    }
+
+    /// Adds a key that is not there, and says whether another had to go.
+    fn add(&mut self, key: u64) -> bool {
+        let place = self.oldest;
+        let gone = self.keys.get(place).copied().filter(|_| self.keys.len() >= self.keys_max);
+        let place = if let Some(gone) = gone {
+            let keys = &self.keys;
+            self.places.remove(gone, place, |place| key_at(keys, place));
+            self.keys.get_mut(place).into_iter().for_each(|known| *known = key);
+            self.oldest = (place + 1) % self.keys_max;
+            place
+        } else {
+            if self.keys.len() == self.keys.capacity() {
+                self.keys.reserve_exact(self.keys.len() / 8 + 8);
+            }
+            self.keys.push(key);
+            self.keys.len() - 1
+        };
+        let keys = &self.keys;
+        self.places.insert(key, place, |place| key_at(keys, place));
+        gone.is_some()
+    }
+}
+
+fn key_at(keys: &[u64], place: usize) -> u64 {
+    keys.get(place).copied().unwrap_or_default()
+}
+
+impl From<Stored> for Proven {
+    fn from(stored: Stored) -> Self {
+        let Stored { keys_max, keys, oldest } = stored;
+        let mut places = Places::default();
+        for (place, key) in keys.iter().enumerate() {
+            places.insert(*key, place, |place| key_at(&keys, place));
+        }
+        Self { keys_max, keys, oldest, places }
+    }
+}
+
+impl From<Proven> for Stored {
+    fn from(proven: Proven) -> Self {
+        let Proven { keys_max, keys, oldest, .. } = proven;
+        Self { keys_max, keys, oldest }
     }
 }
 
@@ -179,6 +246,10 @@ mod tests {
         for key in 1..=3 {
             identity(&mut keys, key, true);
         }
-        assert_eq!(keys.proven.iter().copied().collect::<Vec<_>>(), [2, 3]);
+        let known = |keys: &Keys| (1..=4).filter(|key| keys.proven.has(*key)).collect::<Vec<u64>>();
+        assert_eq!((known(&keys), keys.turned_away()), (vec![2, 3], 1));
+        let mut restored: Keys = postcard::from_bytes(&postcard::to_stdvec(&keys).unwrap()).unwrap();
+        identity(&mut restored, 4, true);
+        assert_eq!(known(&restored), [3, 4]);
     }
 }

@@ -29,6 +29,8 @@ pub mod names;
 pub mod neighbours;
 pub mod offences;
 pub mod open;
+pub mod pages;
+pub mod places;
 pub mod policy;
 pub mod population;
 pub mod prints;

@@ -121,7 +121,7 @@ impl Trail {
 }
 
 /// Where a row came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
     /// The request.
     pub request: u64,
@@ -152,13 +152,13 @@ pub struct BaseHit {
 /// Fewest varied fields worth telling detectors of.
 pub const BASE_FIELDS_MIN: usize = 3;
 
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct First {
     row: u64,
     value: u32,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Line {
     base: u64,
     values: Marks,
@@ -241,6 +241,12 @@ impl Lines {
     pub fn held_and_evicted(&self) -> (usize, u64) {
         let held = self.fresh.len() + self.suspects.len() + self.bases.len();
         (held, self.fresh.evicted() + self.suspects.evicted() + self.bases.evicted())
+    }
+
+    /// Bytes that grow with the clients, their lines left out.
+    #[must_use]
+    pub fn client_bytes(&self) -> usize {
+        self.fresh.client_bytes() + self.suspects.client_bytes() + self.bases.client_bytes()
     }
 
     /// Most entries ever held.

@@ -220,6 +220,12 @@ impl Neighbours {
         )
     }
 
+    /// Bytes that grow with the clients, their rows left out.
+    #[must_use]
+    pub fn client_bytes(&self) -> usize {
+        self.own.client_bytes() + self.suspects.client_bytes()
+    }
+
     /// Most rows ever held.
     pub const ROWS_MAX: usize = OWN_ROWS + SUSPECT_ROWS + RECENT_ROWS;
 

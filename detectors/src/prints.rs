@@ -37,7 +37,7 @@ const REFERENCE_ROWS_MIN: usize = 50;
 const ALIKE_MAX: usize = 5;
 
 /// The fingerprint of a row: 16 bits of the smallest hash of each part, 0 where no window falls into it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Print([[u16; HALF]; 2]);
 
 impl Print {

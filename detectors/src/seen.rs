@@ -121,6 +121,12 @@ impl Seen {
         (held + self.rows.len(), evicted + self.rows.evicted())
     }
 
+    /// Bytes that grow with the clients, their rows left out.
+    #[must_use]
+    pub fn client_bytes(&self) -> usize {
+        self.rows.client_bytes() + self.lines.client_bytes()
+    }
+
     /// Most entries ever held.
     pub const ENTRIES_MAX: usize = ROWS + Lines::ENTRIES_MAX;
 

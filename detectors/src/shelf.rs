@@ -5,31 +5,38 @@
 //! hence on nothing but the order of the facts.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, VecDeque};
 
-use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
+
+use crate::pages::Pages;
+use crate::places::Places;
 
 /// A client's index in the one client table.
 pub type ClientIndex = usize;
 
 /// Entries under 64-bit keys, each owned by one client. A key belongs to one client only: it is hashed with the
 /// client's own salt.
+///
+/// All entries lie in one slab, those of a client as a ring, so that a client with few of them costs little beyond
+/// them: 12 bytes for its end of the ring, and 4 for its rank.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(from = "Stored<V>", into = "Stored<V>", bound(serialize = "V: Clone + Serialize"))]
+#[serde(
+    from = "Stored<V>",
+    into = "Stored<V>",
+    bound(serialize = "V: Clone + Default + Serialize", deserialize = "V: Default + Deserialize<'de>")
+)]
 pub struct Shelf<V> {
     bounds: Bounds,
-    shares: Vec<Share<V>>,
+    entries: Vec<Entry<V>>,
+    /// The first free place of the slab; a free entry tells the next.
+    free: u32,
+    places: Places,
+    shares: Pages<Share>,
+    /// The clients that hold something: a heap whose first is who loses next.
+    ranking: Vec<u32>,
     held: usize,
     births: u64,
     evicted: u64,
-    /// Position of each key within its client's share, counted from the first entry that the share ever had.
-    positions: FxHashMap<u64, u64>,
-    /// Who loses next among all but the writer: the last element.
-    ranking: BTreeSet<Rank>,
-    /// Who wrote last, kept out of the ranking: a row's entries are written one after the other, and its client's
-    /// rank changes with each.
-    writer: Option<ClientIndex>,
 }
 
 /// How much may be held.
@@ -49,20 +56,27 @@ impl Bounds {
     }
 }
 
-/// Orders clients by what they hold; among equals the one with the oldest entry stands last.
-type Rank = (usize, Reverse<u64>, ClientIndex);
+/// Orders clients by what they hold; among equals the one with the oldest entry stands highest.
+type Rank = (u32, Reverse<u64>, u32);
 
-/// One client's entries, oldest first.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Share<V> {
-    first_position: u64,
-    entries: VecDeque<Entry<V>>,
+/// No place.
+const NONE: u32 = u32::MAX;
+
+/// Where a client's entries are: the latest leads to the oldest, and each to the one after it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Share {
+    latest: u32,
+    entries: u32,
+    /// Where the client stands in the ranking.
+    ranked: u32,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 struct Entry<V> {
     key: u64,
     born: u64,
+    owner: u32,
+    next: u32,
     value: V,
 }
 
@@ -70,47 +84,26 @@ struct Entry<V> {
 #[derive(Serialize, Deserialize)]
 struct Stored<V> {
     bounds: Bounds,
-    shares: Vec<Share<V>>,
     births: u64,
     evicted: u64,
+    /// Client, key, birth and value, by client and age.
+    entries: Vec<(u32, u64, u64, V)>,
 }
 
-impl<V> Default for Share<V> {
-    fn default() -> Self {
-        Self { first_position: 0, entries: VecDeque::new() }
-    }
-}
-
-impl<V> Share<V> {
-    fn rank(&self, client: ClientIndex) -> Option<Rank> {
-        self.entries.front().map(|oldest| (self.entries.len(), Reverse(oldest.born), client))
-    }
-
-    fn index_of(&self, position: u64) -> Option<usize> {
-        usize::try_from(position.checked_sub(self.first_position)?).ok()
-    }
-
-    /// Gives memory back once most of it is unused: otherwise every client could pin a full share of it.
-    fn trim(&mut self) {
-        if self.entries.capacity() > 16 && self.entries.len() < self.entries.capacity() / 4 {
-            self.entries.shrink_to(self.entries.len() * 2);
-        }
-    }
-}
-
-impl<V> Shelf<V> {
+impl<V: Default> Shelf<V> {
     /// An empty shelf.
     #[must_use]
     pub fn new(bounds: Bounds) -> Self {
         Self {
             bounds,
-            shares: Vec::new(),
+            entries: Vec::new(),
+            free: NONE,
+            places: Places::default(),
+            shares: Pages::default(),
+            ranking: Vec::new(),
             held: 0,
             births: 0,
             evicted: 0,
-            positions: FxHashMap::default(),
-            ranking: BTreeSet::new(),
-            writer: None,
         }
     }
 
@@ -134,54 +127,63 @@ impl<V> Shelf<V> {
 
     /// The client's entries, oldest first.
     pub fn of(&self, client: ClientIndex) -> impl Iterator<Item = &V> {
-        self.shares.get(client).into_iter().flat_map(|share| &share.entries).map(|entry| &entry.value)
+        self.ring(client).map(|entry| &entry.value)
     }
 
     /// The client's entry under `key`.
     #[must_use]
     pub fn get(&self, client: ClientIndex, key: u64) -> Option<&V> {
-        let share = self.shares.get(client)?;
-        let index = share.index_of(*self.positions.get(&key)?)?;
-        share.entries.get(index).filter(|entry| entry.key == key).map(|entry| &entry.value)
+        self.entries.get(self.find(client, key)?).map(|entry| &entry.value)
     }
 
     /// The client's entry under `key`, to be changed.
     pub fn get_mut(&mut self, client: ClientIndex, key: u64) -> Option<&mut V> {
-        let share = self.shares.get_mut(client)?;
-        let index = share.index_of(*self.positions.get(&key)?)?;
-        share.entries.get_mut(index).filter(|entry| entry.key == key).map(|entry| &mut entry.value)
+        let place = self.find(client, key)?;
+        self.entries.get_mut(place).map(|entry| &mut entry.value)
     }
 
-    /// Puts an entry under a key that the client does not hold yet; O(log clients), and O(1) where the client wrote
-    /// last and nobody else has to make room.
+    /// Puts an entry under a key that the client does not hold yet; O(log clients).
     pub fn insert(&mut self, client: ClientIndex, key: u64, value: V) {
-        if self.shares.len() <= client {
-            self.shares.resize_with(client + 1, Share::default);
-        }
-        self.hand_pen_to(client);
         self.make_room(client);
-        let Some(share) = self.shares.get_mut(client) else { return };
-        let position = share.first_position + share.entries.len() as u64;
-        share.entries.push_back(Entry { key, born: self.births, value });
-        self.positions.insert(key, position);
+        let entry = Entry { key, born: self.births, owner: client as u32, next: NONE, value };
         self.births += 1;
-        self.held += 1;
+        self.append(client, entry);
     }
 
     /// Forgets everything of one client.
     pub fn forget(&mut self, client: ClientIndex) {
         while self.drop_oldest(client) {}
-        if let Some(share) = self.shares.get_mut(client) {
-            *share = Share::default();
-        }
+    }
+
+    /// Bytes that grow with the clients, entries left out.
+    #[must_use]
+    pub fn client_bytes(&self) -> usize {
+        self.shares.bytes() + self.ranking.capacity() * size_of::<u32>()
+    }
+
+    fn find(&self, client: ClientIndex, key: u64) -> Option<usize> {
+        self.places.find(key, |place| {
+            self.entries.get(place).is_some_and(|entry| entry.key == key && entry.owner as usize == client)
+        })
+    }
+
+    fn ring(&self, client: ClientIndex) -> impl Iterator<Item = &Entry<V>> {
+        let share = self.shares.get(client).copied().unwrap_or_default();
+        let latest = (share.entries > 0).then(|| self.entry(share.latest)).flatten();
+        let oldest = latest.and_then(|latest| self.entry(latest.next));
+        std::iter::successors(oldest, |entry| self.entry(entry.next)).take(share.entries as usize)
+    }
+
+    fn entry(&self, place: u32) -> Option<&Entry<V>> {
+        self.entries.get(place as usize)
     }
 
     fn make_room(&mut self, client: ClientIndex) {
-        let own = self.shares.get(client).map_or(0, |share| share.entries.len());
+        let own = self.shares.get(client).map_or(0, |share| share.entries as usize);
         let loser = if own >= self.bounds.entries_per_client {
             Some(client)
         } else if self.held >= self.bounds.entries {
-            self.rank(client).max(self.ranking.last().copied()).map(|(_, _, loser)| loser)
+            self.ranking.first().map(|loser| *loser as usize)
         } else {
             None
         };
@@ -190,52 +192,160 @@ impl<V> Shelf<V> {
         }
     }
 
+    /// Adds an entry younger than all others of its client.
+    fn append(&mut self, client: ClientIndex, entry: Entry<V>) {
+        let key = entry.key;
+        let place = self.put(entry);
+        let Some(share) = self.shares.entry(client) else { return };
+        let latest = std::mem::replace(&mut share.latest, place);
+        share.entries += 1;
+        let first = share.entries == 1;
+        let before = if first { place } else { latest };
+        // The latest leads to the oldest; the one before leads to the latest.
+        let oldest = self.entry(before).map_or(NONE, |before| if first { place } else { before.next });
+        self.link(before, place);
+        self.link(place, oldest);
+        let entries = &self.entries;
+        self.places.insert(key, place as usize, |place| key_at(entries, place));
+        self.held += 1;
+        if first {
+            if self.ranking.len() == self.ranking.capacity() {
+                self.ranking.reserve_exact(self.ranking.len() / 8 + 8);
+            }
+            self.ranking.push(client as u32);
+            self.rise(self.ranking.len() - 1);
+        } else if let Some(share) = self.shares.get(client) {
+            self.rise(share.ranked as usize);
+        }
+    }
+
+    /// Puts an entry into a free place of the slab.
+    fn put(&mut self, entry: Entry<V>) -> u32 {
+        let place = self.free;
+        match self.entries.get_mut(place as usize) {
+            Some(free) => {
+                self.free = free.next;
+                *free = entry;
+                place
+            }
+            None => {
+                self.entries.push(entry);
+                // Bounds lie far below what four bytes can tell.
+                (self.entries.len() - 1) as u32
+            }
+        }
+    }
+
+    fn link(&mut self, place: u32, next: u32) {
+        self.entries.get_mut(place as usize).into_iter().for_each(|entry| entry.next = next);
+    }
+
     fn drop_oldest(&mut self, client: ClientIndex) -> bool {
-        let before = self.rank(client);
-        let Some(share) = self.shares.get_mut(client) else { return false };
-        let Some(oldest) = share.entries.pop_front() else { return false };
-        share.first_position += 1;
-        share.trim();
-        self.positions.remove(&oldest.key);
+        let Some(share) = self.shares.get_mut(client).filter(|share| share.entries > 0) else { return false };
+        share.entries -= 1;
+        let Share { latest, entries, ranked } = *share;
+        let place = self.entry(latest).map_or(NONE, |latest| latest.next);
+        let after = self.entry(place).map_or(NONE, |oldest| oldest.next);
+        self.link(latest, after);
+        let key = key_at(&self.entries, place as usize);
+        let known = &self.entries;
+        self.places.remove(key, place as usize, |place| key_at(known, place));
+        if let Some(oldest) = self.entries.get_mut(place as usize) {
+            oldest.value = V::default();
+            oldest.next = std::mem::replace(&mut self.free, place);
+        }
         self.held -= 1;
-        if self.writer != Some(client) {
-            before.and_then(|rank| self.ranking.take(&rank));
-            self.ranking.extend(self.rank(client));
+        if entries > 0 {
+            self.sink(ranked as usize);
+        } else {
+            self.unrank(ranked as usize);
         }
         true
     }
 
-    /// Ranks the writer before and takes the one to come out of the ranking.
-    fn hand_pen_to(&mut self, client: ClientIndex) {
-        if self.writer == Some(client) {
-            return;
+    /// Takes a client out of the ranking.
+    fn unrank(&mut self, at: usize) {
+        let Some(last) = self.ranking.pop() else { return };
+        if let Some(place) = self.ranking.get_mut(at) {
+            *place = last;
+            self.rise(at);
+            self.sink(at);
         }
-        self.ranking.extend(self.writer.and_then(|before| self.rank(before)));
-        self.rank(client).and_then(|rank| self.ranking.take(&rank));
-        self.writer = Some(client);
     }
 
-    fn rank(&self, client: ClientIndex) -> Option<Rank> {
-        self.shares.get(client)?.rank(client)
+    /// Moves a client of the ranking up to where it belongs.
+    fn rise(&mut self, mut at: usize) {
+        let Some(&client) = self.ranking.get(at) else { return };
+        while at > 0 {
+            let above = (at - 1) / 2;
+            let Some(&other) = self.ranking.get(above) else { return };
+            if !self.outranks(client, other) {
+                break;
+            }
+            self.seat(at, other);
+            at = above;
+        }
+        self.seat(at, client);
+    }
+
+    /// Moves a client of the ranking down to where it belongs.
+    fn sink(&mut self, mut at: usize) {
+        let Some(&client) = self.ranking.get(at) else { return };
+        loop {
+            let (left, right) = (2 * at + 1, 2 * at + 2);
+            let Some(&one) = self.ranking.get(left) else { break };
+            let other = self.ranking.get(right).copied().filter(|other| self.outranks(*other, one));
+            let (below, highest) = other.map_or((left, one), |other| (right, other));
+            if !self.outranks(highest, client) {
+                break;
+            }
+            self.seat(at, highest);
+            at = below;
+        }
+        self.seat(at, client);
+    }
+
+    fn seat(&mut self, at: usize, client: u32) {
+        self.ranking.get_mut(at).into_iter().for_each(|place| *place = client);
+        self.shares.get_mut(client as usize).into_iter().for_each(|share| share.ranked = at as u32);
+    }
+
+    fn outranks(&self, one: u32, other: u32) -> bool {
+        let entries = |client: u32| self.shares.get(client as usize).map_or(0, |share| share.entries);
+        match entries(one).cmp(&entries(other)) {
+            std::cmp::Ordering::Equal => self.rank(one) > self.rank(other),
+            order => order.is_gt(),
+        }
+    }
+
+    fn rank(&self, client: u32) -> Option<Rank> {
+        let share = self.shares.get(client as usize)?;
+        let oldest = self.entry(self.entry(share.latest)?.next)?;
+        Some((share.entries, Reverse(oldest.born), client))
     }
 }
 
-impl<V> From<Stored<V>> for Shelf<V> {
+fn key_at<V>(entries: &[Entry<V>], place: usize) -> u64 {
+    entries.get(place).map_or(0, |entry| entry.key)
+}
+
+impl<V: Default> From<Stored<V>> for Shelf<V> {
     fn from(stored: Stored<V>) -> Self {
         let mut shelf = Self::new(stored.bounds);
-        for (client, share) in stored.shares.iter().enumerate() {
-            shelf.ranking.extend(share.rank(client));
-            shelf.held += share.entries.len();
-            let positions = share.first_position..;
-            shelf.positions.extend(share.entries.iter().map(|entry| entry.key).zip(positions));
+        for (owner, key, born, value) in stored.entries {
+            shelf.append(owner as usize, Entry { key, born, owner, next: NONE, value });
         }
-        Self { shares: stored.shares, births: stored.births, evicted: stored.evicted, ..shelf }
+        Self { births: stored.births, evicted: stored.evicted, ..shelf }
     }
 }
 
-impl<V> From<Shelf<V>> for Stored<V> {
+impl<V: Clone + Default> From<Shelf<V>> for Stored<V> {
     fn from(shelf: Shelf<V>) -> Self {
-        Self { bounds: shelf.bounds, shares: shelf.shares, births: shelf.births, evicted: shelf.evicted }
+        let mut clients = shelf.ranking.clone();
+        clients.sort_unstable();
+        let rings = clients.iter().flat_map(|client| shelf.ring(*client as usize));
+        let entries = rings.map(|entry| (entry.owner, entry.key, entry.born, entry.value.clone())).collect();
+        Self { bounds: shelf.bounds, births: shelf.births, evicted: shelf.evicted, entries }
     }
 }
 
@@ -295,7 +405,14 @@ mod tests {
                 for shelf in [&mut live, &mut restored] {
                     if forget { shelf.forget(client) } else { shelf.insert(client, key, key) }
                     prop_assert!(shelf.len() <= 8);
-                    prop_assert_eq!(shelf.len(), shelf.shares.iter().map(|share| share.entries.len()).sum::<usize>());
+                    prop_assert_eq!(shelf.len(), (0..6).map(|client| shelf.of(client).count()).sum::<usize>());
+                    for at in 1..shelf.ranking.len() {
+                        let (above, below) = (shelf.ranking[(at - 1) / 2], shelf.ranking[at]);
+                        prop_assert!(shelf.rank(above) > shelf.rank(below), "the ranking is a heap");
+                    }
+                    for (at, client) in shelf.ranking.iter().enumerate() {
+                        prop_assert_eq!(shelf.shares.get(*client as usize).unwrap().ranked as usize, at);
+                    }
                 }
                 prop_assert_eq!(live.get(client, key), restored.get(client, key));
             }

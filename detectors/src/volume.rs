@@ -8,14 +8,14 @@ use crate::population::Population;
 /// One client's distinct rows within a window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Volume {
-    window: u64,
+    window: u32,
     rows: u32,
 }
 
 impl Volume {
     /// Counts `rows` more rows at `time`, here and in the population. Windows last `seconds`, which must not be zero.
     pub fn add(&mut self, rows: u32, time: Time, seconds: u64, population: &mut Population) {
-        let window = population.turn(time, seconds);
+        let window = population.turn(time, seconds) as u32;
         if self.window != window {
             *self = Self { window, rows: 0 };
         }

@@ -43,7 +43,7 @@ impl Engine {
     /// Counts the distinct rows of the question at hand.
     pub(super) fn count_volume(&mut self, case: Case) {
         let rows = u32::try_from(self.memory.seen.rows().len()).unwrap_or(u32::MAX);
-        let Some(tally) = self.memory.tallies.get_mut(case.client).filter(|_| rows > 0) else { return };
+        let Some(tally) = self.memory.tallies.entry(case.client).filter(|_| rows > 0) else { return };
         tally.volume.add(rows, case.time, COUNTS_FOR.as_secs(), &mut self.memory.population);
     }
 
@@ -66,15 +66,15 @@ impl Engine {
         if f64::from(rows) <= usual {
             return None;
         }
-        let tally = self.memory.tallies.get_mut(case.client)?;
-        tally.told.iter_mut().for_each(|told| told.agrees_since = Time(0));
+        let spoken_of = self.memory.tallies.get_mut(case.client)?.spoken_of.as_deref_mut()?;
+        spoken_of.told.iter_mut().for_each(|told| told.agrees_since = Time(0));
         Some(Agreement { ally, rows, usual })
     }
 
     /// Another detector that told of the client lately.
     fn ally(&self, turn: usize, case: Case) -> Option<&'static str> {
-        let tally = self.memory.tallies.get(case.client)?;
-        let told = self.detectors.iter().zip(&tally.told).enumerate();
+        let spoken_of = self.memory.tallies.get(case.client)?.spoken_of.as_deref()?;
+        let told = self.detectors.iter().zip(&spoken_of.told).enumerate();
         let lately = |since: Time| since > Time(0) && case.time.since(since) <= COUNTS_FOR;
         told.filter(|(other, (_, told))| *other != turn && lately(told.agrees_since))
             .map(|(_, (running, _))| running.label.name)

@@ -46,7 +46,8 @@ impl Engine {
         rows: &[Violation],
         out: &mut Outbox,
     ) {
-        let Some(tally) = self.memory.tallies.get_mut(case.client) else { return };
+        let Some(tally) = self.memory.tallies.entry(case.client) else { return };
+        let tally = tally.spoken_of.get_or_insert_default();
         let before = tally.violations.rows;
         let distinct = |row: &Violation| {
             question.is_some_and(|question| question.distinct_rows.binary_search(&(row.row as u32)).is_ok())

@@ -45,9 +45,9 @@ impl Engine {
     /// What this detector told of the client last.
     pub(super) fn told(&mut self, turn: usize, case: Case) -> Option<&mut Told> {
         let detectors = self.detectors.len();
-        let tally = self.memory.tallies.get_mut(case.client)?;
-        tally.told.resize(detectors, Told::default());
-        tally.told.get_mut(turn)
+        let spoken_of = self.memory.tallies.entry(case.client)?.spoken_of.get_or_insert_default();
+        spoken_of.told.resize(detectors, Told::default());
+        spoken_of.told.get_mut(turn)
     }
 
     /// Whether this detector's alert on this client still stands; if not, it does from now on.
@@ -97,7 +97,8 @@ impl Engine {
 
     fn window(&self, case: Case, trail: &Trail) -> Window {
         let tally = self.memory.tallies.get(case.client);
-        let observed = tally.map_or(0.0, |tally| tally.inspected as f64 / tally.requests.max(1) as f64);
+        let observed =
+            tally.map_or(0.0, |tally| f64::from(tally.inspected) / f64::from(tally.requests.max(1)));
         Window {
             rows: u64::from(trail.rows),
             requests: u64::from(trail.requests),
@@ -151,9 +152,7 @@ impl Engine {
         let detectors = self.detectors.iter_mut().filter_map(|running| running.detector.as_mut());
         detectors.for_each(|detector| detector.forget(client));
         if let Some(tally) = self.memory.tallies.get_mut(client) {
-            tally.violations = Trail::default();
-            tally.distinct_violations = 0;
-            tally.told.clear();
+            tally.spoken_of = None;
         }
     }
 }

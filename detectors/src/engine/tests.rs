@@ -563,6 +563,28 @@ fn an_alert_on_a_learned_reference_hides_no_sweep() {
     assert_eq!(blocks(&play(&mut engine, &sweep(declared(1), 100, 12))).len(), 1);
 }
 
+/// A usual client: a few ordinary rows, and no evidence. Its rows lie in memories that have bounds of their own.
+#[test]
+fn a_usual_client_takes_at_most_256_bytes_beyond_its_rows() {
+    const CLIENTS: u64 = 10_000;
+    let mut numbers = Numbers(1);
+    let reference = Some(tariff_reference(&mut numbers, Trust::Trusted));
+    let limits =
+        Limits { clients: CLIENTS as usize, new_keys_per_address: u32::MAX, ..build(Mode::Observe).limits };
+    let mut engine = Engine::new(Build { reference, limits, ..build(Mode::Observe) }).unwrap();
+    for id in 0..3 * CLIENTS {
+        let key = Some((id % CLIENTS).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let asker = Asker { key, keys_verified: true, ..declared(1) };
+        step(&mut engine, &asked(id, asker, vec![numbers.customer()]));
+        step(&mut engine, &answered(id, asker, &[1.0]));
+    }
+    assert_eq!(engine.gauges().clients, CLIENTS);
+    let each = engine.client_bytes() as f64 / CLIENTS as f64;
+    println!("{each:.1} bytes");
+    assert!(each <= 256.0, "{each:.1} bytes of each client");
+    assert_eq!(size_of::<Tally>(), 24, "requests, volume, and what few clients have");
+}
+
 struct Panics;
 
 impl ErasedDetector for Panics {
@@ -572,6 +594,9 @@ impl ErasedDetector for Panics {
         assert!(exchange.id != 5, "a detector that fails at request 5");
     }
     fn evicted(&self) -> u64 {
+        0
+    }
+    fn client_bytes(&self) -> usize {
         0
     }
     fn forget(&mut self, _: ClientIndex) {}

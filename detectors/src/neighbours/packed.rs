@@ -42,6 +42,13 @@ impl Scaled {
     }
 }
 
+/// Makes room for a row of `more` parts, and for a quarter of what is there: most clients have a few rows only.
+fn make_room<T>(parts: &mut Vec<T>, more: usize) {
+    if parts.capacity() - parts.len() < more {
+        parts.reserve_exact(more.max(parts.len() / 4));
+    }
+}
+
 /// Blocks of a row of `width` columns, at least one.
 fn blocks_of(width: usize) -> usize {
     width.max(1).div_ceil(BLOCK)
@@ -98,6 +105,9 @@ impl Packed {
 
     /// Adds a row.
     pub fn push(&mut self, client: ClientIndex, row: &Scaled) {
+        make_room(&mut self.owners, 1);
+        make_room(&mut self.coarse, row.coarse.len());
+        make_room(&mut self.exact, row.exact.len());
         self.owners.push((row.id, client));
         self.coarse.extend_from_slice(&row.coarse);
         self.exact.extend_from_slice(&row.exact);
@@ -111,6 +121,15 @@ impl Packed {
             self.coarse.drain(..self.gap * blocks_of(self.width));
             self.exact.drain(..self.gap * self.width);
             self.gap = 0;
+        }
+    }
+
+    /// Gives memory back once most of it is unused: otherwise every client could pin what it once held.
+    pub fn trim(&mut self) {
+        if self.owners.capacity() > 2 * self.owners.len() {
+            self.owners.shrink_to_fit();
+            self.coarse.shrink_to_fit();
+            self.exact.shrink_to_fit();
         }
     }
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::RowId;
 use super::packed::{Packed, Scaled};
+use crate::pages::Pages;
 use crate::shelf::ClientIndex;
 
 /// How many rows may be held.
@@ -22,11 +23,11 @@ pub struct Quota {
 pub struct Store {
     width: usize,
     quota: Quota,
-    shares: Vec<Packed>,
+    shares: Pages<Option<Box<Packed>>>,
     held: usize,
     evicted: u64,
     /// Clients by the number of their rows: the last holds most.
-    ranking: BTreeSet<(usize, ClientIndex)>,
+    ranking: BTreeSet<(u32, u32)>,
 }
 
 impl Store {
@@ -39,12 +40,12 @@ impl Store {
     /// The rows of `client`.
     #[must_use]
     pub fn of(&self, client: ClientIndex) -> Option<&Packed> {
-        self.shares.get(client)
+        self.shares.get(client)?.as_deref()
     }
 
     /// The rows of all clients.
     pub fn shares(&self) -> impl Iterator<Item = &Packed> {
-        self.ranking.iter().filter_map(|(_, client)| self.shares.get(*client))
+        self.ranking.iter().filter_map(|(_, client)| self.of(*client as ClientIndex))
     }
 
     /// Whether `client` holds the row.
@@ -55,9 +56,6 @@ impl Store {
 
     /// Adds a row of `client`; where there is no room, the oldest row of whoever holds most is dropped.
     pub fn insert(&mut self, client: ClientIndex, row: &Scaled) {
-        if self.shares.len() <= client {
-            self.shares.resize_with(client + 1, || Packed::new(self.width));
-        }
         self.change(client, |rows| rows.push(client, row));
         self.held += 1;
         if self.of(client).is_some_and(|rows| rows.len() > self.quota.rows_per_client) {
@@ -65,22 +63,30 @@ impl Store {
         } else if self.held > self.quota.rows
             && let Some(&(_, most)) = self.ranking.last()
         {
-            self.drop_oldest_of(most);
+            self.drop_oldest_of(most as ClientIndex);
         }
     }
 
     /// Forgets the rows of `client`.
     pub fn forget(&mut self, client: ClientIndex) {
         let held = self.of(client).map_or(0, Packed::len);
-        self.held -= held;
-        let width = self.width;
-        self.change(client, |rows| *rows = Packed::new(width));
+        if held > 0 {
+            self.held -= held;
+            self.ranking.remove(&(held as u32, client as u32));
+        }
+        self.shares.get_mut(client).into_iter().for_each(|rows| *rows = None);
     }
 
     /// Rows held.
     #[must_use]
     pub fn len(&self) -> usize {
         self.held
+    }
+
+    /// Bytes that grow with the clients, those that hold rows left out: their rows are bounded.
+    #[must_use]
+    pub fn client_bytes(&self) -> usize {
+        self.shares.bytes()
     }
 
     /// Rows ever dropped to make room.
@@ -90,18 +96,25 @@ impl Store {
     }
 
     fn drop_oldest_of(&mut self, client: ClientIndex) {
-        self.change(client, Packed::drop_oldest);
+        self.change(client, |rows| {
+            rows.drop_oldest();
+            rows.trim();
+        });
         self.held -= 1;
         self.evicted += 1;
     }
 
     /// Changes the rows of `client` and its rank.
     fn change(&mut self, client: ClientIndex, change: impl FnOnce(&mut Packed)) {
-        let Some(rows) = self.shares.get_mut(client) else { return };
-        self.ranking.remove(&(rows.len(), client));
+        let width = self.width;
+        let Some(share) = self.shares.entry(client) else { return };
+        let rows = share.get_or_insert_with(|| Box::new(Packed::new(width)));
+        self.ranking.remove(&(rows.len() as u32, client as u32));
         change(rows);
         if rows.len() > 0 {
-            self.ranking.insert((rows.len(), client));
+            self.ranking.insert((rows.len() as u32, client as u32));
+        } else {
+            *share = None;
         }
     }
 }

@@ -77,9 +77,9 @@ struct ClientVolume {
 }
 
 /// One client's window.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Slot {
-    window: u64,
+    window: u32,
     alerted: bool,
     trail: Trail,
 }
@@ -114,7 +114,7 @@ impl QueryDetector for ClientVolume {
 impl ClientVolume {
     /// Begins a new window where it is time to.
     fn turn(&self, exchange: &Exchange<'_>, population: &mut Population, me: &mut Slot) {
-        let window = population.turn(exchange.time, self.volume.window_seconds);
+        let window = population.turn(exchange.time, self.volume.window_seconds) as u32;
         if me.window != window {
             *me = Slot { window, ..Slot::default() };
         }

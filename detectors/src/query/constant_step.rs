@@ -64,7 +64,7 @@ struct ConstantStep {
 }
 
 /// The latest step of a client, and the rows that came at it.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Slot {
     length: f32,
     projection: f32,

@@ -92,7 +92,7 @@ struct CoverageGrowth {
 }
 
 /// One client's window: its rows, and the cells of a client that has enough of them.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Slot {
     window: u32,
     rows: u32,
@@ -100,7 +100,7 @@ struct Slot {
 }
 
 /// The cells of a client.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Covered {
     basis: u64,
     /// A bit to a cell.

@@ -93,14 +93,14 @@ struct ErrorProbing {
 }
 
 /// What is kept of one client: a number, from 1, and what speaks against it, if anything does.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Slot {
     number: u32,
     suspicion: Option<Box<Suspicion>>,
 }
 
 /// A client's failed requests.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Suspicion {
     kept: Kept,
     /// Failures that are the server's, of those in the sum.

@@ -91,7 +91,7 @@ struct Fingerprints {
 type Slot = Option<Box<Evidence>>;
 
 /// A client's marked rows.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Evidence {
     /// In quarters of a row.
     quarters: u32,

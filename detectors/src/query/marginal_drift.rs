@@ -79,14 +79,14 @@ struct MarginalDrift {
 }
 
 /// Distinct rows of a client, and the counts of one that has enough of them.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Slot {
     rows: u32,
     counted: Option<Box<Counted>>,
 }
 
 /// Rows by column and class.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Counted {
     basis: u64,
     /// Sixteen classes to a column.

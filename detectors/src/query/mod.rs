@@ -13,6 +13,7 @@ use crate::facts::{Features, NotInspected, Time};
 use crate::finding::Tier;
 use crate::lines::Trail;
 use crate::neighbours::{Neighbours, RowId};
+use crate::pages::Pages;
 use crate::reference::{Reference, Trust};
 use crate::seen::Seen;
 use crate::shelf::ClientIndex;
@@ -241,8 +242,8 @@ impl Findings {
 
 /// A query detector of one model. It is its parameters: all that it remembers is typed, bounded and serialisable.
 pub trait QueryDetector: Send {
-    /// What it remembers of one client, of bounded size.
-    type Slot: Default + Clone + Send + Serialize + DeserializeOwned;
+    /// What it remembers of one client, of bounded size. The default costs nothing: it is not kept.
+    type Slot: Default + PartialEq + Clone + Send + Serialize + DeserializeOwned;
     /// What it remembers of all clients together, of bounded size; `()` for nothing.
     type Population: Default + Send + Serialize + DeserializeOwned;
 
@@ -280,6 +281,8 @@ pub trait ErasedDetector: Send {
     fn answered(&mut self, reply: &Reply<'_>, client: ClientIndex, out: &mut Findings);
     /// Entries of what it remembers of all clients that were dropped to make room, ever.
     fn evicted(&self) -> u64;
+    /// Bytes that it keeps for clients of whom there is no evidence.
+    fn client_bytes(&self) -> usize;
     /// Forgets one client.
     fn forget(&mut self, client: ClientIndex);
     /// All that it remembers.
@@ -295,34 +298,26 @@ pub trait ErasedDetector: Send {
 struct Column<D: QueryDetector> {
     detector: D,
     population: D::Population,
-    slots: Vec<D::Slot>,
-}
-
-impl<D: QueryDetector> Column<D> {
-    fn make_room(&mut self, client: ClientIndex) {
-        if self.slots.len() <= client {
-            self.slots.resize_with(client + 1, D::Slot::default);
-        }
-    }
+    slots: Pages<D::Slot>,
 }
 
 impl<D: QueryDetector> ErasedDetector for Column<D> {
     fn observe(&mut self, exchange: &Exchange<'_>, seen: &Seen, client: ClientIndex, out: &mut Findings) {
-        self.make_room(client);
-        if let Some(me) = self.slots.get_mut(client) {
-            self.detector.observe(exchange, seen, &mut self.population, me, out);
-        }
+        let Self { detector, population, slots } = self;
+        slots.change(client, |me| detector.observe(exchange, seen, population, me, out));
     }
 
     fn answered(&mut self, reply: &Reply<'_>, client: ClientIndex, out: &mut Findings) {
-        self.make_room(client);
-        if let Some(me) = self.slots.get_mut(client) {
-            self.detector.answered(reply, &mut self.population, me, out);
-        }
+        let Self { detector, population, slots } = self;
+        slots.change(client, |me| detector.answered(reply, population, me, out));
     }
 
     fn evicted(&self) -> u64 {
         self.detector.evicted(&self.population)
+    }
+
+    fn client_bytes(&self) -> usize {
+        self.slots.bytes()
     }
 
     fn forget(&mut self, client: ClientIndex) {
@@ -351,7 +346,7 @@ pub fn build_with<P: Parameters, D: QueryDetector + 'static>(
     new: fn(P) -> D,
 ) -> Result<Box<dyn ErasedDetector>, ParameterError> {
     let detector = new(read::<P>(parameters)?);
-    Ok(Box::new(Column { detector, population: D::Population::default(), slots: Vec::new() }))
+    Ok(Box::new(Column { detector, population: D::Population::default(), slots: Pages::default() }))
 }
 
 /// The `schema` of a spec.
@@ -392,7 +387,7 @@ fn keys_of(path: &serde_path_to_error::Path) -> Vec<String> {
 
 /// What sweeps leave in a client's slot: a sweep within one request may be a data sheet, with marked rows in a
 /// second request it is a habit.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Habit {
     last_marked: Option<u64>,
 }
