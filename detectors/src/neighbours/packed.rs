@@ -42,10 +42,10 @@ impl Scaled {
     }
 }
 
-/// Makes room for a row of `more` parts, and for a quarter of what is there: most clients have a few rows only.
+/// Makes room for a row of `more` parts, and for half of what is there: most clients have a few rows only.
 fn make_room<T>(parts: &mut Vec<T>, more: usize) {
     if parts.capacity() - parts.len() < more {
-        parts.reserve_exact(more.max(parts.len() / 4));
+        parts.reserve_exact(more.max(parts.len() / 2));
     }
 }
 
@@ -141,14 +141,14 @@ impl Packed {
 
     /// Offers every row to `nearest`, and gives the exact values of the one that is nearest by bytes.
     pub fn scan(&self, from: &Scaled, nearest: &mut Nearest, sums: &mut Sums) -> Option<&[f32]> {
-        self.sum_up(from, sums);
+        self.sum_up(from, u32::MAX, sums);
         self.offer_those_below(RowId::MAX, from, nearest, sums);
         Some(self.row(self.gap + sums.place_of_least()?)?.exact)
     }
 
     /// Offers the rows that came before `first` to `nearest`.
     pub fn scan_before(&self, first: RowId, from: &Scaled, nearest: &mut Nearest, sums: &mut Sums) {
-        self.sum_up(from, sums);
+        self.sum_up(from, u32::MAX, sums);
         self.offer_those_below(first, from, nearest, sums);
     }
 
@@ -163,7 +163,7 @@ impl Packed {
     ) {
         let Within { ratio, close } = within;
         let screen = Screen::new(ratio, self.width);
-        self.sum_up(from, sums);
+        self.sum_up(from, screen.sum, sums);
         for row in self.rows_below(&screen, sums) {
             if row.owner != client
                 && row.owner != NOBODY
@@ -189,10 +189,10 @@ impl Packed {
         }
     }
 
-    /// The sum of differences by bytes of every row, in order.
-    fn sum_up(&self, from: &Scaled, sums: &mut Sums) {
+    /// The sum of differences by bytes of every row, in order, exact where it is at most `limit`.
+    fn sum_up(&self, from: &Scaled, limit: u32, sums: &mut Sums) {
         let held = self.coarse.get(self.gap * blocks_of(self.width)..).unwrap_or_default();
-        sums.fill(held, &from.coarse);
+        sums.fill(held, &from.coarse, limit);
     }
 
     fn rows_below<'a>(&'a self, screen: &Screen, sums: &'a Sums) -> impl Iterator<Item = Row<'a>> {

@@ -21,18 +21,19 @@ pub struct Sums {
 }
 
 impl Sums {
-    /// Compares every row of `rows` with `from`; both have the same number of blocks, at least one.
-    pub fn fill(&mut self, rows: &[Block], from: &[Block]) {
+    /// Compares every row of `rows` with `from`; both have the same number of blocks, at least one. A row that is seen
+    /// to exceed `limit` after half of its blocks is not looked at further: its sum is some number above the limit.
+    pub fn fill(&mut self, rows: &[Block], from: &[Block], limit: u32) {
         self.sums.clear();
         match from.len() {
-            1 => self.extend::<1>(rows, from),
-            2 => self.extend::<2>(rows, from),
-            3 => self.extend::<3>(rows, from),
-            4 => self.extend::<4>(rows, from),
-            5 => self.extend::<5>(rows, from),
-            6 => self.extend::<6>(rows, from),
-            7 => self.extend::<7>(rows, from),
-            8 => self.extend::<8>(rows, from),
+            1 => self.extend::<1, 1>(rows, from, limit),
+            2 => self.extend::<2, 2>(rows, from, limit),
+            3 => self.extend::<3, 2>(rows, from, limit),
+            4 => self.extend::<4, 2>(rows, from, limit),
+            5 => self.extend::<5, 3>(rows, from, limit),
+            6 => self.extend::<6, 3>(rows, from, limit),
+            7 => self.extend::<7, 4>(rows, from, limit),
+            8 => self.extend::<8, 4>(rows, from, limit),
             blocks => self.sums.extend(rows.chunks_exact(blocks.max(1)).map(|row| row_sum(row, from))),
         }
         self.least.clear();
@@ -40,13 +41,23 @@ impl Sums {
         self.least.extend(self.sums.chunks(GROUP).map(least));
     }
 
-    fn extend<const BLOCKS: usize>(&mut self, rows: &[Block], from: &[Block]) {
+    /// Looks at the first `HALF` of the blocks, and at the others where the limit is not exceeded.
+    fn extend<const BLOCKS: usize, const HALF: usize>(&mut self, rows: &[Block], from: &[Block], limit: u32) {
         let Some(from) = from.first_chunk::<BLOCKS>() else { return };
+        let (Some(from_half), Some(from_rest)) = (from.first_chunk::<HALF>(), from.get(HALF..)) else {
+            return;
+        };
         let rows = rows.as_chunks::<BLOCKS>().0.iter();
         self.sums.extend(rows.map(|row| {
             let mut sum = 0;
-            for (row, from) in row.iter().zip(from) {
+            for (row, from) in row.iter().zip(from_half) {
                 sum += block_sum(row, from);
+            }
+            // Of few blocks all are looked at: the question whether they are needed would cost more.
+            if HALF < BLOCKS && sum <= limit {
+                for (row, from) in row.get(HALF..).unwrap_or_default().iter().zip(from_rest) {
+                    sum += block_sum(row, from);
+                }
             }
             sum
         }));
@@ -96,20 +107,22 @@ mod tests {
                 })
                 .collect();
             let mut sums = Sums::default();
-            sums.fill(&rows, &from);
+            sums.fill(&rows, &from, u32::MAX);
             assert_eq!(sums.sums, expected, "{blocks} blocks");
             let least = expected.iter().enumerate().min_by_key(|(_, sum)| **sum).map(|(place, _)| place);
             assert_eq!(sums.place_of_least(), least);
             let limit = expected[50];
             let places: Vec<usize> = (0..100).filter(|place| expected[*place] <= limit).collect();
             assert_eq!(sums.places_up_to(limit).collect::<Vec<_>>(), places);
+            sums.fill(&rows, &from, limit);
+            assert_eq!(sums.places_up_to(limit).collect::<Vec<_>>(), places, "{blocks} blocks, cut short");
         }
     }
 
     #[test]
     fn no_rows_have_no_least() {
         let mut sums = Sums::default();
-        sums.fill(&[], &[[0; BLOCK]]);
+        sums.fill(&[], &[[0; BLOCK]], u32::MAX);
         assert_eq!(sums.place_of_least(), None);
     }
 }

@@ -101,7 +101,7 @@ impl QueryDetector for SignStep {
         for position in 0..seen.rows().len() {
             let Some((before, row)) = exchange.neighbours.step(position) else { continue };
             changes.take(geometry, reference.marginals(), before, row);
-            if changes.fields >= self.signs.fields && changes.same_share() >= self.signs.share {
+            if changes.fields >= self.signs.fields && changes.reach(self.signs.share) {
                 out.mark(position);
                 me.get_or_insert_default().add(Origin { request: exchange.id, time: exchange.time });
                 spoke = true;
@@ -132,15 +132,16 @@ impl SignStep {
 struct Changes {
     /// Changed fields.
     fields: usize,
-    /// Ascending sizes of the changes that no grid explains.
+    /// Sizes of the changes that no grid explains.
     sizes: Vec<f64>,
 }
 
 impl Changes {
-    /// Takes two scaled rows. O(width x log width).
+    /// Takes two scaled rows. O(width).
     fn take(&mut self, geometry: &Geometry, marginals: &Marginals, before: &[f32], row: &[f32]) {
         self.fields = 0;
         self.sizes.clear();
+        self.sizes.reserve(row.len());
         let mut known = marginals.columns().iter().peekable();
         for ((column, spread), (before, now)) in geometry.scales().zip(before.iter().zip(row)) {
             let change = (f64::from(*now) - f64::from(*before)) * spread;
@@ -154,11 +155,31 @@ impl Changes {
                 self.sizes.push(change.abs());
             }
         }
-        self.sizes.sort_by(f64::total_cmp);
+    }
+
+    /// Whether the same amount moved at least a `share`, above a half, of the changed fields. O(width), but for rows of
+    /// which that may be true.
+    fn reach(&mut self, share: f64) -> bool {
+        self.share_about_the_median() >= share && self.same_share() >= share
+    }
+
+    /// The share of the changed fields whose change is about the median of all. More than half of them lie next to
+    /// each other in order only where the median is among them.
+    fn share_about_the_median(&mut self) -> f64 {
+        let middle = self.sizes.len() / 2;
+        if self.sizes.is_empty() {
+            return 0.0;
+        }
+        let (_, &mut median, _) = self.sizes.select_nth_unstable_by(middle, f64::total_cmp);
+        // A little more than the tolerance, since the median may stand at either end of it.
+        let about = median / (1.0 + 1.1 * SAME)..=median * (1.0 + 1.1 * SAME);
+        let alike = self.sizes.iter().filter(|size| about.contains(size)).count();
+        alike as f64 / self.fields.max(1) as f64
     }
 
     /// The largest share of the changed fields that moved by the same amount.
-    fn same_share(&self) -> f64 {
+    fn same_share(&mut self) -> f64 {
+        self.sizes.sort_unstable_by(f64::total_cmp);
         most_alike(&self.sizes) as f64 / self.fields.max(1) as f64
     }
 }
@@ -197,7 +218,11 @@ mod tests {
         let mut taken = Changes::default();
         taken.take(&geometry, &marginals, &before, &after);
         assert_eq!(taken.fields, changes.iter().filter(|change| **change != 0.0).count());
-        taken.same_share()
+        let share = taken.same_share();
+        for limit in [0.51, 0.6, 0.75, 0.9, 1.0] {
+            assert_eq!(taken.reach(limit), share >= limit, "{changes:?} reach {limit}");
+        }
+        share
     }
 
     #[test]
