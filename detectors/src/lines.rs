@@ -18,7 +18,7 @@ use crate::shelf::{Bounds, ClientIndex, Shelf};
 /// Widest row that has lines: beyond it, single fields carry too little to sweep one by one.
 pub const WIDTH_MAX: usize = 100;
 
-/// Lines with one row, over all clients; about 50 bytes each.
+/// Lines with one row, over all clients; about 56 bytes each.
 const FRESH_LINES: usize = 1 << 18;
 
 /// Lines with more rows, over all clients; at most about 450 bytes each, mostly 100.

@@ -12,7 +12,7 @@ use crate::hashing::Hashing;
 use crate::lines::{BaseHit, LineHit, Lines, NewRow, Origin, WIDTH_MAX};
 use crate::shelf::{Bounds, ClientIndex, Shelf};
 
-/// Rows remembered to recognise repeats, over all clients; about 60 bytes each.
+/// Rows remembered to recognise repeats, over all clients; about 56 bytes each.
 const ROWS: usize = 1 << 16;
 
 /// The model's memory of rows, and what it says of the rows of the question at hand.

@@ -30,7 +30,7 @@ pub struct Shelf<V> {
     entries: Vec<Entry<V>>,
     /// The first free place of the slab; a free entry tells the next.
     free: u32,
-    places: Places,
+    places: Places<2>,
     shares: Pages<Share>,
     /// The clients that hold something: a heap whose first is who loses next.
     ranking: Vec<u32>,
@@ -144,10 +144,13 @@ impl<V: Default> Shelf<V> {
 
     /// Puts an entry under a key that the client does not hold yet; O(log clients).
     pub fn insert(&mut self, client: ClientIndex, key: u64, value: V) {
-        self.make_room(client);
+        let own = self.make_room(client);
         let entry = Entry { key, born: self.births, owner: client as u32, next: NONE, value };
         self.births += 1;
         self.append(client, entry);
+        if own {
+            self.settle(client);
+        }
     }
 
     /// Forgets everything of one client.
@@ -178,7 +181,9 @@ impl<V: Default> Shelf<V> {
         self.entries.get(place as usize)
     }
 
-    fn make_room(&mut self, client: ClientIndex) {
+    /// Drops an entry where there is no room for one more. Whether it was the client's own, whose rank then waits for
+    /// the entry that comes in its place: busy clients make room for themselves most of the time.
+    fn make_room(&mut self, client: ClientIndex) -> bool {
         let own = self.shares.get(client).map_or(0, |share| share.entries as usize);
         let loser = if own >= self.bounds.entries_per_client {
             Some(client)
@@ -187,9 +192,14 @@ impl<V: Default> Shelf<V> {
         } else {
             None
         };
-        if loser.is_some_and(|loser| self.drop_oldest(loser)) {
-            self.evicted += 1;
-        }
+        let waits = loser == Some(client) && own > 1;
+        let dropped = if waits {
+            self.unlink_oldest(client)
+        } else {
+            loser.is_some_and(|loser| self.drop_oldest(loser))
+        };
+        self.evicted += u64::from(dropped);
+        waits
     }
 
     /// Adds an entry younger than all others of its client.
@@ -241,9 +251,18 @@ impl<V: Default> Shelf<V> {
     }
 
     fn drop_oldest(&mut self, client: ClientIndex) -> bool {
+        let dropped = self.unlink_oldest(client);
+        if dropped {
+            self.settle(client);
+        }
+        dropped
+    }
+
+    /// Takes a client's oldest entry out of all but the ranking.
+    fn unlink_oldest(&mut self, client: ClientIndex) -> bool {
         let Some(share) = self.shares.get_mut(client).filter(|share| share.entries > 0) else { return false };
         share.entries -= 1;
-        let Share { latest, entries, ranked } = *share;
+        let latest = share.latest;
         let place = self.entry(latest).map_or(NONE, |latest| latest.next);
         let after = self.entry(place).map_or(NONE, |oldest| oldest.next);
         self.link(latest, after);
@@ -255,12 +274,17 @@ impl<V: Default> Shelf<V> {
             oldest.next = std::mem::replace(&mut self.free, place);
         }
         self.held -= 1;
+        true
+    }
+
+    /// Ranks a client anew that holds less than before, or younger entries.
+    fn settle(&mut self, client: ClientIndex) {
+        let Some(&Share { entries, ranked, .. }) = self.shares.get(client) else { return };
         if entries > 0 {
             self.sink(ranked as usize);
         } else {
             self.unrank(ranked as usize);
         }
-        true
     }
 
     /// Takes a client out of the ranking.
@@ -389,7 +413,38 @@ mod tests {
         assert_eq!(shelf.get(0, 8), None);
     }
 
+    /// The rules as they are told at the top: client, key and birth of each entry.
+    fn insert_plainly(held: &mut Vec<(ClientIndex, u64, usize)>, client: ClientIndex, key: u64, born: usize) {
+        let count = |of: ClientIndex| held.iter().filter(|(owner, ..)| *owner == of).count();
+        let oldest = |of: ClientIndex| held.iter().position(|(owner, ..)| *owner == of);
+        let loser = if count(client) >= 4 {
+            Some(client)
+        } else if held.len() >= 8 {
+            let rank = |of: &ClientIndex| (count(*of), oldest(*of).map(|place| Reverse(held[place].2)), *of);
+            (0..6).filter(|of| count(*of) > 0).max_by_key(rank)
+        } else {
+            None
+        };
+        loser.and_then(oldest).map(|place| held.remove(place));
+        held.push((client, key, born));
+    }
+
     proptest! {
+        #[test]
+        fn who_loses_is_whom_the_rules_name(clients in prop::collection::vec(0..6_usize, 0..100)) {
+            let mut shelf = shelf();
+            let mut held = Vec::new();
+            for (number, client) in clients.into_iter().enumerate() {
+                shelf.insert(client, number as u64, number as u64);
+                insert_plainly(&mut held, client, number as u64, number);
+                for other in 0..6 {
+                    let expected: Vec<u64> =
+                        held.iter().filter(|(owner, ..)| *owner == other).map(|(_, key, _)| *key).collect();
+                    prop_assert_eq!(shelf.of(other).copied().collect::<Vec<_>>(), expected, "client {}", other);
+                }
+            }
+        }
+
         #[test]
         fn bounds_hold_and_a_stored_shelf_goes_on_alike(
             before in prop::collection::vec((0..6_usize, any::<u64>()), 0..60),
