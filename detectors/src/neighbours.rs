@@ -13,6 +13,7 @@
 //! Cost: each remembered row that is looked at is first compared by bytes, one to a column; only what may be close
 //! after that is compared exactly.
 
+mod bytes;
 mod nearest;
 mod packed;
 mod store;

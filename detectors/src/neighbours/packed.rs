@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::sums::{BLOCK, Block, Sums};
+use super::bytes::{BLOCK, Block, squares};
+use super::sums::Sums;
 use super::{Nearest, Other, RowId};
 use crate::facts::Features;
 use crate::geometry::Geometry;
@@ -245,9 +246,7 @@ impl Screen {
     }
 
     fn passes_squares(&self, one: &[Block], two: &[Block]) -> bool {
-        let square = |(one, two): (&u8, &u8)| i32::from(i16::from(*one) - i16::from(*two)).pow(2) as u32;
-        let squares = |(one, two): (&Block, &Block)| one.iter().zip(two).map(square).sum::<u32>();
-        one.iter().zip(two).map(squares).sum::<u32>() <= self.squares
+        squares(one, two) <= self.squares
     }
 }
 

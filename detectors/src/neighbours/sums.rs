@@ -1,13 +1,9 @@
 //! The first look at remembered rows: sums of differences by bytes, for a thousand rows in a few microseconds.
 //!
-//! The loops have the form that compilers turn into vector instructions: for rows of up to eight blocks the number of
-//! blocks is known to the compiler, and the sum of a block stands where it is used: told in another way, rows of one
-//! block take four times the instructions. `cargo bench -p checkgate-detectors --bench rows` shows it.
+//! For rows of up to eight blocks the number of blocks is known to the compiler, which then counts nothing.
+//! `cargo bench -p checkgate-detectors --bench rows` shows what a row costs.
 
-/// So many bytes are compared at a time.
-pub const BLOCK: usize = 16;
-/// Bytes of a part of a row.
-pub type Block = [u8; BLOCK];
+use super::bytes::{Block, differences};
 
 /// Rows that share one least sum, so that most are passed over together.
 const GROUP: usize = 16;
@@ -34,7 +30,7 @@ impl Sums {
             6 => self.extend::<6, 3>(rows, from, limit),
             7 => self.extend::<7, 4>(rows, from, limit),
             8 => self.extend::<8, 4>(rows, from, limit),
-            blocks => self.sums.extend(rows.chunks_exact(blocks.max(1)).map(|row| row_sum(row, from))),
+            blocks => self.sums.extend(rows.chunks_exact(blocks.max(1)).map(|row| differences(row, from))),
         }
         self.least.clear();
         let least = |group: &[u32]| group.iter().fold(u32::MAX, |least, sum| least.min(*sum));
@@ -49,15 +45,11 @@ impl Sums {
         };
         let rows = rows.as_chunks::<BLOCKS>().0.iter();
         self.sums.extend(rows.map(|row| {
-            let mut sum = 0;
-            for (row, from) in row.iter().zip(from_half) {
-                sum += block_sum(row, from);
-            }
+            let Some(row_half) = row.first_chunk::<HALF>() else { return u32::MAX };
+            let sum = differences(row_half, from_half);
             // Of few blocks all are looked at: the question whether they are needed would cost more.
             if HALF < BLOCKS && sum <= limit {
-                for (row, from) in row.get(HALF..).unwrap_or_default().iter().zip(from_rest) {
-                    sum += block_sum(row, from);
-                }
+                return sum + differences(row.get(HALF..).unwrap_or_default(), from_rest);
             }
             sum
         }));
@@ -80,17 +72,9 @@ impl Sums {
     }
 }
 
-fn row_sum(row: &[Block], from: &[Block]) -> u32 {
-    row.iter().zip(from).map(|(row, from)| block_sum(row, from)).sum()
-}
-
-#[inline(always)]
-fn block_sum(one: &Block, two: &Block) -> u32 {
-    one.iter().zip(two).map(|(one, two)| (i32::from(*one) - i32::from(*two)).unsigned_abs()).sum()
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::bytes::BLOCK;
     use super::*;
 
     #[test]
