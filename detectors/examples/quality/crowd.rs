@@ -1,0 +1,262 @@
+//! (b) Generated honest clients, many at once in front of one warm engine of each model.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use checkgate_detectors::finding::{Action, Kind, Tier};
+
+use super::bounds::upper;
+use super::honest::{self, Numbers, People, Profile, people};
+use super::host::{ALONE, Host, Setting, TRUSTED};
+use super::table::{Table, percent};
+use crate::support::Request;
+
+/// Clients of each profile.
+const STREAMS: u64 = 24;
+/// Clients that warm an engine up and are not counted.
+const WARMING: u64 = 24;
+/// Seconds within which clients begin: two hours, after one hour of warming up.
+const BEGIN: (f64, f64) = (3600.0, 10_800.0);
+/// One-sided, of every upper bound.
+const ALPHA: f64 = 0.05;
+
+/// What became of a profile's clients.
+#[derive(Clone, Default)]
+struct Tally {
+    streams: u64,
+    requests: u64,
+    rows: u64,
+    /// Clients blocked with a reference, and what by.
+    blocked: Blocks,
+    /// The same without a reference.
+    blocked_alone: Blocks,
+    /// Clients told of by a detector that only alerts.
+    told: BTreeSet<u32>,
+    told_by: BTreeSet<&'static str>,
+}
+
+/// Blocks of honest clients.
+#[derive(Clone, Default)]
+struct Blocks {
+    clients: BTreeSet<u32>,
+    decisions: u64,
+    by: BTreeSet<&'static str>,
+}
+
+/// One client at work.
+struct Client {
+    number: u32,
+    profile: &'static str,
+    requests: Vec<Request>,
+}
+
+/// The tables.
+pub fn section() -> String {
+    let mut tallies: BTreeMap<&'static str, Tally> = BTreeMap::new();
+    for model in ["pricing", "digits", "cancer"] {
+        eprintln!("quality: honest clients of {model}");
+        let people = people(model);
+        let clients = clients(people);
+        for client in &clients {
+            let tally = tallies.entry(client.profile).or_default();
+            tally.streams += 1;
+            tally.requests += client.requests.len() as u64;
+            tally.rows += client.requests.iter().map(|request| request.rows.len() as u64).sum::<u64>();
+        }
+        play(people, &clients, TRUSTED, &mut tallies);
+        play(people, &clients, ALONE, &mut tallies);
+    }
+    let mut text = "## Honest clients, made\n\n".to_owned();
+    text.push_str(&profile_table(&tallies));
+    text.push('\n');
+    text.push_str(&bounds_table(&tallies));
+    text
+}
+
+fn clients(people: &People) -> Vec<Client> {
+    let mut numbers = Numbers::new(17);
+    let mut clients = Vec::new();
+    for profile in honest::profiles().filter(|profile| profile.model == people.model) {
+        for seed in 1..=STREAMS {
+            let start = numbers.between(BEGIN.0, BEGIN.1);
+            let requests = honest::stream(profile, people, seed, start);
+            clients.push(Client { number: 1000 + clients.len() as u32, profile: profile.name, requests });
+        }
+    }
+    clients
+}
+
+/// Independent single cases from other clients, for an hour.
+fn warm(host: &mut Host, people: &People) {
+    let mut usual = honest::first().iter().filter(|profile| profile.model == people.model);
+    let usual: &Profile = usual.next().expect("each model has a profile");
+    let streams = (0..WARMING).map(|seed| honest::stream(usual, people, 10_000 + seed, seed as f64));
+    let streams: Vec<_> = streams.collect();
+    let mut asked: Vec<(f64, u32, &Request)> = Vec::new();
+    for (number, stream) in (0_u32..).zip(&streams) {
+        asked.extend(stream.iter().map(|request| (request.seconds.min(BEGIN.0), number, request)));
+    }
+    asked.sort_by(|left, right| left.0.total_cmp(&right.0));
+    for (seconds, number, request) in asked {
+        host.ask_at(number, seconds, request);
+    }
+}
+
+fn play(people: &People, clients: &[Client], setting: Setting, tallies: &mut BTreeMap<&'static str, Tally>) {
+    let mut host = Host::new(people.model, setting);
+    warm(&mut host, people);
+    let mut asked: Vec<(&Client, &Request)> = clients
+        .iter()
+        .flat_map(|client| client.requests.iter().map(move |request| (client, request)))
+        .collect();
+    asked.sort_by(|left, right| left.1.seconds.total_cmp(&right.1.seconds));
+    for (client, request) in asked {
+        let out = host.ask(client.number, request);
+        let Some(tally) = tallies.get_mut(client.profile) else { continue };
+        for record in &out.records {
+            let blocks = if setting.trusted { &mut tally.blocked } else { &mut tally.blocked_alone };
+            if record.action == Action::Block && record.kind == Kind::Decision {
+                blocks.clients.insert(client.number);
+                blocks.decisions += 1;
+                blocks.by.insert(record.detector);
+            } else if record.tier == Tier::Two && setting.trusted {
+                tally.told.insert(client.number);
+                tally.told_by.insert(record.detector);
+            }
+        }
+    }
+}
+
+fn names(of: &BTreeSet<&'static str>) -> String {
+    let names: Vec<_> = of.iter().map(|name| format!("`{name}`")).collect();
+    if names.is_empty() { "-".to_owned() } else { names.join(", ") }
+}
+
+fn profile_table(tallies: &BTreeMap<&'static str, Tally>) -> String {
+    let mut table = Table::new(&[
+        "profile: the client ...",
+        "model",
+        "written",
+        "rows depend",
+        "streams",
+        "requests",
+        "rows",
+        "blocked, reference",
+        "by",
+        "blocked, none",
+        "by",
+        "told of, tier 2",
+        "by",
+    ]);
+    for (written, profiles) in [("before", honest::first()), ("after", honest::second())] {
+        for profile in profiles {
+            let tally = &tallies[profile.name];
+            table.row(&[
+                format!("**{}** {}", profile.name, profile.does),
+                profile.model.to_owned(),
+                written.to_owned(),
+                if profile.dependent { "yes" } else { "no" }.to_owned(),
+                tally.streams.to_string(),
+                tally.requests.to_string(),
+                tally.rows.to_string(),
+                tally.blocked.clients.len().to_string(),
+                names(&tally.blocked.by),
+                tally.blocked_alone.clients.len().to_string(),
+                names(&tally.blocked_alone.by),
+                tally.told.len().to_string(),
+                names(&tally.told_by),
+            ]);
+        }
+    }
+    table.finish()
+}
+
+/// Sums over some profiles.
+#[derive(Default)]
+struct Sums {
+    profiles: u64,
+    profiles_hit: u64,
+    streams: u64,
+    dependent: u64,
+    blocked: u64,
+    decisions: u64,
+    requests: u64,
+    rows: u64,
+    told: u64,
+}
+
+fn sums<'p>(
+    tallies: &BTreeMap<&'static str, Tally>,
+    profiles: impl Iterator<Item = &'p Profile>,
+    trusted: bool,
+) -> Sums {
+    let mut sums = Sums::default();
+    for profile in profiles {
+        let tally = &tallies[profile.name];
+        let blocks = if trusted { &tally.blocked } else { &tally.blocked_alone };
+        sums.profiles += 1;
+        sums.profiles_hit += u64::from(!blocks.clients.is_empty());
+        sums.streams += tally.streams;
+        sums.dependent += if profile.dependent { tally.streams } else { 0 };
+        sums.blocked += blocks.clients.len() as u64;
+        sums.decisions += blocks.decisions;
+        sums.requests += tally.requests;
+        sums.rows += tally.rows;
+        sums.told += tally.told.len() as u64;
+    }
+    sums
+}
+
+fn bounds_table(tallies: &BTreeMap<&'static str, Tally>) -> String {
+    let mut table = Table::new(&[
+        "over",
+        "streams (of dependent rows)",
+        "requests / rows",
+        "blocked",
+        "rate, at most (95 %)",
+        "leaving one profile out",
+        "profiles with a block",
+        "at most (95 %)",
+        "false blocks in a million requests",
+        "told of, tier 2",
+    ]);
+    for (setting, trusted) in [("with a reference", true), ("without one", false)] {
+        let sets: [(&str, Vec<&Profile>); 3] = [
+            ("all profiles", honest::profiles().collect()),
+            ("written before", honest::first().iter().collect()),
+            ("written after", honest::second().iter().collect()),
+        ];
+        for (name, profiles) in sets.iter().filter(|(_, profiles)| !profiles.is_empty()) {
+            let all = sums(tallies, profiles.iter().copied(), trusted);
+            let told = if trusted { all.told.to_string() } else { "-".to_owned() };
+            table.row(&[
+                format!("{name}, {setting}"),
+                format!("{} ({})", all.streams, all.dependent),
+                format!("{} / {}", all.requests, all.rows),
+                all.blocked.to_string(),
+                rate(&all),
+                left_out(tallies, profiles, trusted),
+                format!("{} of {}", all.profiles_hit, all.profiles),
+                percent(upper(all.profiles_hit, all.profiles, ALPHA), 1),
+                format!("{:.0}", all.decisions as f64 * 1e6 / all.requests as f64),
+                told,
+            ]);
+        }
+    }
+    table.finish()
+}
+
+fn rate(sums: &Sums) -> String {
+    let measured = percent(sums.blocked as f64 / sums.streams as f64, 2);
+    format!("{measured}, {}", percent(upper(sums.blocked, sums.streams, ALPHA), 2))
+}
+
+/// The smallest and the largest upper bound when each profile in turn is left out.
+fn left_out(tallies: &BTreeMap<&'static str, Tally>, profiles: &[&Profile], trusted: bool) -> String {
+    let bounds = profiles.iter().map(|out| {
+        let rest = profiles.iter().copied().filter(|profile| profile.name != out.name);
+        let rest = sums(tallies, rest, trusted);
+        upper(rest.blocked, rest.streams, ALPHA)
+    });
+    let (low, high) = bounds.fold((1.0_f64, 0.0_f64), |(low, high), bound| (low.min(bound), high.max(bound)));
+    format!("{} .. {}", percent(low, 2), percent(high, 2))
+}

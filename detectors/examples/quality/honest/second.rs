@@ -1,0 +1,6 @@
+//! Profiles that were written after the whole had been run once.
+
+use super::Profile;
+
+/// All of them.
+pub const PROFILES: &[Profile] = &[];
