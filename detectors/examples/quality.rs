@@ -2,7 +2,7 @@
 //! and what an attacker has when it is blocked. `load-tests/quality/run.sh` builds and runs it.
 //!
 //! Tables go to standard output, progress to standard error. The same program prints the same tables: seeds are fixed,
-//! and no clock is read. `--svg FILE` also draws the dilution.
+//! and no clock is read. `--write` puts the tables into docs/detection-quality.md and draws the dilution beside it.
 
 #![allow(
     clippy::unwrap_used,
@@ -18,20 +18,54 @@ mod quality;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
+use std::path::Path;
+
+/// Between these lines of the page stands what this program writes.
+const MARKERS: [&str; 2] = ["<!-- written by load-tests/quality/run.sh --write -->\n", "<!-- until here -->"];
+const PAGE: &str = "../docs/detection-quality.md";
+const DRAWING: &str = "../docs/img/detection-dilution.svg";
+
+/// Makes the tables of one section.
+type Section = fn() -> String;
+
 fn main() {
-    let mut arguments = std::env::args().skip(1);
-    let svg = arguments.next().filter(|word| word == "--svg").and_then(|_| arguments.next());
-    let sections: [(&str, fn() -> String); 4] = [
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let write = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        [] => false,
+        ["--write"] => true,
+        _ => panic!("give nothing, or --write"),
+    };
+    let sections: [(&str, Section); 5] = [
         ("recorded streams", quality::recorded::section),
         ("honest clients", quality::crowd::section),
         ("dilution and disguise", quality::diluted::section),
         ("what the attacker has", quality::at_block::section),
+        ("goals", || format!("## Goals\n\n{}", quality::goals::table())),
     ];
-    for (name, section) in sections {
+    let made = sections.map(|(name, section)| {
         eprintln!("quality: {name}");
-        println!("{}", section());
+        section()
+    });
+    let [recorded, crowd, diluted, at_block, goals] = made;
+    let tables = [goals, recorded, crowd, diluted, at_block].join("\n");
+    println!("{tables}");
+    if write {
+        put(PAGE, |page| between_markers(&page, tables.trim_end()));
+        put(DRAWING, |_| quality::plot::drawing());
     }
-    if let Some(path) = svg {
-        std::fs::write(&path, quality::plot::drawing()).expect("the drawing can be written");
-    }
+}
+
+/// Replaces a file of the documentation by what is made of it.
+fn put(name: &str, make: impl FnOnce(String) -> String) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    let text = make(std::fs::read_to_string(&path).unwrap_or_default());
+    std::fs::write(&path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+}
+
+/// `page` with everything between its markers replaced.
+fn between_markers(page: &str, written: &str) -> String {
+    let [begin, end] = MARKERS;
+    let (before, rest) = page.split_once(begin).expect("the page has its first marker");
+    let (_, after) = rest.split_once(end).expect("the page has its last marker");
+    format!("{before}{begin}\n{written}\n\n{end}{after}")
 }

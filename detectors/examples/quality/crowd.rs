@@ -1,6 +1,7 @@
 //! (b) Generated honest clients, many at once in front of one warm engine of each model.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
 
 use checkgate_detectors::finding::{Action, Kind, Tier};
 
@@ -19,16 +20,21 @@ const BEGIN: (f64, f64) = (3600.0, 10_800.0);
 /// One-sided, of every upper bound.
 const ALPHA: f64 = 0.05;
 
+/// How every client is played.
+const WAYS: [(&str, Setting, bool); 3] = [
+    ("with a reference", TRUSTED, false),
+    ("with a reference, fitted answers", TRUSTED, true),
+    ("without a reference", ALONE, false),
+];
+
 /// What became of a profile's clients.
 #[derive(Clone, Default)]
 struct Tally {
     streams: u64,
     requests: u64,
     rows: u64,
-    /// Clients blocked with a reference, and what by.
-    blocked: Blocks,
-    /// The same without a reference.
-    blocked_alone: Blocks,
+    /// Clients blocked, for each of [`WAYS`].
+    blocks: [Blocks; WAYS.len()],
     /// Clients told of by a detector that only alerts.
     told: BTreeSet<u32>,
     told_by: BTreeSet<&'static str>,
@@ -43,15 +49,23 @@ struct Blocks {
 }
 
 /// One client at work.
+#[derive(Clone)]
 struct Client {
     number: u32,
     profile: &'static str,
     requests: Vec<Request>,
 }
 
-/// The tables.
-pub fn section() -> String {
-    let mut tallies: BTreeMap<&'static str, Tally> = BTreeMap::new();
+/// What became of every profile's clients.
+type Tallies = BTreeMap<&'static str, Tally>;
+
+fn tallies() -> &'static Tallies {
+    static TALLIES: OnceLock<Tallies> = OnceLock::new();
+    TALLIES.get_or_init(measured)
+}
+
+fn measured() -> Tallies {
+    let mut tallies = Tallies::new();
     for model in ["pricing", "digits", "cancer"] {
         eprintln!("quality: honest clients of {model}");
         let people = people(model);
@@ -62,14 +76,30 @@ pub fn section() -> String {
             tally.requests += client.requests.len() as u64;
             tally.rows += client.requests.iter().map(|request| request.rows.len() as u64).sum::<u64>();
         }
-        play(people, &clients, TRUSTED, &mut tallies);
-        play(people, &clients, ALONE, &mut tallies);
+        for (way, (_, setting, fitted)) in WAYS.into_iter().enumerate() {
+            let clients = if fitted { with_fitted_answers(people, &clients) } else { clients.clone() };
+            play(people, &clients, setting, way, &mut tallies);
+        }
     }
-    let mut text = "## Honest clients, made\n\n".to_owned();
-    text.push_str(&profile_table(&tallies));
-    text.push('\n');
-    text.push_str(&bounds_table(&tallies));
-    text
+    tallies
+}
+
+/// The tables.
+pub fn section() -> String {
+    [
+        "## Honest clients, made\n".to_owned(),
+        bounds_table(),
+        profile_table(tallies()),
+        "### The answers they get\n".to_owned(),
+        super::fidelity::table(),
+    ]
+    .join("\n")
+}
+
+/// With a reference: streams, those blocked, and those told of by what only alerts.
+pub fn totals() -> (u64, u64, u64) {
+    let all = sums(honest::profiles(), 0);
+    (all.streams, all.blocked, all.told)
 }
 
 fn clients(people: &People) -> Vec<Client> {
@@ -81,6 +111,15 @@ fn clients(people: &People) -> Vec<Client> {
             let requests = honest::stream(profile, people, seed, start);
             clients.push(Client { number: 1000 + clients.len() as u32, profile: profile.name, requests });
         }
+    }
+    clients
+}
+
+/// The same clients, answered by the other stand-in.
+fn with_fitted_answers(people: &People, clients: &[Client]) -> Vec<Client> {
+    let mut clients = clients.to_vec();
+    for request in clients.iter_mut().flat_map(|client| &mut client.requests) {
+        request.predictions = request.rows.iter().map(|x| people.fitted_answer(x)).collect();
     }
     clients
 }
@@ -101,7 +140,7 @@ fn warm(host: &mut Host, people: &People) {
     }
 }
 
-fn play(people: &People, clients: &[Client], setting: Setting, tallies: &mut BTreeMap<&'static str, Tally>) {
+fn play(people: &People, clients: &[Client], setting: Setting, way: usize, tallies: &mut Tallies) {
     let mut host = Host::new(people.model, setting);
     warm(&mut host, people);
     let mut asked: Vec<(&Client, &Request)> = clients
@@ -113,12 +152,12 @@ fn play(people: &People, clients: &[Client], setting: Setting, tallies: &mut BTr
         let out = host.ask(client.number, request);
         let Some(tally) = tallies.get_mut(client.profile) else { continue };
         for record in &out.records {
-            let blocks = if setting.trusted { &mut tally.blocked } else { &mut tally.blocked_alone };
+            let blocks = &mut tally.blocks[way];
             if record.action == Action::Block && record.kind == Kind::Decision {
                 blocks.clients.insert(client.number);
                 blocks.decisions += 1;
                 blocks.by.insert(record.detector);
-            } else if record.tier == Tier::Two && setting.trusted {
+            } else if record.tier == Tier::Two && way == 0 {
                 tally.told.insert(client.number);
                 tally.told_by.insert(record.detector);
             }
@@ -131,7 +170,7 @@ fn names(of: &BTreeSet<&'static str>) -> String {
     if names.is_empty() { "-".to_owned() } else { names.join(", ") }
 }
 
-fn profile_table(tallies: &BTreeMap<&'static str, Tally>) -> String {
+fn profile_table(tallies: &Tallies) -> String {
     let mut table = Table::new(&[
         "profile: the client ...",
         "model",
@@ -142,7 +181,8 @@ fn profile_table(tallies: &BTreeMap<&'static str, Tally>) -> String {
         "rows",
         "blocked, reference",
         "by",
-        "blocked, none",
+        "fitted answers",
+        "no reference",
         "by",
         "told of, tier 2",
         "by",
@@ -158,10 +198,11 @@ fn profile_table(tallies: &BTreeMap<&'static str, Tally>) -> String {
                 tally.streams.to_string(),
                 tally.requests.to_string(),
                 tally.rows.to_string(),
-                tally.blocked.clients.len().to_string(),
-                names(&tally.blocked.by),
-                tally.blocked_alone.clients.len().to_string(),
-                names(&tally.blocked_alone.by),
+                tally.blocks[0].clients.len().to_string(),
+                names(&tally.blocks[0].by),
+                tally.blocks[1].clients.len().to_string(),
+                tally.blocks[2].clients.len().to_string(),
+                names(&tally.blocks[2].by),
                 tally.told.len().to_string(),
                 names(&tally.told_by),
             ]);
@@ -184,15 +225,11 @@ struct Sums {
     told: u64,
 }
 
-fn sums<'p>(
-    tallies: &BTreeMap<&'static str, Tally>,
-    profiles: impl Iterator<Item = &'p Profile>,
-    trusted: bool,
-) -> Sums {
+fn sums<'p>(profiles: impl Iterator<Item = &'p Profile>, way: usize) -> Sums {
     let mut sums = Sums::default();
     for profile in profiles {
-        let tally = &tallies[profile.name];
-        let blocks = if trusted { &tally.blocked } else { &tally.blocked_alone };
+        let tally = &tallies()[profile.name];
+        let blocks = &tally.blocks[way];
         sums.profiles += 1;
         sums.profiles_hit += u64::from(!blocks.clients.is_empty());
         sums.streams += tally.streams;
@@ -206,7 +243,7 @@ fn sums<'p>(
     sums
 }
 
-fn bounds_table(tallies: &BTreeMap<&'static str, Tally>) -> String {
+fn bounds_table() -> String {
     let mut table = Table::new(&[
         "over",
         "streams (of dependent rows)",
@@ -219,22 +256,22 @@ fn bounds_table(tallies: &BTreeMap<&'static str, Tally>) -> String {
         "false blocks in a million requests",
         "told of, tier 2",
     ]);
-    for (setting, trusted) in [("with a reference", true), ("without one", false)] {
+    for (way, (setting, ..)) in WAYS.into_iter().enumerate() {
         let sets: [(&str, Vec<&Profile>); 3] = [
             ("all profiles", honest::profiles().collect()),
             ("written before", honest::first().iter().collect()),
             ("written after", honest::second().iter().collect()),
         ];
         for (name, profiles) in sets.iter().filter(|(_, profiles)| !profiles.is_empty()) {
-            let all = sums(tallies, profiles.iter().copied(), trusted);
-            let told = if trusted { all.told.to_string() } else { "-".to_owned() };
+            let all = sums(profiles.iter().copied(), way);
+            let told = if way == 0 { all.told.to_string() } else { "-".to_owned() };
             table.row(&[
                 format!("{name}, {setting}"),
                 format!("{} ({})", all.streams, all.dependent),
                 format!("{} / {}", all.requests, all.rows),
                 all.blocked.to_string(),
                 rate(&all),
-                left_out(tallies, profiles, trusted),
+                left_out(profiles, way),
                 format!("{} of {}", all.profiles_hit, all.profiles),
                 percent(upper(all.profiles_hit, all.profiles, ALPHA), 1),
                 format!("{:.0}", all.decisions as f64 * 1e6 / all.requests as f64),
@@ -251,10 +288,10 @@ fn rate(sums: &Sums) -> String {
 }
 
 /// The smallest and the largest upper bound when each profile in turn is left out.
-fn left_out(tallies: &BTreeMap<&'static str, Tally>, profiles: &[&Profile], trusted: bool) -> String {
+fn left_out(profiles: &[&Profile], way: usize) -> String {
     let bounds = profiles.iter().map(|out| {
         let rest = profiles.iter().copied().filter(|profile| profile.name != out.name);
-        let rest = sums(tallies, rest, trusted);
+        let rest = sums(rest, way);
         upper(rest.blocked, rest.streams, ALPHA)
     });
     let (low, high) = bounds.fold((1.0_f64, 0.0_f64), |(low, high), bound| (low.min(bound), high.max(bound)));

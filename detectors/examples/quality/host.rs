@@ -7,7 +7,7 @@ use checkgate_detectors::engine::{Build, Engine, Limits, Outbox};
 use checkgate_detectors::finding::Action;
 use checkgate_detectors::identity::{Address, Asker, Standing};
 use checkgate_detectors::policy::Policy;
-use checkgate_detectors::query::QUERY;
+use checkgate_detectors::query::{QUERY, QuerySpec};
 
 use crate::support::{Request, Stream, model_of, play, reference};
 
@@ -20,12 +20,14 @@ pub struct Setting {
     pub only: Option<&'static str>,
     /// Whether questions are held, so that what lies in a campaign is refused.
     pub holds: bool,
+    /// Whether `off_distribution` may block.
+    pub off_may_block: bool,
 }
 
 /// All detectors, with a reference that the operator named.
-pub const TRUSTED: Setting = Setting { trusted: true, only: None, holds: false };
+pub const TRUSTED: Setting = Setting { trusted: true, only: None, holds: false, off_may_block: false };
 /// All detectors, without one.
-pub const ALONE: Setting = Setting { trusted: false, only: None, holds: false };
+pub const ALONE: Setting = Setting { trusted: false, only: None, holds: false, off_may_block: false };
 
 /// A new engine in front of the model that `name` names.
 pub fn engine(name: &str, setting: Setting) -> Engine {
@@ -34,7 +36,7 @@ pub fn engine(name: &str, setting: Setting) -> Engine {
     Engine::new(Build {
         model: Arc::from(model_of(name)),
         hash_key: [7, 11],
-        detectors: detectors.map(|spec| (spec.name.to_owned(), (spec.defaults)())).collect(),
+        detectors: detectors.map(|spec| (spec.name.to_owned(), parameters(spec, setting))).collect(),
         contract: Contract::default(),
         contract_action: Action::Alert,
         policy: Policy { refuses_content: setting.holds, ..Policy::default() },
@@ -42,6 +44,14 @@ pub fn engine(name: &str, setting: Setting) -> Engine {
         limits: Limits { clients: 10_000, open_questions: 4096, new_keys_per_address: 20 },
     })
     .unwrap()
+}
+
+fn parameters(spec: &QuerySpec, setting: Setting) -> serde_json::Value {
+    let mut parameters = (spec.defaults)();
+    if spec.name == "off_distribution" {
+        parameters["may_block"] = setting.off_may_block.into();
+    }
+    parameters
 }
 
 /// A client by number: an address that the operator declared to be one client.

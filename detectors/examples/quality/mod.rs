@@ -5,6 +5,8 @@ pub mod bounds;
 pub mod crowd;
 pub mod diluted;
 pub mod disguised;
+pub mod fidelity;
+pub mod goals;
 pub mod honest;
 pub mod host;
 pub mod plot;

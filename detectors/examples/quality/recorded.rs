@@ -1,5 +1,7 @@
 //! (a) Every recorded stream and every detector.
 
+use std::sync::OnceLock;
+
 use checkgate_detectors::query::QUERY;
 
 use super::host::{ALONE, Outcome, Setting, TRUSTED, Told, alone, labels_only};
@@ -21,17 +23,74 @@ const FAMILIES: [(&str, &str); 8] = [
     ("", "evasion"),
 ];
 
+/// What became of one recorded attack.
+pub struct Attack {
+    /// The recording.
+    pub stream: Stream,
+    /// Rows of it.
+    pub rows: usize,
+    /// With a reference that the operator named.
+    pub trusted: Outcome,
+    /// The same, and `off_distribution` may block.
+    pub off_blocks: Outcome,
+    /// The same as the first, where answers are labels alone.
+    pub labels: Outcome,
+    /// Without a reference.
+    pub none: Outcome,
+}
+
+impl Attack {
+    /// The row of the block with a reference.
+    pub fn block(&self) -> Option<usize> {
+        self.trusted.block.map(|told| told.place.rows)
+    }
+
+    /// Whether the finding that is acted upon, or else the first, names the family that the attack is of.
+    pub fn is_named_rightly(&self) -> Option<bool> {
+        let said = self.trusted.block.or(self.trusted.first)?;
+        Some(named(said.atlas) == family(&self.stream.name))
+    }
+}
+
+/// Every recorded attack, played once.
+pub fn attacks() -> &'static [Attack] {
+    static ATTACKS: OnceLock<Vec<Attack>> = OnceLock::new();
+    ATTACKS.get_or_init(|| streams("attacks").into_iter().map(played).collect())
+}
+
+fn played(stream: Stream) -> Attack {
+    Attack {
+        rows: stream.requests.iter().map(|request| request.rows.len()).sum(),
+        trusted: alone(&stream, TRUSTED),
+        off_blocks: alone(&stream, Setting { off_may_block: true, ..TRUSTED }),
+        labels: alone(&labels_only(&stream), TRUSTED),
+        none: alone(&stream, ALONE),
+        stream,
+    }
+}
+
+/// Recorded honest clients, how many were blocked, and how many told of.
+pub fn honest() -> (usize, usize, usize) {
+    static HONEST: OnceLock<(usize, usize, usize)> = OnceLock::new();
+    *HONEST.get_or_init(|| {
+        let all = streams("benign");
+        let outcomes = all.iter().map(|stream| (alone(stream, TRUSTED), alone(stream, ALONE)));
+        let outcomes: Vec<_> = outcomes.collect();
+        let blocked = outcomes.iter().filter(|(trusted, none)| trusted.block.or(none.block).is_some());
+        let told = outcomes.iter().filter(|(trusted, _)| !trusted.detectors.is_empty());
+        (all.len(), blocked.count(), told.count())
+    })
+}
+
 /// The tables.
 pub fn section() -> String {
-    let attacks = streams("attacks");
-    let honest = streams("benign");
     [
         "## Recorded attacks\n".to_owned(),
-        attack_table(&attacks),
+        attack_table(),
         "## Recorded attacks, each detector by itself\n".to_owned(),
-        matrix(&attacks),
+        matrix(),
         "## Recorded honest clients\n".to_owned(),
-        honest_table(&honest),
+        honest_table(),
     ]
     .join("\n")
 }
@@ -51,52 +110,52 @@ fn named(atlas: &str) -> &'static str {
     }
 }
 
-fn attack_table(attacks: &[Stream]) -> String {
+fn attack_table() -> String {
     let mut table = Table::new(&[
         "attack",
         "rows",
-        "first finding, row / request",
+        "first finding",
         "by",
-        "block, reference",
+        "block",
         "by",
-        "labels only",
+        "block, labels only",
+        "block, `may_block`",
         "block, no reference",
         "by",
         "family",
         "named",
     ]);
-    let (mut with, mut without) = (Vec::new(), Vec::new());
-    for stream in attacks {
-        let (trusted, none) = (alone(stream, TRUSTED), alone(stream, ALONE));
-        let labels = alone(&labels_only(stream), TRUSTED);
-        let rows = |outcome: &Outcome| outcome.block.map(|told| told.place.rows);
-        with.extend(rows(&trusted));
-        without.extend(rows(&none));
-        let said = trusted.block.or(trusted.first);
+    for attack in attacks() {
+        let said = attack.trusted.block.or(attack.trusted.first);
         table.row(&[
-            stream.name.clone(),
-            stream.requests.iter().map(|request| request.rows.len()).sum::<usize>().to_string(),
-            place(trusted.first),
-            by(trusted.first),
-            place(trusted.block),
-            by(trusted.block),
-            place(labels.block),
-            place(none.block),
-            by(none.block),
-            family(&stream.name).to_owned(),
+            attack.stream.name.clone(),
+            attack.rows.to_string(),
+            place(attack.trusted.first),
+            by(attack.trusted.first),
+            place(attack.trusted.block),
+            by(attack.trusted.block),
+            place(attack.labels.block),
+            place(attack.off_blocks.block),
+            place(attack.none.block),
+            by(attack.none.block),
+            family(&attack.stream.name).to_owned(),
             or_dash(said.map(|told| named(told.atlas))),
         ]);
     }
-    let visible = attacks.len() - INVISIBLE.len();
+    let count = |name: &str, of: &dyn Fn(&Attack) -> &Outcome| {
+        let rows = attacks().iter().filter_map(|attack| Some(of(attack).block?.place.rows));
+        let rows: Vec<usize> = rows.collect();
+        format!("{} {name}, median row {}", rows.len(), or_dash(median(rows)))
+    };
     let mut text = table.finish();
     text.push_str(&format!(
-        "\nBlocked: {} of {} ({visible} of them can be seen by content) with a reference, median row {}; {} without \
-         one, median row {}.\n",
-        with.len(),
-        attacks.len(),
-        or_dash(median(with)),
-        without.len(),
-        or_dash(median(without)),
+        "\nBlocked of {}, of which content can show {}: {}; {}; {}; {}.\n",
+        attacks().len(),
+        attacks().len() - INVISIBLE.len(),
+        count("with a reference", &|attack| &attack.trusted),
+        count("where answers are labels alone", &|attack| &attack.labels),
+        count("where `off_distribution` may block", &|attack| &attack.off_blocks),
+        count("without a reference", &|attack| &attack.none),
     ));
     text
 }
@@ -109,11 +168,11 @@ fn by(told: Option<Told>) -> String {
     or_dash(told.map(|told| format!("`{}`", told.detector)))
 }
 
-fn matrix(attacks: &[Stream]) -> String {
+fn matrix() -> String {
     let mut columns = vec!["attack"];
     columns.extend(QUERY.iter().map(|spec| spec.name));
     let mut table = Table::new(&columns);
-    for stream in attacks {
+    for Attack { stream, .. } in attacks() {
         let first = |only| {
             let outcome = alone(stream, Setting { only: Some(only), ..TRUSTED });
             outcome.first.filter(|told| told.detector == only).map(|told| told.place.rows)
@@ -125,14 +184,15 @@ fn matrix(attacks: &[Stream]) -> String {
     table.finish()
 }
 
-fn honest_table(honest: &[Stream]) -> String {
+/// Honest clients that anything was said of; the others would fill a page of dashes.
+fn honest_table() -> String {
     let mut table = Table::new(&["honest client", "rows", "blocked", "told of by"]);
-    let (mut blocked, mut told) = (0, 0);
-    for stream in honest {
-        let (trusted, none) = (alone(stream, TRUSTED), alone(stream, ALONE));
+    for stream in streams("benign") {
+        let (trusted, none) = (alone(&stream, TRUSTED), alone(&stream, ALONE));
         let block = trusted.block.or(none.block);
-        blocked += usize::from(block.is_some());
-        told += usize::from(!trusted.detectors.is_empty());
+        if block.is_none() && trusted.detectors.is_empty() {
+            continue;
+        }
         let rows: usize = stream.requests.iter().map(|request| request.rows.len()).sum();
         let mut names: Vec<_> = trusted.detectors.iter().map(|name| format!("`{name}`")).collect();
         names.sort_unstable();
@@ -140,13 +200,14 @@ fn honest_table(honest: &[Stream]) -> String {
             stream.name.clone(),
             rows.to_string(),
             block.map_or_else(|| "no".to_owned(), |told| told.place.to_string()),
-            if names.is_empty() { "-".to_owned() } else { names.join(", ") },
+            names.join(", "),
         ]);
     }
+    let (all, blocked, told) = honest();
     let mut text = table.finish();
     text.push_str(&format!(
-        "\nBlocked: {blocked} of {}, with a reference or without. Told of: {told}, with a reference.\n",
-        honest.len()
+        "\nOf {all} recorded honest clients {blocked} are blocked, with a reference or without, and {told} told of, \
+         with a reference; of the others nothing is said.\n"
     ));
     text
 }

@@ -8,6 +8,7 @@ mod first;
 mod numbers;
 mod people;
 mod second;
+mod surrogate;
 
 pub use numbers::Numbers;
 pub use people::People;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::numbers::Numbers;
+use super::surrogate::Surrogate;
 use crate::support::{model_of, reference, streams};
 use checkgate_detectors::reference::ReferenceValue;
 
@@ -10,6 +11,9 @@ use checkgate_detectors::reference::ReferenceValue;
 const PLAIN: [&str; 5] = ["plain", "batch", "heavy", "narrow", "natgw"];
 /// Recorded rows that a generated row's answer is made of.
 const NEAREST: usize = 5;
+
+/// Smallest part of the median spread that a column is measured by.
+const FLOOR: f64 = 0.25;
 
 /// One recorded case and its answer.
 struct Case {
@@ -29,6 +33,8 @@ pub struct People {
     /// Smallest and largest value of each column.
     pub ranges: Vec<(f64, f64)>,
     known: BTreeMap<Vec<u64>, usize>,
+    /// Fitted to the reference and the cases; none where answers are prices.
+    surrogate: Option<Surrogate>,
 }
 
 fn bits(x: &[f64]) -> Vec<u64> {
@@ -61,12 +67,18 @@ impl People {
             }
         }
         let columns = reference.marginals().columns();
+        let spreads = spreads(&normal, columns.len());
+        let answered = reference.rows().iter().map(|row| row.p.iter().map(number).collect());
+        let fitted: Vec<(Vec<f64>, Vec<f64>)> = normal.iter().cloned().zip(answered).collect();
+        let of_cases = cases.iter().map(|case: &Case| (case.x.clone(), case.p.clone()));
+        let fitted: Vec<_> = fitted.into_iter().chain(of_cases).collect();
         Self {
             model,
             steps: columns.iter().map(|column| column.grid().map_or(0.0, |grid| grid.step())).collect(),
-            spreads: (0..columns.len()).map(|column| spread(&normal, column)).collect(),
             ranges: (0..columns.len()).map(|column| range(&normal, column)).collect(),
             known: cases.iter().enumerate().map(|(index, case)| (bits(&case.x), index)).collect(),
+            surrogate: (cases[0].p.len() > 1).then(|| Surrogate::fit(&fitted, &spreads)),
+            spreads,
             cases,
         }
     }
@@ -136,13 +148,13 @@ impl People {
         pairs.map(|((left, right), spread)| ((left - right) / spread).powi(2)).sum()
     }
 
-    /// What the model is taken to answer: as recorded, or from the nearest recorded rows, by the inverse fourth power
-    /// of the distance. Prices of new rows are a stand-in that no detector looks at.
+    /// What the model is taken to answer: as recorded, or what the nearest recorded rows were answered, by the inverse
+    /// fourth power of the distance. Prices of new rows are a stand-in that no detector looks at.
     pub fn answer(&self, x: &[f64]) -> Vec<f64> {
         if let Some(&known) = self.known.get(&bits(x)) {
             return self.cases[known].p.clone();
         }
-        if self.model == "pricing" {
+        if self.surrogate.is_none() {
             return vec![300.0 + 0.01 * x[2] + 0.01 * x[5] + 50.0 * x[6]];
         }
         let mut nearest: Vec<(f64, usize)> =
@@ -159,13 +171,35 @@ impl People {
         }
         answer.iter().map(|sum| (sum / total * 1e4).round() / 1e4).collect()
     }
+
+    /// What the model is taken to answer by another stand-in: as recorded, or by a fitted model.
+    pub fn fitted_answer(&self, x: &[f64]) -> Vec<f64> {
+        match &self.surrogate {
+            Some(surrogate) if !self.knows(x) => surrogate.answer(x),
+            _ => self.answer(x),
+        }
+    }
+
+    /// Whether a row is one of the recorded cases.
+    pub fn knows(&self, x: &[f64]) -> bool {
+        self.known.contains_key(&bits(x))
+    }
+}
+
+/// Standard deviations, each at least a quarter of their median, as the engine scales columns.
+fn spreads(rows: &[Vec<f64>], columns: usize) -> Vec<f64> {
+    let all: Vec<f64> = (0..columns).map(|column| spread(rows, column)).collect();
+    let mut sorted = all.clone();
+    sorted.sort_by(f64::total_cmp);
+    let least = FLOOR * sorted[columns / 2];
+    all.into_iter().map(|spread| spread.max(least).max(f64::MIN_POSITIVE)).collect()
 }
 
 fn spread(rows: &[Vec<f64>], column: usize) -> f64 {
     let count = rows.len() as f64;
     let mean = rows.iter().map(|x| x[column]).sum::<f64>() / count;
     let variance = rows.iter().map(|x| (x[column] - mean).powi(2)).sum::<f64>() / count;
-    if variance > 0.0 { variance.sqrt() } else { 1.0 }
+    variance.sqrt()
 }
 
 fn range(rows: &[Vec<f64>], column: usize) -> (f64, f64) {
