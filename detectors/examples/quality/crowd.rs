@@ -7,9 +7,9 @@ use checkgate_detectors::finding::{Action, Kind, Tier};
 
 use super::bounds::upper;
 use super::honest::{self, Numbers, People, Profile, people};
-use super::host::{ALONE, Host, Setting, TRUSTED};
-use super::table::{Table, percent};
-use crate::support::Request;
+use super::host::{ALONE, DECLARED, Host, Setting, TRUSTED, alone};
+use super::table::{Table, or_dash, percent};
+use crate::support::{Request, streams};
 
 /// Clients of each profile.
 const STREAMS: u64 = 24;
@@ -21,10 +21,11 @@ const BEGIN: (f64, f64) = (3600.0, 10_800.0);
 const ALPHA: f64 = 0.05;
 
 /// How every client is played.
-const WAYS: [(&str, Setting, bool); 3] = [
+const WAYS: [(&str, Setting, bool); 4] = [
     ("with a reference", TRUSTED, false),
     ("with a reference, fitted answers", TRUSTED, true),
     ("without a reference", ALONE, false),
+    ("with a reference, `free_fields` declared", DECLARED, false),
 ];
 
 /// What became of a profile's clients.
@@ -89,11 +90,27 @@ pub fn section() -> String {
     [
         "## Honest clients, made\n".to_owned(),
         bounds_table(),
+        sweeps_with_declared_fields(),
         profile_table(tallies()),
         "### The answers they get\n".to_owned(),
         super::fidelity::table(),
     ]
     .join("\n")
+}
+
+/// What the declaration costs.
+fn sweeps_with_declared_fields() -> String {
+    let attacks = streams("attacks").into_iter().filter(|stream| stream.name.starts_with("price_"));
+    let rows = attacks.map(|stream| {
+        let row = |setting| or_dash(alone(&stream, setting).block.map(|told| told.place.rows));
+        format!("`{}` {} ({})", stream.name, row(DECLARED), row(TRUSTED))
+    });
+    let rows: Vec<String> = rows.collect();
+    format!(
+        "Declared are `one_field_sweep: {{free_fields: [age, vehicle_value, km_year, region, excess, payments]}}` of the \
+         pricing model. With them the row of the block is, in parentheses without: {}.\n",
+        rows.join(", ")
+    )
 }
 
 /// With a reference: streams, those blocked, and those told of by what only alerts.
@@ -184,6 +201,8 @@ fn profile_table(tallies: &Tallies) -> String {
         "fitted answers",
         "no reference",
         "by",
+        "`free_fields`",
+        "by",
         "told of, tier 2",
         "by",
     ]);
@@ -203,6 +222,8 @@ fn profile_table(tallies: &Tallies) -> String {
                 tally.blocks[1].clients.len().to_string(),
                 tally.blocks[2].clients.len().to_string(),
                 names(&tally.blocks[2].by),
+                tally.blocks[3].clients.len().to_string(),
+                names(&tally.blocks[3].by),
                 tally.told.len().to_string(),
                 names(&tally.told_by),
             ]);

@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 
 use super::honest::{self, People, people};
 use super::host::{Host, Outcome, Place, TRUSTED};
+use super::recorded::INVISIBLE;
 use super::table::{Table, median, or_dash};
 use crate::support::{Request, Stream, model_of, streams};
 
@@ -207,10 +208,55 @@ pub fn section() -> String {
             "Blocks of honest clients meanwhile, at the smallest share of each attack: {honest}; their profiles are those \
              of the table above.\n"
         ),
+        "### Attacks that content cannot show, beside a population\n".to_owned(),
+        natural_table(),
         "## Attacks in disguise\n".to_owned(),
         super::disguised::table(),
         "## One attack over many clients\n".to_owned(),
         super::split::table(),
     ]
     .join("\n")
+}
+
+/// An attack that content cannot show.
+pub struct Natural {
+    /// The recording.
+    pub name: String,
+    rows: usize,
+    /// What became of it as a tenth of the traffic.
+    pub outcome: Outcome,
+}
+
+/// Natural attacks beside a population, each played once.
+pub fn naturals() -> &'static [Natural] {
+    static NATURALS: OnceLock<Vec<Natural>> = OnceLock::new();
+    NATURALS.get_or_init(|| {
+        let mut attacks = streams("attacks");
+        attacks.retain(|stream| INVISIBLE.contains(&stream.name.as_str()));
+        attacks.into_iter().map(beside_population).collect()
+    })
+}
+
+fn beside_population(stream: Stream) -> Natural {
+    let mut traffic = Traffic::new(people(model_of(&stream.name)), Host::new(&stream.name, TRUSTED));
+    traffic.go_on(5000);
+    let outcome = traffic.with_attack(&stream.requests, 0.1, ROWS_MAX);
+    let rows = stream.requests.iter().map(|request| request.rows.len()).sum();
+    Natural { name: stream.name, rows, outcome }
+}
+
+fn natural_table() -> String {
+    let mut table =
+        Table::new(&["attack, 10 % of the traffic", "rows", "blocked", "told of", "first at row"]);
+    for Natural { name, rows, outcome } in naturals() {
+        let names: Vec<String> = outcome.detectors.iter().map(|name| format!("`{name}`")).collect();
+        table.row(&[
+            name.clone(),
+            rows.to_string(),
+            if outcome.block.is_some() { "yes" } else { "no" }.to_owned(),
+            if names.is_empty() { "-".to_owned() } else { names.join(", ") },
+            or_dash(outcome.first.map(|told| told.place.rows)),
+        ]);
+    }
+    table.finish()
 }

@@ -8,8 +8,6 @@ use crate::support::{Request, Stream, model_of};
 
 /// Rows of a flood.
 const FLOOD: usize = 10_000;
-/// Copies of each row that a flood repeats.
-const COPIES: usize = 20;
 /// Rows of a batch that one attack row hides in.
 const BATCH: usize = 8;
 /// Share of the attack where it is diluted here.
@@ -24,8 +22,9 @@ pub fn table() -> String {
     let mut table = Table::new(&[
         "attack",
         "alone",
-        "1 % after a flood by one client",
+        "after a flood",
         "by 100 clients",
+        "of pairs",
         "1 in 8 of a batch",
         "a row an hour",
         "on the grid",
@@ -42,8 +41,9 @@ pub fn table() -> String {
         table.row(&[
             name.to_owned(),
             said(&alone(&attack, TRUSTED)),
-            said(&flooded(people, &attack, 1)),
-            said(&flooded(people, &attack, 100)),
+            said(&flooded(people, &attack, &marked(people), 1)),
+            said(&flooded(people, &attack, &marked(people), 100)),
+            said(&flooded(people, &attack, &pairs(people), 100)),
             said(&hidden(people, &attack)),
             said(&slow(people, &attack)),
             said(&alone(&gridded, TRUSTED)),
@@ -74,29 +74,45 @@ fn noisy(people: &People, x: Vec<f64>, numbers: &mut Numbers) -> Vec<f64> {
     columns.map(|(value, (low, high))| value + NOISE * (high - low) * numbers.normal()).collect()
 }
 
-/// Rows near copies of each other, where honest rows lie: they are remembered as suspects.
-fn flood(people: &People) -> Vec<Vec<f64>> {
+/// Cases by chance whose values lie off the columns' grid: each is marked, and none leads to a block.
+fn marked(people: &People) -> Vec<Vec<f64>> {
     let mut numbers = Numbers::new(3);
+    let mut row = || {
+        let case = people.case(&mut numbers);
+        let values = case.iter().zip(&people.spreads);
+        values.map(|(value, spread)| value + 0.01 * spread * numbers.normal()).collect()
+    };
+    (0..FLOOD).map(|_| row()).collect()
+}
+
+/// Cases, each followed by a copy with another value in one column: every pair is the beginning of a sweep.
+fn pairs(people: &People) -> Vec<Vec<f64>> {
+    let mut numbers = Numbers::new(4);
     let mut rows = Vec::with_capacity(FLOOD);
     while rows.len() < FLOOD {
-        let base = people.case(&mut numbers);
-        for _ in 0..COPIES {
-            let copy = base.iter().zip(&people.spreads);
-            rows.push(copy.map(|(value, spread)| value + 0.01 * spread * numbers.normal()).collect());
-        }
+        let case = people.case(&mut numbers);
+        let column = numbers.whole(0, case.len() - 1);
+        let mut copy = case.clone();
+        copy[column] += people.spreads[column] * numbers.between(0.5, 1.5);
+        rows.extend([case, copy]);
     }
     rows
 }
 
-fn flooded(people: &People, attack: &Stream, clients: u32) -> Outcome {
+/// The attack at a small share of the traffic, after a flood that several clients sent in equal parts.
+fn flooded(people: &People, attack: &Stream, flood: &[Vec<f64>], clients: usize) -> Outcome {
     let mut traffic = Traffic::new(people, Host::new(&attack.name, TRUSTED));
     traffic.go_on(1000);
-    let of_each = FLOOD / clients as usize;
-    for (sent, row) in flood(people).into_iter().enumerate() {
-        let request = Request { seconds: 0.0, predictions: vec![people.answer(&row)], rows: vec![row] };
+    for (sent, row) in flood.iter().enumerate() {
+        let request =
+            Request { seconds: 0.0, predictions: vec![people.answer(row)], rows: vec![row.clone()] };
         let now = traffic.now();
         traffic.rows += 1;
-        traffic.host.ask_at(FLOODER + (sent / of_each) as u32, now, &request);
+        let number = FLOODER + (sent * clients / FLOOD) as u32;
+        let blocks = traffic.host.ask_at(number, now, &request).blocks.len();
+        if blocks > 0 {
+            eprintln!("quality: a flooding client of {} is blocked after {sent} rows", attack.name);
+        }
     }
     traffic.with_attack(&attack.requests, SHARE, usize::MAX)
 }

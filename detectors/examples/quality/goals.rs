@@ -80,7 +80,11 @@ fn others(row: Row<'_>) {
     row("inversion, membership by labels, blocked", "row 15", format!("rows {}", rows.join(", ")), held);
     let quiet = of(&INVISIBLE).iter().all(|attack| attack.trusted.first.is_none());
     let measured = if quiet { "nothing claimed" } else { "something claimed" };
-    row("natural extraction, one-shot membership", "nothing claimed", measured.to_owned(), quiet);
+    row("natural extraction, one-shot membership, alone", "nothing claimed", measured.to_owned(), quiet);
+    let natural = diluted::naturals().iter().filter(|natural| natural.name.contains("natural"));
+    let (told, all) = natural
+        .fold((0, 0), |(told, all), natural| (told + usize::from(natural.outcome.first.is_some()), all + 1));
+    row("natural extraction shows in volume or coverage", "told of", format!("{told} of {all}"), told == all);
     let blocked: Vec<&Attack> = attacks().iter().filter(|attack| attack.block().is_some()).collect();
     let right = blocked.iter().filter(|attack| attack.is_named_rightly() == Some(true)).count();
     let share = right as f64 / blocked.len() as f64;

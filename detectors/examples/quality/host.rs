@@ -22,12 +22,20 @@ pub struct Setting {
     pub holds: bool,
     /// Whether `off_distribution` may block.
     pub off_may_block: bool,
+    /// Whether the fields that customers of the pricing model may sweep are declared.
+    pub declares_fields: bool,
 }
 
 /// All detectors, with a reference that the operator named.
-pub const TRUSTED: Setting = Setting { trusted: true, only: None, holds: false, off_may_block: false };
+pub const TRUSTED: Setting =
+    Setting { trusted: true, only: None, holds: false, off_may_block: false, declares_fields: false };
 /// All detectors, without one.
-pub const ALONE: Setting = Setting { trusted: false, only: None, holds: false, off_may_block: false };
+pub const ALONE: Setting = Setting { trusted: false, ..TRUSTED };
+/// All detectors, a reference, and a declaration of the fields that customers may sweep.
+pub const DECLARED: Setting = Setting { declares_fields: true, ..TRUSTED };
+
+/// Age, value, distance, region, excess and payments: what a form or a report of the pricing model moves.
+const SWEPT: [&str; 6] = ["0", "2", "5", "7", "8", "9"];
 
 /// A new engine in front of the model that `name` names.
 pub fn engine(name: &str, setting: Setting) -> Engine {
@@ -36,7 +44,7 @@ pub fn engine(name: &str, setting: Setting) -> Engine {
     Engine::new(Build {
         model: Arc::from(model_of(name)),
         hash_key: [7, 11],
-        detectors: detectors.map(|spec| (spec.name.to_owned(), parameters(spec, setting))).collect(),
+        detectors: detectors.map(|spec| (spec.name.to_owned(), parameters(name, spec, setting))).collect(),
         contract: Contract::default(),
         contract_action: Action::Alert,
         policy: Policy { refuses_content: setting.holds, ..Policy::default() },
@@ -46,10 +54,13 @@ pub fn engine(name: &str, setting: Setting) -> Engine {
     .unwrap()
 }
 
-fn parameters(spec: &QuerySpec, setting: Setting) -> serde_json::Value {
+fn parameters(name: &str, spec: &QuerySpec, setting: Setting) -> serde_json::Value {
     let mut parameters = (spec.defaults)();
     if spec.name == "off_distribution" {
         parameters["may_block"] = setting.off_may_block.into();
+    }
+    if spec.name == "one_field_sweep" && setting.declares_fields && model_of(name) == "pricing" {
+        parameters["free_fields"] = SWEPT.to_vec().into();
     }
     parameters
 }

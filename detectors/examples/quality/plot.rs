@@ -1,11 +1,12 @@
-//! A drawing of the dilution: row of the block against the attack's share, both on logarithmic scales.
+//! A drawing of the dilution: row of the block against the attack's share, both on logarithmic scales. A cross at the
+//! top stands for a run without a block.
 
 use std::fmt::Write as _;
 
 use super::diluted::{Curve, SHARES, curves};
 
 const WIDTH: f64 = 720.0;
-const HEIGHT: f64 = 420.0;
+const HEIGHT: f64 = 410.0;
 /// Left, right, top and bottom of the area that is drawn in.
 const AREA: (f64, f64, f64, f64) = (70.0, 540.0, 30.0, 350.0);
 /// Rows at the bottom and at the top.
@@ -85,6 +86,13 @@ fn line(svg: &mut String, index: usize, curve: &Curve, colour: &str) {
     );
     for (x, y) in points {
         let _ = writeln!(svg, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3.5\" fill=\"{colour}\"/>");
+    }
+    for (share, _) in curve.diluted.iter().filter(|(_, row)| row.is_none()) {
+        let (x, y) = (across(*share) + aside, AREA.2 + 5.0);
+        let _ = writeln!(
+            svg,
+            "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"middle\" font-size=\"18\" fill=\"{colour}\">\u{d7}</text>"
+        );
     }
     let (x, y) = (AREA.1 + 22.0, AREA.2 + 20.0 + 22.0 * index as f64);
     let _ = writeln!(svg, "<circle cx=\"{x}\" cy=\"{}\" r=\"4\" fill=\"{colour}\"/>", y - 4.0);
