@@ -266,7 +266,6 @@ impl Gate {
         (!passes).then_some(Refusal { decision, throttled: false, retry_after })
     }
 
-    /// The block that meets a request. A proven key stands for itself: what is held against its address rests on
     /// The decision that meets a request. A proven key stands for itself: what is held against its address rests on
     /// others behind the same address, whose traffic has no key or an unproven one.
     fn decision_on(&self, asker: &Asker, now: Time) -> Option<InForce> {

@@ -54,12 +54,11 @@ pub async fn serve<H: Handler>(
     drive(connection, &ledger, idle, draining).await
 }
 
-/// The screen holds heads to the bounds and the deadlines; the parser's own bounds lie just above, and it has no
-/// deadline.
 /// The least that the library takes as the size of its buffers.
 const BUFFER_BYTES_MIN: usize = 8192;
 
-/// The library would buffer 400 KiB each way for a client that does not read; a head is all that must fit.
+/// The screen holds heads to the bounds and the deadlines; the parser's own bounds lie just above, and it has no
+/// deadline. The library would buffer 400 KiB each way for a client that does not read; a head is all that must fit.
 fn builder(rules: &Rules) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
