@@ -44,6 +44,7 @@ use self::problem::Problem;
 use self::readiness::{Phase, Readiness};
 use crate::gate::Gate;
 use crate::gate::table::ActiveBlock;
+use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::records::Outlet;
 use crate::serve::ConfigStatus;
@@ -59,6 +60,8 @@ const LIMIT_MAX: usize = 10_000;
 pub struct AdminState {
     /// Blocks, kill switch and brake.
     pub gate: Arc<Gate>,
+    /// What happened, and at whose word.
+    pub ledger: Arc<Ledger>,
     /// What `/metrics` prints.
     pub metrics: Arc<Metrics>,
     /// The latest records.

@@ -15,6 +15,7 @@ mod gate;
 mod identity;
 mod journal;
 mod lane;
+mod ledger;
 mod metrics;
 mod parts;
 mod plan;

@@ -48,6 +48,8 @@ use crate::gate::{Gate, GateSettings};
 use crate::identity::Identify;
 use crate::lane::roster::{Listed, Roster};
 use crate::lane::{LaneSettings, Lanes, Outlets};
+use crate::ledger::Ledger;
+use crate::ledger::book::Bounds;
 use crate::metrics::Metrics;
 use crate::plan::{self, ModelIds, Plan};
 use crate::records::Outlet;
@@ -120,6 +122,7 @@ struct Parts {
     records: Arc<Outlet>,
     gate: Arc<Gate>,
     lanes: Arc<Lanes>,
+    ledger: Arc<Ledger>,
     roster: Arc<Roster>,
     readiness: Arc<Readiness>,
     in_flight: Arc<InFlight>,
@@ -172,6 +175,7 @@ impl Parts {
             records,
             gate,
             lanes,
+            ledger: Arc::new(Ledger::in_memory(Bounds::default())),
             roster,
             readiness: Arc::default(),
             settings: ArcSwap::from_pointee(settings.clone()),
@@ -212,6 +216,7 @@ impl Parts {
         let configured = settings.admin.token.is_some();
         AdminState {
             gate: Arc::clone(&self.gate),
+            ledger: Arc::clone(&self.ledger),
             metrics: Arc::clone(&self.metrics),
             outlet: Arc::clone(&self.records),
             readiness: Arc::clone(&self.readiness),

@@ -47,6 +47,7 @@ fn fixture() -> Fixture {
         outlet,
         readiness: Arc::default(),
         access: Arc::new(Access::new(listen, &Secret::new(TOKEN.into()), false, [1, 2])),
+        ledger: Arc::new(crate::ledger::Ledger::in_memory(Default::default())),
         lift: Arc::new(move |id| seen.lock().push(id)),
         models: Arc::new(|| vec![prices()]),
         config: Arc::new(|| ConfigStatus::new(Some("/etc/checkgate.yaml".into()))),

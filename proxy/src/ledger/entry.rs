@@ -1,0 +1,186 @@
+//! What the ledger holds: one entry for each thing that happened and must not be forgotten.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use checkgate_detectors::facts::Time;
+use checkgate_detectors::finding::{Action, DecisionId};
+use checkgate_detectors::identity::Identity;
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Its number, from 1 without a gap.
+    pub number: u64,
+    /// When it happened.
+    pub time: Time,
+    /// At whose word.
+    pub by: By,
+    /// What happened.
+    pub what: What,
+}
+
+/// At whose word something happened.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct By {
+    /// `checkgate` itself, or the name of the token, certificate or link that an operator or a program used.
+    pub who: Arc<str>,
+    /// Where the request came from, where there was one: an address, or `file` for the kill switch's file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Arc<str>>,
+    /// The reason that was given.
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    pub why: Arc<str>,
+}
+
+impl By {
+    /// This program, of itself.
+    #[must_use]
+    pub fn itself() -> Self {
+        Self { who: "checkgate".into(), ..Self::default() }
+    }
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum What {
+    /// A detector found something; `record` is its line of JSON.
+    Finding {
+        /// The record, as it is printed.
+        record: Arc<str>,
+    },
+    /// A decision was taken.
+    Decision(Box<Decided>),
+    /// A proposed decision was approved; from now on it acts.
+    Approved {
+        /// Which.
+        id: DecisionId,
+        /// When it ends now.
+        until: Time,
+    },
+    /// A proposed decision was turned down.
+    Rejected {
+        /// Which.
+        id: DecisionId,
+    },
+    /// A decision was ended before its time.
+    Lifted {
+        /// Which.
+        id: DecisionId,
+    },
+    /// A decision lasts longer, or shorter, than it was to.
+    Extended {
+        /// Which.
+        id: DecisionId,
+        /// When it ends now.
+        until: Time,
+    },
+    /// The never-block list of operators changed.
+    NeverBlock {
+        /// Networks that were put on it.
+        added: Vec<IpNet>,
+        /// Networks that were taken off it.
+        removed: Vec<IpNet>,
+    },
+    /// Other settings came into force, or were refused.
+    Configuration {
+        /// The digest of the files they were read from, in hexadecimal digits.
+        digest: Arc<str>,
+        /// Why they were refused; absent where they hold.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        refused: Option<Arc<str>>,
+    },
+    /// What normal looks like was learned, or an operator said that it is to be trusted.
+    Reference {
+        /// Of which model.
+        model: Arc<str>,
+        /// Rows that it holds.
+        rows: u64,
+        /// Whether decisions may rest on it from now on.
+        trusted: bool,
+    },
+    /// Enforcement was switched off, or back on.
+    KillSwitch {
+        /// Whether nothing is enforced from now on.
+        on: bool,
+    },
+    /// What was known of a client was erased on request.
+    Erased {
+        /// Of which client.
+        client: Identity,
+        /// Entries whose content is gone.
+        entries: u64,
+    },
+    /// The program started, or took over from another process.
+    Started {
+        /// Its version.
+        version: Arc<str>,
+    },
+}
+
+/// A decision, with where it stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Decided {
+    /// The decision.
+    pub id: DecisionId,
+    /// Whom it is about.
+    pub client: Identity,
+    /// The model that was asked; absent where an operator decided for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<Arc<str>>,
+    /// The detector that found why, or `operator`.
+    pub detector: Arc<str>,
+    /// What is done to the client.
+    pub action: Action,
+    /// When it was taken.
+    pub time: Time,
+    /// When it ends.
+    pub until: Time,
+    /// From one to the other, as the ladder had it.
+    pub lasts: Duration,
+    /// Where it stands.
+    pub status: Status,
+    /// Its record as a line of JSON: why.
+    pub evidence: Arc<str>,
+}
+
+/// Where a decision stands, its end by time aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// It waits for approval.
+    Proposed,
+    /// It is enforced.
+    InForce,
+    /// It is not: the mode, the never-block list, the kill switch, the brake or an unproven identity keeps it back.
+    Observed,
+    /// It was turned down.
+    Rejected,
+    /// It was ended before its time.
+    Lifted,
+}
+
+impl Status {
+    /// Its word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Proposed => "proposed",
+            Self::InForce => "in_force",
+            Self::Observed => "observed",
+            Self::Rejected => "rejected",
+            Self::Lifted => "lifted",
+        }
+    }
+}
+
+impl Decided {
+    /// Whether it could still change something at `now`.
+    #[must_use]
+    pub fn is_open(&self, now: Time) -> bool {
+        now < self.until && !matches!(self.status, Status::Rejected | Status::Lifted)
+    }
+}
