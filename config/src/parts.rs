@@ -18,6 +18,8 @@ pub struct Part {
     pub schema: fn() -> Schema,
     /// The parameters where the operator gives none.
     pub defaults: fn() -> Value,
+    /// Whether it runs unless it is switched off; otherwise it must be switched on.
+    pub runs: bool,
     /// Says what is wrong with `parameters`; gets its own name back, so that one function can serve a whole list.
     pub check: fn(name: &str, parameters: &Value) -> Result<(), PartError>,
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::at_work::AtWork;
 use crate::campaign::Campaigns;
 use crate::clients::Clients;
 use crate::columns::Columns;
@@ -24,7 +25,7 @@ use crate::open::{OpenQuestion, OpenQuestions};
 use crate::pages::Pages;
 use crate::policy::Policy;
 use crate::population::Population;
-use crate::query::{EarlierRows, ErasedDetector, Exchange, Findings, QUERY, QuerySpec, Reply};
+use crate::query::{self, EarlierRows, ErasedDetector, Exchange, Findings, Reply};
 use crate::reference::{Learner, Reference, Trust};
 use crate::seen::Seen;
 use crate::shelf::ClientIndex;
@@ -102,7 +103,7 @@ pub struct Outbox {
     pub proven_keys: Vec<u64>,
     /// A reference that this step froze as provisional.
     pub frozen: Option<Reference>,
-    /// Detectors that this step quarantined after a panic.
+    /// Detectors that this step quarantined, after a panic or because they kept more than they may.
     pub quarantined: Vec<&'static str>,
     /// The decision that refuses this question for what it holds: it lies in a campaign.
     pub refused_by: Option<DecisionId>,
@@ -175,6 +176,10 @@ struct Rules {
 struct Running {
     label: Label,
     detector: Option<Box<dyn ErasedDetector>>,
+    /// Its place among all detectors.
+    position: usize,
+    state_bytes_max: usize,
+    at_work: AtWork,
 }
 
 /// Who speaks.
@@ -257,6 +262,9 @@ struct Case {
     request: u64,
     time: Time,
 }
+
+/// What detectors keep of a client is measured once in so many of its requests.
+const MEASURED_EVERY: u32 = 64;
 
 /// The version of the form that [`Engine::save`] writes.
 const SNAPSHOT_VERSION: u16 = 6;
@@ -533,6 +541,25 @@ impl Engine {
         self.ask_detectors(case, rows, out);
     }
 
+    /// Has whoever holds the other end of `at_work` see which detector is asked.
+    pub fn watched_by(&mut self, at_work: &AtWork) {
+        self.detectors.iter_mut().for_each(|running| running.at_work = at_work.clone());
+    }
+
+    /// Never asks a detector again.
+    pub fn quarantine(&mut self, detector: &str) {
+        let named = self.detectors.iter_mut().filter(|running| running.label.name == detector);
+        named.for_each(|running| running.detector = None);
+    }
+
+    /// Now and then, looks whether each detector keeps no more of a client than it may.
+    fn measure(&mut self, client: ClientIndex, out: &mut Outbox) {
+        let requests = self.memory.tallies.get(client).map_or(0, |tally| tally.requests);
+        if requests.is_multiple_of(MEASURED_EVERY) {
+            self.detectors.iter_mut().for_each(|running| running.measure(client, out));
+        }
+    }
+
     /// Asks each detector in turn, until one leads to a decision after which the client's evidence rests.
     fn ask_detectors(&mut self, case: Case, rows: &Features, out: &mut Outbox) {
         let mut findings = std::mem::take(&mut self.findings);
@@ -545,6 +572,7 @@ impl Engine {
         findings.marked().iter().for_each(|&position| self.memory.neighbours.mark(position));
         findings.clear();
         self.findings = findings;
+        self.measure(case.client, out);
     }
 
     /// Tells each detector of an answer, until one finding leads to a block.
@@ -648,8 +676,8 @@ impl Memory {
 
 impl Running {
     fn new(name: &str, parameters: &serde_json::Value) -> Result<Self, BuildError> {
-        let spec: Option<&QuerySpec> = QUERY.iter().find(|spec| spec.name == name);
-        let spec = spec.ok_or_else(|| BuildError::UnknownDetector(name.to_owned()))?;
+        let known = query::all().enumerate().find(|(_, spec)| spec.name == name);
+        let (position, spec) = known.ok_or_else(|| BuildError::UnknownDetector(name.to_owned()))?;
         let detector = (spec.build)(parameters).map_err(|error| BuildError::Parameters {
             detector: name.to_owned(),
             message: error.to_string(),
@@ -657,6 +685,9 @@ impl Running {
         Ok(Self {
             label: Label { name: spec.name, atlas: spec.atlas, owasp: spec.owasp },
             detector: Some(detector),
+            position,
+            state_bytes_max: spec.state_bytes_max,
+            at_work: AtWork::default(),
         })
     }
 
@@ -669,12 +700,27 @@ impl Running {
     ) -> Option<Label> {
         let detector = self.detector.as_mut()?;
         let marked = findings.marked().len();
-        if catch_unwind(AssertUnwindSafe(|| judge(detector.as_mut(), findings))).is_err() {
+        self.at_work.begin(self.position);
+        let panicked = catch_unwind(AssertUnwindSafe(|| judge(detector.as_mut(), findings))).is_err();
+        self.at_work.end();
+        if panicked {
             findings.cut(marked);
-            self.detector = None;
-            out.quarantined.push(self.label.name);
+            self.quarantine(out);
         }
         Some(self.label)
+    }
+
+    fn quarantine(&mut self, out: &mut Outbox) {
+        self.detector = None;
+        out.quarantined.push(self.label.name);
+    }
+
+    /// Quarantines the detector where it keeps more of a client than it said.
+    fn measure(&mut self, client: ClientIndex, out: &mut Outbox) {
+        let kept = self.detector.as_ref().map_or(0, |detector| detector.bytes_of(client));
+        if kept > self.state_bytes_max {
+            self.quarantine(out);
+        }
     }
 
     fn restore(&mut self, saved: Option<&SavedDetector>) -> Result<(), postcard::Error> {

@@ -105,12 +105,16 @@ families! {
     not_inspected: IntCounterVec = "checkgate_not_inspected_total", ["model", "part", "reason"];
     /// Parts of exchanges whose bodies were dropped because a lane was full.
     shed: IntCounterVec = "checkgate_shed_total", ["model"];
-    /// Detectors that were switched off after they panicked.
+    /// Detectors that were switched off: they panicked, did not come back, or kept more than they may.
     detectors_quarantined: IntCounterVec = "checkgate_detectors_quarantined_total", ["detector"];
     /// Captures of which not even the head found room in front of a lane.
     pub captures_lost: IntCounter = "checkgate_captures_lost_total", [];
     /// Captures that were skipped, for looking at them made a lane panic.
     pub lane_panics: IntCounter = "checkgate_lane_panics_total", [];
+    /// Lanes that do not move: what they were asked to look at takes longer than anything should.
+    pub lanes_stuck: IntGauge = "checkgate_lanes_stuck", [];
+    /// Threads of lanes that did not come back and were replaced; what they remembered is lost.
+    pub lanes_replaced: IntCounter = "checkgate_lanes_replaced_total", [];
     /// Findings and decisions that never reached the log of findings.
     pub records_dropped: IntCounter = "checkgate_records_dropped_total", [];
     /// Size of the recording.

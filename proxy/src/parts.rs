@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use checkgate_config::parts::{Part, PartError, Parts};
 use checkgate_detectors::contract::Contract;
-use checkgate_detectors::query::{self, QUERY};
+use checkgate_detectors::query::{self, DRILLS};
 use serde_json::Value;
 
 use crate::decode::{self, DECODERS};
@@ -18,8 +18,9 @@ static DETECTORS: LazyLock<Vec<Part>> = LazyLock::new(|| {
         schema: spec.schema,
         defaults: spec.defaults,
         check: check_detector,
+        runs: DRILLS.iter().all(|drill| drill.name != spec.name),
     };
-    QUERY.iter().map(part).collect()
+    query::all().map(part).collect()
 });
 
 static PROTOCOLS: LazyLock<Vec<Part>> = LazyLock::new(|| {
@@ -29,6 +30,7 @@ static PROTOCOLS: LazyLock<Vec<Part>> = LazyLock::new(|| {
         schema: spec.schema,
         defaults: spec.defaults,
         check: check_protocol,
+        runs: true,
     };
     DECODERS.iter().map(part).collect()
 });
@@ -39,6 +41,7 @@ const CONTRACT: Part = Part {
     schema: || schemars::schema_for!(Contract),
     defaults: || serde_json::to_value(Contract::default()).unwrap_or_default(),
     check: check_contract,
+    runs: true,
 };
 
 /// All lists of parts.
@@ -47,8 +50,7 @@ pub fn all() -> Parts<'static> {
 }
 
 fn check_detector(name: &str, parameters: &Value) -> Result<(), PartError> {
-    let spec = QUERY.iter().find(|spec| spec.name == name);
-    let check = spec.map_or(Ok(()), |spec| (spec.check)(parameters));
+    let check = query::spec(name).map_or(Ok(()), |spec| (spec.check)(parameters));
     check.map_err(|error| PartError { path: error.path, message: error.message })
 }
 

@@ -24,7 +24,7 @@ use arc_swap::ArcSwap;
 use axum::extract::ConnectInfo;
 use checkgate_config::Settings;
 use checkgate_config::settings::Listen;
-use checkgate_detectors::query::QUERY;
+use checkgate_detectors::query;
 use checkgate_detectors::reference::Trust;
 use checkgate_detectors::{campaign, contract};
 use http::header::{CONNECTION, HeaderValue};
@@ -145,7 +145,7 @@ impl Parts {
         let plan = Arc::new(Plan::new(settings, state.hash_key(), &mut ids)?);
         let names: Vec<_> = plan.models.values().map(|model| model.name.clone()).collect();
         let detectors: Vec<_> =
-            QUERY.iter().map(|spec| spec.name).chain([contract::NAME, campaign::NAME]).collect();
+            query::all().map(|spec| spec.name).chain([contract::NAME, campaign::NAME]).collect();
         let metrics = Metrics::new(&names, &detectors)?;
         let records = Arc::new(Outlet::open(&settings.findings, Arc::clone(&metrics))?);
         let gate = Arc::new(Gate::new(
@@ -163,6 +163,7 @@ impl Parts {
             roster: Arc::clone(&roster),
         };
         let lanes = Arc::new(Lanes::start(&lane_settings(settings, await_ownership), &plan, &outlets)?);
+        lanes.watch()?;
         let tls = settings.tls.as_ref().map(TlsHandle::new).transpose()?;
         let downstream = Arc::new(Downstream::new(Rules::of(settings), tls, Arc::clone(&metrics)));
         metrics.deciding.set(i64::from(!await_ownership));

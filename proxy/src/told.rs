@@ -263,7 +263,7 @@ it moved one field \"area\"\u{fffd}and nothing else
 
     #[test]
     fn every_detectors_technique_has_a_name() {
-        for spec in checkgate_detectors::query::QUERY {
+        for spec in checkgate_detectors::query::all() {
             assert!(TECHNIQUES.iter().any(|(id, _)| *id == spec.atlas), "{} of {}", spec.atlas, spec.name);
         }
     }

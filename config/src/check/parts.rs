@@ -52,8 +52,10 @@ impl Check<'_> {
         let parts = self.parts.detectors;
         let running: Vec<Option<Chosen>> = parts
             .iter()
-            .filter(|part| {
-                !matches!(own.get(part.name).or(shared.get(part.name)), Some(RawDetector::Switched(false)))
+            .filter(|part| match own.get(part.name).or(shared.get(part.name)) {
+                Some(RawDetector::Switched(on)) => *on,
+                Some(RawDetector::Parameters(_)) => true,
+                None => part.runs,
             })
             .map(|part| self.detector(part, scope, own.get(part.name), shared.get(part.name)))
             .collect();

@@ -14,6 +14,7 @@ const DETECTORS: &[Part] = &[
         summary: "one field takes many values while all others stay",
         schema: || schema_for!(Sweep),
         defaults: defaults::<Sweep>,
+        runs: true,
         check: |_, parameters| {
             let sweep: Sweep = parameters_as(parameters)?;
             at_least(sweep.values, 3, "values")
@@ -24,6 +25,7 @@ const DETECTORS: &[Part] = &[
         summary: "many fields are changed one after the other around one row",
         schema: || schema_for!(Star),
         defaults: defaults::<Star>,
+        runs: true,
         check: |_, parameters| {
             let star: Star = parameters_as(parameters)?;
             at_least(star.fields, 2, "fields")
@@ -34,6 +36,7 @@ const DETECTORS: &[Part] = &[
         summary: "a client asks for far more distinct rows than the others",
         schema: || schema_for!(Volume),
         defaults: defaults::<Volume>,
+        runs: true,
         check: |_, parameters| parameters_as::<Volume>(parameters).map(drop),
     },
 ];
@@ -44,6 +47,7 @@ const PROTOCOLS: &[Part] = &[
         summary: "Open Inference Protocol v2",
         schema: || schema_for!(Nothing),
         defaults: defaults::<Nothing>,
+        runs: true,
         check: |_, parameters| parameters_as::<Nothing>(parameters).map(drop),
     },
     Part {
@@ -51,6 +55,7 @@ const PROTOCOLS: &[Part] = &[
         summary: "MLflow scoring",
         schema: || schema_for!(Nothing),
         defaults: defaults::<Nothing>,
+        runs: true,
         check: |_, parameters| parameters_as::<Nothing>(parameters).map(drop),
     },
     Part {
@@ -58,6 +63,7 @@ const PROTOCOLS: &[Part] = &[
         summary: "any JSON, by pointers",
         schema: || schema_for!(Pointers),
         defaults: defaults::<Pointers>,
+        runs: true,
         check: |_, parameters| {
             let pointers: Pointers = parameters_as(parameters)?;
             match pointers.features.starts_with('/') {
@@ -73,6 +79,7 @@ const CONTRACT: Part = Part {
     summary: "what answers must keep",
     schema: || schema_for!(Contract),
     defaults: defaults::<Contract>,
+    runs: true,
     check: |_, parameters| {
         let contract: Contract = parameters_as(parameters)?;
         for (index, rule) in contract.rules.iter().enumerate() {

@@ -1,5 +1,6 @@
 //! What must hold of an engine as a whole.
 
+use crate::query::QUERY;
 use std::net::IpAddr;
 
 use proptest::prelude::*;
@@ -596,6 +597,10 @@ impl ErasedDetector for Panics {
     fn evicted(&self) -> u64 {
         0
     }
+    fn bytes_of(&self, _: ClientIndex) -> usize {
+        0
+    }
+
     fn client_bytes(&self) -> usize {
         0
     }
@@ -612,7 +617,10 @@ impl ErasedDetector for Panics {
 fn a_detector_that_panics_is_quarantined_and_the_rest_go_on() {
     let mut engine = engine();
     let label = Label { name: "panics", atlas: "AML.T0029", owasp: "ML01:2023" };
-    engine.detectors.insert(0, Running { label, detector: Some(Box::new(Panics)) });
+    engine.detectors.insert(
+        0,
+        Running { label, detector: Some(Box::new(Panics)), ..Running::new("chaos", &json!({})).unwrap() },
+    );
     let outs: Vec<Outbox> = sweep(declared(1), 0, 12).iter().map(|fact| step(&mut engine, fact)).collect();
     let quarantined: Vec<usize> = (0..12).filter(|&turn| !outs[turn].quarantined.is_empty()).collect();
     assert_eq!((quarantined, outs[5].quarantined.as_slice()), (vec![5], ["panics"].as_slice()));
@@ -890,4 +898,33 @@ fn an_agreement_counts_for_an_hour_and_once() {
     }
     let weak = blocks(&play(&mut engine, &facts)).iter().filter(|record| record.tier == Tier::Two).count();
     assert_eq!(weak, 1, "one decision while it is in force");
+}
+
+/// An engine with the drill in front of every other detector.
+fn drilled(parameters: &serde_json::Value) -> Engine {
+    let mut build = build(Mode::Observe);
+    build.detectors.insert(0, ("chaos".to_owned(), parameters.clone()));
+    Engine::new(build).unwrap()
+}
+
+#[test]
+fn a_detector_that_keeps_too_much_of_a_client_is_quarantined_and_the_rest_go_on() {
+    let mut engine = drilled(&json!({"panics": 0.0, "grows": 1.0}));
+    let outs: Vec<Outbox> = traffic_of(200).iter().map(|fact| step(&mut engine, fact)).collect();
+    let quarantined: Vec<_> = outs.iter().flat_map(|out| &out.quarantined).copied().collect();
+    assert_eq!(quarantined, ["chaos"], "it is told of once");
+    assert!(engine.detectors().filter(|(name, _)| *name != "chaos").all(|(_, runs)| runs));
+}
+
+#[test]
+fn a_detector_that_was_quarantined_from_outside_is_never_asked_again() {
+    let mut engine = drilled(&json!({"panics": 1.0}));
+    engine.quarantine("chaos");
+    let outs: Vec<Outbox> = traffic_of(20).iter().map(|fact| step(&mut engine, fact)).collect();
+    assert!(outs.iter().all(|out| out.quarantined.is_empty()), "it was asked and panicked");
+}
+
+/// Questions of one client, each with another row.
+fn traffic_of(questions: u64) -> Vec<Fact> {
+    (0..questions).map(|id| asked(id, declared(1), vec![customer(id)])).collect()
 }

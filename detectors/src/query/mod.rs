@@ -19,6 +19,7 @@ use crate::seen::Seen;
 use crate::shelf::ClientIndex;
 
 pub mod boundary_walk;
+pub mod chaos;
 pub mod client_volume;
 pub mod constant_step;
 pub mod coverage_growth;
@@ -50,6 +51,20 @@ pub const QUERY: &[QuerySpec] = &[
     coverage_growth::SPEC,
     error_probing::SPEC,
 ];
+
+/// Detectors that run only where they are named: they find nothing, they try what surrounds them.
+pub const DRILLS: &[QuerySpec] = &[chaos::SPEC];
+
+/// Every detector that can run, the drills last.
+pub fn all() -> impl Iterator<Item = &'static QuerySpec> {
+    QUERY.iter().chain(DRILLS)
+}
+
+/// The detector of this name.
+#[must_use]
+pub fn spec(name: &str) -> Option<&'static QuerySpec> {
+    all().find(|spec| spec.name == name)
+}
 
 /// One detector as the rest of the program knows it.
 #[derive(Clone, Copy, Debug)]
@@ -283,6 +298,8 @@ pub trait ErasedDetector: Send {
     fn evicted(&self) -> u64;
     /// Bytes that it keeps for clients of whom there is no evidence.
     fn client_bytes(&self) -> usize;
+    /// Bytes that it keeps of one client, as they are saved.
+    fn bytes_of(&self, client: ClientIndex) -> usize;
     /// Forgets one client.
     fn forget(&mut self, client: ClientIndex);
     /// All that it remembers.
@@ -318,6 +335,11 @@ impl<D: QueryDetector> ErasedDetector for Column<D> {
 
     fn client_bytes(&self) -> usize {
         self.slots.bytes()
+    }
+
+    fn bytes_of(&self, client: ClientIndex) -> usize {
+        let measured = self.slots.get(client).map(postcard::experimental::serialized_size);
+        measured.and_then(Result::ok).unwrap_or_default()
     }
 
     fn forget(&mut self, client: ClientIndex) {

@@ -163,9 +163,9 @@ fn the_same_facts_give_the_same_findings() {
 
 #[test]
 fn names_are_unique_and_techniques_well_formed() {
-    let names: BTreeSet<&str> = QUERY.iter().map(|spec| spec.name).collect();
-    assert_eq!(names.len(), QUERY.len(), "two entries share a name");
-    for spec in QUERY {
+    let names: BTreeSet<&str> = all().map(|spec| spec.name).collect();
+    assert_eq!(names.len(), QUERY.len() + DRILLS.len(), "two entries share a name");
+    for spec in all() {
         let words = spec.name.chars().all(|c| c.is_ascii_lowercase() || c == '_');
         assert!(words, "{} is no config key", spec.name);
         assert!(is_atlas(spec.atlas), "{}: {} is no ATLAS technique", spec.name, spec.atlas);
@@ -186,7 +186,7 @@ fn is_atlas(technique: &str) -> bool {
 
 #[test]
 fn defaults_and_examples_build() {
-    for spec in QUERY {
+    for spec in all() {
         let example = serde_json::from_str(spec.example).unwrap();
         for parameters in [(spec.defaults)(), example, serde_json::json!({})] {
             (spec.check)(&parameters).unwrap();
@@ -197,7 +197,7 @@ fn defaults_and_examples_build() {
 
 #[test]
 fn unknown_parameters_are_refused() {
-    for spec in QUERY {
+    for spec in all() {
         let error = (spec.check)(&serde_json::json!({"no_such_parameter": 1})).unwrap_err();
         assert!(error.message.contains("no_such_parameter"), "{}: {error}", spec.name);
     }
@@ -205,7 +205,7 @@ fn unknown_parameters_are_refused() {
 
 #[test]
 fn every_parameter_is_documented_and_has_a_default() {
-    for spec in QUERY {
+    for spec in all() {
         let schema = (spec.schema)();
         let properties = schema.as_object().unwrap()["properties"].as_object().unwrap().clone();
         let defaults = (spec.defaults)();
@@ -248,8 +248,10 @@ fn values_out_of_range_are_named() {
         ("client_volume", serde_json::json!({"quantile": 1.0}), "quantile"),
         ("client_volume", serde_json::json!({"window_seconds": 1}), "window_seconds"),
         ("client_volume", serde_json::json!({"clients_min": 0}), "clients_min"),
+        ("chaos", serde_json::json!({"loops": 1.5}), "loops"),
+        ("chaos", serde_json::json!({"grows": 0.6, "loops": 0.6}), "panics"),
     ] {
-        let spec = QUERY.iter().find(|spec| spec.name == detector).unwrap();
+        let spec = spec(detector).unwrap();
         let error = (spec.check)(&parameters).unwrap_err();
         assert_eq!(error.path, [key], "{detector} {parameters}: {error}");
     }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use checkgate_config::schema;
 use checkgate_detectors::finding::Tier;
-use checkgate_detectors::query::QUERY;
+use checkgate_detectors::query::{self, DRILLS};
 use checkgate_detectors::{campaign, contract};
 
 use crate::decode::DECODERS;
@@ -13,8 +13,10 @@ use crate::parts;
 /// Every detector with what an operator wants to know of it.
 pub fn detectors() -> String {
     let mut text = String::new();
-    for spec in QUERY {
+    for spec in query::all() {
+        let is_drill = DRILLS.iter().any(|drill| drill.name == spec.name);
         let tier = match spec.tier {
+            _ if is_drill => "a drill: runs only where it is named",
             Tier::One if (spec.defaults)().get("may_block") == Some(&false.into()) => {
                 "tier 1 with may_block, otherwise alerts only"
             }

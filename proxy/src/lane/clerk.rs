@@ -11,9 +11,11 @@ use std::time::{Duration, Instant};
 use checkgate_detectors::engine::Gauges;
 use checkgate_detectors::facts::NotInspected;
 use checkgate_detectors::finding::{DecisionId, Record};
+use parking_lot::Mutex;
 
 use super::desk::{Desk, SavedEngine, Step};
 use super::fair::FairQueue;
+use super::pulse::Pulse;
 use super::queue::{Parcel, Queue};
 use super::{Order, Outlets, Post, hand_on};
 use crate::capture::{Entry, Replanned};
@@ -34,17 +36,37 @@ const REFRESH_EVERY: Duration = Duration::from_millis(250);
 pub(super) struct Clerk {
     post: Post,
     duty: Duty,
-    queue: Arc<Queue>,
+    seat: Seat,
+    /// Which of the threads that serve this lane one after the other this one is.
+    term: u64,
     orders: Receiver<Order>,
-    fair: FairQueue<Parcel>,
     desk: Desk,
     step: Step,
     journal: Option<JournalWriter>,
     outlets: Outlets,
     stopping: Arc<AtomicBool>,
     refreshed: Instant,
-    shown: Shown,
     warned: bool,
+}
+
+/// What stays of a lane when another thread takes over from one that does not come back.
+#[derive(Clone)]
+pub(super) struct Seat {
+    /// The door.
+    pub queue: Arc<Queue>,
+    /// What was taken from the door and not dealt with yet. One thread uses it; another only after that one's term.
+    fair: Arc<Mutex<FairQueue<Parcel>>>,
+    /// How the lane is.
+    pub pulse: Arc<Pulse>,
+    /// What the gauges show of it.
+    shown: Arc<Mutex<Shown>>,
+}
+
+impl Seat {
+    /// A lane behind this door, before any thread serves it.
+    pub(super) fn behind(queue: Arc<Queue>) -> Self {
+        Self { queue, fair: Arc::default(), pulse: Arc::default(), shown: Arc::default() }
+    }
 }
 
 /// Whether this lane decides.
@@ -70,26 +92,25 @@ struct Shown {
 impl Clerk {
     pub(super) fn new(
         post: Post,
-        (queue, orders): (Arc<Queue>, Receiver<Order>),
-        desk: Desk,
+        (seat, orders): (Seat, Receiver<Order>),
+        mut desk: Desk,
         journal: Option<JournalWriter>,
         outlets: Outlets,
         (stopping, awaits): (Arc<AtomicBool>, bool),
     ) -> Self {
-        let (fair, step) = (FairQueue::default(), Step::default());
+        desk.watched_by(&seat.pulse.at_work);
         Self {
             post,
             duty: if awaits { Duty::Awaits } else { Duty::Decides },
-            queue,
+            term: seat.pulse.term(),
+            seat,
             orders,
-            fair,
             desk,
-            step,
+            step: Step::default(),
             journal,
             outlets,
             stopping,
             refreshed: Instant::now(),
-            shown: Shown::default(),
             warned: false,
         }
     }
@@ -103,8 +124,12 @@ impl Clerk {
             if self.duty != Duty::Awaits {
                 self.receive();
             }
-            if let Some(parcel) = self.fair.pop() {
+            let parcel = self.seat.fair.lock().pop();
+            if let Some(parcel) = parcel {
                 self.serve(parcel);
+                if self.is_deposed() {
+                    return;
+                }
                 idle_since = Instant::now();
             } else if self.stopping.load(Ordering::SeqCst) {
                 break;
@@ -141,11 +166,17 @@ impl Clerk {
     fn judge_what_waits(&mut self) {
         loop {
             self.receive();
-            match self.fair.pop() {
-                Some(parcel) => self.serve(parcel),
-                None => return,
+            let parcel = self.seat.fair.lock().pop();
+            match parcel {
+                Some(parcel) if !self.is_deposed() => self.serve(parcel),
+                _ => return,
             }
         }
+    }
+
+    /// Whether another thread serves this lane by now.
+    fn is_deposed(&self) -> bool {
+        self.seat.pulse.term() != self.term
     }
 
     fn begin(&mut self, saved: &[SavedEngine]) {
@@ -161,9 +192,10 @@ impl Clerk {
     }
 
     fn receive(&mut self) {
-        while let Some(parcel) = self.queue.take() {
+        let mut fair = self.seat.fair.lock();
+        while let Some(parcel) = self.seat.queue.take() {
             let cost = parcel.cost() as u64;
-            self.fair.push(parcel.client, cost, parcel);
+            fair.push(parcel.client, cost, parcel);
         }
     }
 
@@ -175,11 +207,12 @@ impl Clerk {
         }
         self.flush();
         self.refresh_gauges();
-        self.queue.set_parked(true);
-        if (self.queue.is_empty() || self.duty == Duty::Awaits) && !self.stopping.load(Ordering::SeqCst) {
+        self.seat.queue.set_parked(true);
+        if (self.seat.queue.is_empty() || self.duty == Duty::Awaits) && !self.stopping.load(Ordering::SeqCst)
+        {
             thread::park_timeout(DOZE);
         }
-        self.queue.set_parked(false);
+        self.seat.queue.set_parked(false);
     }
 
     fn serve(&mut self, parcel: Parcel) {
@@ -196,8 +229,8 @@ impl Clerk {
             // Nobody may be listening any more; the verdict stands all the same.
             bell.send(refused_by).ok();
         }
-        self.queue.done(client, cost);
-        if self.refreshed.elapsed() >= REFRESH_EVERY {
+        self.seat.queue.done(client, cost);
+        if self.refreshed.elapsed() >= REFRESH_EVERY && !self.is_deposed() {
             self.refresh_gauges();
         }
     }
@@ -208,7 +241,13 @@ impl Clerk {
         self.record(&entry);
         let (desk, step) = (&mut self.desk, &mut self.step);
         // A decoder's panic costs this capture, not the lane; detectors are caught one by one in the engine.
+        self.seat.pulse.begin();
         let panicked = catch_unwind(AssertUnwindSafe(|| desk.step(entry, step))).is_err();
+        if self.is_deposed() {
+            // Whoever took over began afresh; what this thread thinks it found is nobody's business any more.
+            return None;
+        }
+        self.seat.pulse.end();
         if panicked {
             self.outlets.metrics.lane_panics.inc();
             tracing::error!("a capture made the lane panic; it was skipped");
@@ -277,17 +316,18 @@ impl Clerk {
     fn refresh_gauges(&mut self) {
         self.refreshed = Instant::now();
         let metrics = &self.outlets.metrics;
+        let mut shown = self.seat.shown.lock();
         let (bytes, parts, models) =
-            (self.queue.waiting_bytes(), self.queue.waiting_parts(), self.desk.discovered());
-        metrics.lane_waiting_bytes.add(difference(self.shown.bytes, bytes));
-        metrics.lane_waiting_parts.add(difference(self.shown.parts, parts));
-        metrics.models_discovered.add(difference(self.shown.models, models));
-        (self.shown.bytes, self.shown.parts, self.shown.models) = (bytes, parts, models);
-        let mut gone = std::mem::take(&mut self.shown.engines);
+            (self.seat.queue.waiting_bytes(), self.seat.queue.waiting_parts(), self.desk.discovered());
+        metrics.lane_waiting_bytes.add(difference(shown.bytes, bytes));
+        metrics.lane_waiting_parts.add(difference(shown.parts, parts));
+        metrics.models_discovered.add(difference(shown.models, models));
+        (shown.bytes, shown.parts, shown.models) = (bytes, parts, models);
+        let mut gone = std::mem::take(&mut shown.engines);
         for (model, name, engine) in self.desk.engines() {
             let (key, gauges) = ((model, name.to_owned()), engine.gauges());
             metrics.model(model).sizes(&gone.remove(&key).unwrap_or_default(), &gauges);
-            self.shown.engines.insert(key, gauges);
+            shown.engines.insert(key, gauges);
         }
         for ((model, _), gauges) in gone {
             metrics.model(model).sizes(&gauges, &Gauges::default());

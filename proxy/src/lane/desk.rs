@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use checkgate_detectors::at_work::AtWork;
 use checkgate_detectors::engine::{self, Build, BuildError, Engine, Outbox};
 use checkgate_detectors::facts::{self, Features, NotInspected, Question};
 use checkgate_detectors::ladder::Ladder;
@@ -81,6 +82,23 @@ pub struct Desk {
     discovered: BTreeMap<String, Seat>,
     open: OpenParts,
     reader: Reader,
+    house: House,
+}
+
+/// What holds for every engine of a desk, whichever model it is of.
+#[derive(Default)]
+struct House {
+    /// Where engines write down which detector they ask.
+    at_work: AtWork,
+    /// Detectors that no engine asks: they did not come back once.
+    quarantined: Vec<&'static str>,
+}
+
+impl House {
+    fn receive(&self, seat: &mut Seat) {
+        seat.engine.watched_by(&self.at_work);
+        self.quarantined.iter().for_each(|detector| seat.engine.quarantine(detector));
+    }
 }
 
 /// Reads bodies into one reused memory.
@@ -136,7 +154,7 @@ impl Desk {
         let open = OpenParts::new(plan.limits.open_questions, plan.limits.pending_bytes);
         let reader = Reader::new(&plan);
         let rules = Rules::of(&plan);
-        Ok(Self { plan, rules, seats, discovered: BTreeMap::new(), open, reader })
+        Ok(Self { plan, rules, seats, discovered: BTreeMap::new(), open, reader, house: House::default() })
     }
 
     /// Takes one entry of the journal.
@@ -152,6 +170,23 @@ impl Desk {
             }
             Entry::Plan(replanned) => self.adopt(replanned.plan, step),
         }
+    }
+
+    /// Has whoever holds the other end of `at_work` see which detector is asked.
+    pub fn watched_by(&mut self, at_work: &AtWork) {
+        self.house.at_work = at_work.clone();
+        self.receive_all();
+    }
+
+    /// Never asks a detector again, for no model.
+    pub fn quarantine(&mut self, detector: &'static str) {
+        self.house.quarantined.push(detector);
+        self.receive_all();
+    }
+
+    fn receive_all(&mut self) {
+        let seats = self.seats.values_mut().chain(self.discovered.values_mut());
+        seats.for_each(|seat| self.house.receive(seat));
     }
 
     /// The plan in force.
@@ -194,6 +229,7 @@ impl Desk {
                 self.discovered.insert(name.clone(), seat);
             }
         }
+        self.receive_all();
         refused
     }
 
@@ -236,6 +272,7 @@ impl Desk {
         }
         self.rules = Rules::of(&plan);
         self.reader = Reader::new(&plan);
+        self.receive_all();
     }
 
     fn asked(&mut self, asked: Asked, step: &mut Step) {
@@ -291,11 +328,12 @@ impl Desk {
                 step.not_inspected.push((Part::Question, NotInspected::TooManyModels));
                 return false;
             }
-            let Some(new) =
+            let Some(mut new) =
                 self.plan.unclaimed.as_ref().and_then(|plan| discovered(&self.plan, plan, &open.name))
             else {
                 return false;
             };
+            self.house.receive(&mut new);
             self.discovered.insert(open.name.clone(), new);
         }
         let waiting = self.open.take_pending(&open.name);

@@ -8,8 +8,10 @@ mod clerk;
 pub mod desk;
 mod fair;
 mod open;
+mod pulse;
 pub mod queue;
 pub mod roster;
+mod watchdog;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,15 +19,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Sender, SyncSender};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use checkgate_detectors::finding::DecisionId;
 use parking_lot::Mutex;
 
-use self::clerk::Clerk;
+use self::clerk::{Clerk, Seat};
 use self::desk::{Desk, DeskError, SavedEngine, Step};
 use self::queue::{Offered, Parcel, Queue};
 use self::roster::Roster;
+use self::watchdog::{DEPOSED_MAX, STUCK_AFTER};
 use crate::capture::{Entry, Lift};
 use crate::clock;
 use crate::gate::{Gate, Origin};
@@ -40,6 +43,9 @@ const ADOPTION_MAX: Duration = Duration::from_secs(10);
 
 /// How long a hand-over waits for a lane to judge what waits in front of it.
 const YIELD_MAX: Duration = Duration::from_secs(30);
+
+/// How often a stop looks whether a lane has ended.
+const LOOKS_AT_THE_END_EVERY: Duration = Duration::from_millis(2);
 
 /// What lanes hand their results to.
 #[derive(Clone)]
@@ -75,9 +81,22 @@ pub struct LaneSettings {
 /// All lanes, as request threads and operators see them.
 pub struct Lanes {
     queues: Vec<Arc<Queue>>,
-    orders: Vec<Sender<Order>>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Who serves each lane now.
+    served: Mutex<Vec<Served>>,
     stopping: Arc<AtomicBool>,
+    outlets: Outlets,
+}
+
+/// A lane and the thread that serves it.
+struct Served {
+    post: Post,
+    seat: Seat,
+    orders: Sender<Order>,
+    thread: JoinHandle<()>,
+    /// Threads that did not come back, so far.
+    deposed: u32,
+    /// What a thread that takes over goes by.
+    plan: Arc<Plan>,
 }
 
 /// What a lane is told beside its captures. Orders do not queue behind them.
@@ -121,6 +140,9 @@ pub enum LaneError {
     /// A lane did not answer.
     #[error("a lane did not finish within {YIELD_MAX:?}")]
     Busy,
+    /// It lost too many threads.
+    #[error("a lane lost {DEPOSED_MAX} threads; restart the process, without the detector that is to blame")]
+    Hopeless,
 }
 
 impl Lanes {
@@ -129,31 +151,68 @@ impl Lanes {
     /// # Errors
     /// When the plan does not hold, the recording cannot be begun or a thread cannot be started.
     pub fn start(settings: &LaneSettings, plan: &Arc<Plan>, outlets: &Outlets) -> Result<Self, LaneError> {
-        let stopping = Arc::new(AtomicBool::new(false));
-        let (mut queues, mut orders, mut threads) = (Vec::new(), Vec::new(), Vec::new());
-        let lanes = settings.lanes.max(1);
-        for lane in 0..lanes {
+        let mut lanes = Self {
+            queues: Vec::new(),
+            served: Mutex::default(),
+            stopping: Arc::new(AtomicBool::new(false)),
+            outlets: outlets.clone(),
+        };
+        for lane in 0..settings.lanes.max(1) {
             let queue = Arc::new(Queue::new(settings.bytes_max, settings.share_per_client));
-            let desk = Desk::new(Arc::clone(plan))?;
             let journal = settings.record.as_deref().map(|path| {
                 JournalWriter::create(&recording_path(path, lane), plan, settings.record_bytes_max)
             });
-            let (sender, receiver) = mpsc::channel();
-            let clerk = Clerk::new(
-                Post { lane, lanes },
-                (Arc::clone(&queue), receiver),
-                desk,
-                journal.transpose()?,
-                outlets.clone(),
-                (Arc::clone(&stopping), settings.await_ownership),
-            );
-            let thread = thread::Builder::new().name(format!("lane-{lane}")).spawn(move || clerk.run())?;
-            queue.serve_from(thread.thread().clone());
-            queues.push(queue);
-            orders.push(sender);
-            threads.push(thread);
+            let seat = Seat::behind(Arc::clone(&queue));
+            let post = Post { lane, lanes: settings.lanes.max(1) };
+            let desk = Desk::new(Arc::clone(plan))?;
+            let (orders, thread) =
+                lanes.seat(post, &seat, desk, (journal.transpose()?, settings.await_ownership))?;
+            lanes.queues.push(queue);
+            let served = Served { post, seat, orders, thread, deposed: 0, plan: Arc::clone(plan) };
+            lanes.served.get_mut().push(served);
         }
-        Ok(Self { queues, orders, threads: Mutex::new(threads), stopping })
+        Ok(lanes)
+    }
+
+    /// Has a thread of its own serve a lane.
+    fn seat(
+        &self,
+        post: Post,
+        seat: &Seat,
+        desk: Desk,
+        (journal, awaits): (Option<JournalWriter>, bool),
+    ) -> Result<(Sender<Order>, JoinHandle<()>), LaneError> {
+        let (sender, receiver) = mpsc::channel();
+        let (outlets, stopping) = (self.outlets.clone(), Arc::clone(&self.stopping));
+        let clerk = Clerk::new(post, (seat.clone(), receiver), desk, journal, outlets, (stopping, awaits));
+        let name = format!("lane-{}", post.lane);
+        let thread = thread::Builder::new().name(name).spawn(move || clerk.run())?;
+        seat.queue.serve_from(thread.thread().clone());
+        Ok((sender, thread))
+    }
+
+    /// Gives a lane another thread, which begins afresh without the detector that the one before it was asking.
+    fn replace(&self, lane: usize) -> Result<(), LaneError> {
+        let mut served = self.served.lock();
+        let Some(lane) = served.get_mut(lane).filter(|lane| lane.deposed < DEPOSED_MAX) else {
+            return Err(LaneError::Hopeless);
+        };
+        let culprit = lane.seat.pulse.at_work.detector();
+        let mut desk = Desk::new(Arc::clone(&lane.plan))?;
+        if let Some(detector) = culprit {
+            desk.quarantine(detector);
+            self.outlets.metrics.quarantined(detector);
+        }
+        tracing::error!(
+            lane = lane.post.lane,
+            detector = culprit.unwrap_or("none"),
+            "a lane did not move; another thread begins afresh without this detector; requests were not held up"
+        );
+        lane.seat.pulse.depose();
+        lane.deposed += 1;
+        self.outlets.metrics.lanes_replaced.inc();
+        (lane.orders, lane.thread) = self.seat(lane.post, &lane.seat, desk, (None, false))?;
+        Ok(())
     }
 
     /// Leaves a capture of `model` at its lane's door. Never waits.
@@ -176,18 +235,13 @@ impl Lanes {
     ///
     /// Returns how many lanes did not confirm it in time.
     pub fn adopt(&self, plan: &Arc<Plan>) -> usize {
-        let confirmations: Vec<_> = self
-            .orders
-            .iter()
-            .zip(&self.queues)
-            .map(|(orders, queue)| {
-                let (adopted, confirmed) = mpsc::sync_channel(1);
-                // A lane that is gone confirms nothing.
-                orders.send(Order::Adopt { plan: Arc::clone(plan), adopted }).ok();
-                queue.wake(true);
-                confirmed
-            })
-            .collect();
+        let adopt = |lane: &mut Served| {
+            let (adopted, confirmed) = mpsc::sync_channel(1);
+            lane.plan = Arc::clone(plan);
+            lane.order(Order::Adopt { plan: Arc::clone(plan), adopted });
+            confirmed
+        };
+        let confirmations: Vec<_> = self.served.lock().iter_mut().map(adopt).collect();
         confirmations.iter().filter(|confirmed| confirmed.recv_timeout(ADOPTION_MAX).is_err()).count()
     }
 
@@ -196,13 +250,12 @@ impl Lanes {
     /// # Errors
     /// When a lane is gone or takes too long. The others wait; [`Lanes::resume`] has them go on.
     pub fn yield_ownership(&self) -> Result<Vec<SavedEngine>, LaneError> {
-        let ask = |(orders, queue): (&Sender<Order>, &Arc<Queue>)| {
+        let ask = |lane: &Served| {
             let (saved, answer) = mpsc::sync_channel(1);
-            orders.send(Order::Yield { saved }).ok();
-            queue.wake(true);
+            lane.order(Order::Yield { saved });
             answer
         };
-        let answers: Vec<_> = self.orders.iter().zip(&self.queues).map(ask).collect();
+        let answers: Vec<_> = self.served.lock().iter().map(ask).collect();
         let mut all = Vec::new();
         for answer in answers {
             all.extend(answer.recv_timeout(YIELD_MAX).map_err(|_| LaneError::Busy)?);
@@ -222,24 +275,32 @@ impl Lanes {
     }
 
     fn tell(&self, order: impl Fn() -> Order) {
-        for (orders, queue) in self.orders.iter().zip(&self.queues) {
-            // A lane that is gone obeys nobody.
-            orders.send(order()).ok();
-            queue.wake(true);
-        }
+        self.served.lock().iter().for_each(|lane| lane.order(order()));
     }
 
-    /// Lets every lane finish what waits, then ends it.
+    /// Lets every lane finish what waits, then ends it. One that does not move is left behind.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
         for queue in &self.queues {
             queue.wake(true);
         }
-        for thread in self.threads.lock().drain(..) {
-            if thread.join().is_err() {
+        let patience = Instant::now() + STUCK_AFTER;
+        for lane in self.served.lock().drain(..) {
+            while !lane.thread.is_finished() && Instant::now() < patience {
+                thread::sleep(LOOKS_AT_THE_END_EVERY);
+            }
+            if lane.thread.is_finished() && lane.thread.join().is_err() {
                 tracing::error!("a lane thread ended in a panic");
             }
         }
+    }
+}
+
+impl Served {
+    /// Gives the lane's thread an order. A lane that is gone obeys nobody.
+    fn order(&self, order: Order) {
+        self.orders.send(order).ok();
+        self.seat.queue.wake(true);
     }
 }
 

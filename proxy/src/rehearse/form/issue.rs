@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use checkgate_detectors::query::QUERY;
+use checkgate_detectors::query;
 use checkgate_detectors::{campaign, contract};
 
 use crate::identity::keyed_hash;
@@ -42,7 +42,7 @@ pub struct Rule {
 
 /// Every rule: the detectors, and those that are no part of the list.
 pub fn rules() -> Vec<Rule> {
-    let listed = QUERY.iter().map(|spec| Rule { name: spec.name, summary: spec.summary, atlas: spec.atlas });
+    let listed = query::all().map(|spec| Rule { name: spec.name, summary: spec.summary, atlas: spec.atlas });
     let others = [
         Rule {
             name: contract::NAME,
