@@ -38,6 +38,7 @@ pub mod prints;
 pub mod query;
 pub mod reference;
 pub mod seen;
+pub mod severity;
 pub mod shelf;
 pub mod standing;
 pub mod volume;

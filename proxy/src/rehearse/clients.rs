@@ -6,9 +6,9 @@ use checkgate_detectors::facts::Time;
 use checkgate_detectors::finding::{Action, DecisionId, Kind, Record};
 use checkgate_detectors::identity::{Asker, Identity};
 
+use super::Severity;
 use super::report::{ClientVerdict, Event, Outcome, Told};
 use super::runner::{Fate, Taken};
-use super::severity::Severity;
 
 /// Clients that are counted one by one; what further ones did counts in the sums only.
 const CLIENTS_MAX: usize = 100_000;

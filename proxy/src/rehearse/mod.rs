@@ -15,7 +15,6 @@ mod pack;
 mod recording;
 pub mod report;
 mod runner;
-mod severity;
 mod shift;
 mod stream;
 mod translation;
@@ -24,12 +23,12 @@ use std::path::PathBuf;
 
 use checkgate_config::Settings;
 use checkgate_detectors::finding::Mode;
+pub use checkgate_detectors::severity::Severity;
 
 pub use self::attack::Attacks;
 pub use self::candidate::Ask;
 pub use self::pack::NOTICE;
 pub use self::report::Report;
-pub use self::severity::Severity;
 
 use self::candidate::Candidate;
 use self::compare::Comparison;

@@ -10,7 +10,7 @@ use super::attack::AttackVerdict;
 use super::candidate::Candidate;
 use super::compare::Comparison;
 use super::histogram::Histogram;
-use super::severity::Severity;
+use super::Severity;
 
 /// The version of the JSON form: a reader that knows it knows every key of it. Keys may be added under it.
 pub const VERSION: u32 = 1;

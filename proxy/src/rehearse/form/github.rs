@@ -2,8 +2,8 @@
 
 use super::issue::{issues, place};
 use super::words;
+use crate::rehearse::Severity;
 use crate::rehearse::report::Report;
-use crate::rehearse::severity::Severity;
 
 /// GitHub shows ten annotations of each kind for a step.
 const SHOWN: usize = 10;

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::issue::{Issue, issues, place};
+use crate::rehearse::Severity;
 use crate::rehearse::report::Report;
-use crate::rehearse::severity::Severity;
 
 /// The report as the list that GitLab takes.
 pub fn write(report: &Report) -> Value {

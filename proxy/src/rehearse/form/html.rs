@@ -6,11 +6,11 @@ use super::escape::Escaped;
 use super::text::side;
 use super::{plot, words};
 use crate::rehearse::NOTICE;
+use crate::rehearse::Severity;
 use crate::rehearse::attack::{AttackVerdict, Moment};
 use crate::rehearse::candidate::Candidate;
 use crate::rehearse::compare::{ClientDifference, Comparison};
 use crate::rehearse::report::{AttackRun, ClientVerdict, Outcome, Report, Traffic};
-use crate::rehearse::severity::Severity;
 use crate::told::moment;
 
 const STYLE: &str = include_str!("style.css");

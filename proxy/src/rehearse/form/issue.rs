@@ -6,9 +6,9 @@ use checkgate_detectors::query;
 use checkgate_detectors::{campaign, contract};
 
 use crate::identity::keyed_hash;
+use crate::rehearse::Severity;
 use crate::rehearse::candidate::Broken;
 use crate::rehearse::report::{FindingLine, Report};
-use crate::rehearse::severity::Severity;
 use crate::told::clean;
 
 /// The rule that a candidate's broken answers are by.

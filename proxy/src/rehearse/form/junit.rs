@@ -4,10 +4,10 @@ use std::fmt::Write;
 
 use super::escape::Escaped;
 use super::words;
+use crate::rehearse::Severity;
 use crate::rehearse::attack::AttackVerdict;
 use crate::rehearse::candidate::Candidate;
 use crate::rehearse::report::{AttackRun, ClientVerdict, Report};
-use crate::rehearse::severity::Severity;
 
 /// The report; a client fails at findings as grave as `fail_on`, or else at high ones. An attack never fails; one that
 /// nobody notices is skipped.

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::issue::{Issue, Rule, issues, place, rules};
+use crate::rehearse::Severity;
 use crate::rehearse::report::Report;
-use crate::rehearse::severity::Severity;
 
 const SCHEMA: &str = "https://json.schemastore.org/sarif-2.1.0.json";
 

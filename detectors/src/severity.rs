@@ -1,7 +1,8 @@
-//! How grave a finding is, by one rule, so that a pipeline can stop at it.
+//! How grave a finding is, by one rule: a pipeline may stop at it, and a rule of the policy may ask for it.
 
-use checkgate_detectors::finding::{Action, Mode, Record, Tier};
 use serde::{Deserialize, Serialize};
+
+use crate::finding::{Action, Mode, Record, Tier};
 
 /// From weak to grave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -19,12 +20,19 @@ impl Severity {
     /// Every severity, the gravest first.
     pub const ALL: [Self; 3] = [Self::High, Self::Medium, Self::Low];
 
-    /// The severity of a record: high where a block is decided in `enforce`; medium where the finding is of tier one,
-    /// or where something weaker than a block is done; low where it only tells.
+    /// The severity of a record.
+    #[must_use]
     pub fn of(record: &Record) -> Self {
-        if record.action == Action::Block && record.mode == Mode::Enforce {
+        Self::judged(record.mode, record.action, record.tier)
+    }
+
+    /// High where a block is decided in `enforce`; medium where the finding is of tier one, or where something weaker
+    /// than a block is done; low where it only tells.
+    #[must_use]
+    pub fn judged(mode: Mode, action: Action, tier: Tier) -> Self {
+        if action == Action::Block && mode == Mode::Enforce {
             Self::High
-        } else if record.tier == Tier::One || record.action > Action::Alert {
+        } else if tier == Tier::One || action > Action::Alert {
             Self::Medium
         } else {
             Self::Low
@@ -32,6 +40,7 @@ impl Severity {
     }
 
     /// Its word.
+    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Low => "low",
@@ -43,16 +52,11 @@ impl Severity {
 
 #[cfg(test)]
 mod tests {
-    use checkgate_detectors::finding::Kind;
-
     use super::*;
-    use crate::records::tests::record;
 
     #[test]
     fn severity_follows_from_mode_action_and_tier() {
-        let of = |mode: Mode, action: Action, tier: Tier| {
-            Severity::of(&Record { mode, action, tier, ..record(Kind::Finding, 7) })
-        };
+        let of = Severity::judged;
         assert_eq!(of(Mode::Enforce, Action::Block, Tier::One), Severity::High);
         assert_eq!(
             of(Mode::Observe, Action::Block, Tier::One),
