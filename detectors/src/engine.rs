@@ -77,13 +77,15 @@ pub struct Block {
     pub id: DecisionId,
     /// Whom it is about.
     pub client: Identity,
-    /// What is done to the client: throttle, degrade or block.
+    /// What is done to the client: tag, throttle, degrade or block.
     pub action: Action,
     /// When it was taken.
     pub time: Time,
-    /// When it ends.
+    /// From when on it acts: at once; where it was proposed, from the moment at which it approves itself, or never.
+    pub acts_from: Time,
+    /// When it ends; where it was proposed and waits for an operator, when that is too late.
     pub until: Time,
-    /// From one to the other: a rung of the ladder, and what a refused client is told to wait.
+    /// For how long it acts: a rung of the ladder, and what a refused client is told to wait.
     pub lasts: Duration,
     /// Whether the gate may act on it: the identity is proven, the client is not on the never-block list, and what
     /// it rests on is trusted. Otherwise it is an observation.
@@ -109,6 +111,14 @@ pub struct Outbox {
     pub refused_by: Option<DecisionId>,
     /// Whether the answer broke its contract; only a few such answers become records.
     pub broke_contract: bool,
+}
+
+impl Block {
+    /// Whether it waits for approval at `now`.
+    #[must_use]
+    pub fn is_proposed(&self, now: Time) -> bool {
+        now < self.acts_from
+    }
 }
 
 impl Outbox {
@@ -267,7 +277,7 @@ struct Case {
 const MEASURED_EVERY: u32 = 64;
 
 /// The version of the form that [`Engine::save`] writes.
-const SNAPSHOT_VERSION: u16 = 6;
+const SNAPSHOT_VERSION: u16 = 7;
 
 /// A snapshot: version, model, bounds, memory, and name, quarantine and memory of each detector.
 type Snapshot<M> = (u16, Arc<str>, Limits, M, Vec<SavedDetector>);

@@ -37,6 +37,7 @@ pub fn decision(action: Action, rung: Rung, until: Time, reservation: Option<Res
     let place = if rung.of > 1 { format!(" (rung {} of {})", rung.number, rung.of) } else { String::new() };
     let lasts = format!("for {}{place}, until {} UTC", span(rung.lasts), clock(until));
     let (done, undone) = match action {
+        Action::Tag => ("Its requests are to be tagged for the model server", "tagged"),
         Action::Throttle => ("Its requests are to be throttled", "throttled"),
         Action::Degrade => ("Its answers are to be coarsened and delayed", "degraded"),
         _ => ("Its requests are to be refused", "refused"),
@@ -90,7 +91,9 @@ pub fn violation(
         Action::Alert => "The answer goes on as it is",
         Action::Clamp => "The offending values are moved to the nearest allowed ones",
         Action::Fallback => "The operator's own answer stands in",
-        Action::Refuse | Action::Throttle | Action::Degrade | Action::Block => "The answer is withheld",
+        Action::Refuse | Action::Tag | Action::Throttle | Action::Degrade | Action::Block => {
+            "The answer is withheld"
+        }
     };
     format!(
         "The model answered client {client} with {found} in output {output:?} of row {row}, where the contract asks \

@@ -13,6 +13,9 @@ use crate::names::Names;
 pub struct Time(pub u64);
 
 impl Time {
+    /// The end of time: what is due then never happens.
+    pub const NEVER: Self = Self(u64::MAX);
+
     /// Unix seconds with a fraction, as findings print them.
     #[must_use]
     pub fn seconds(self) -> f64 {

@@ -52,6 +52,8 @@ pub enum Action {
     Fallback,
     /// The offending answer is withheld.
     Refuse,
+    /// The client's requests go on, and the model server is told of the decision.
+    Tag,
     /// The client is refused beyond so many requests a minute.
     Throttle,
     /// The client's answers are coarsened and delayed.
@@ -69,6 +71,7 @@ impl Action {
             Self::Clamp => "clamp",
             Self::Fallback => "fallback",
             Self::Refuse => "refuse",
+            Self::Tag => "tag",
             Self::Throttle => "throttle",
             Self::Degrade => "degrade",
             Self::Block => "block",
@@ -234,6 +237,7 @@ mod tests {
             Action::Clamp,
             Action::Fallback,
             Action::Refuse,
+            Action::Tag,
             Action::Throttle,
             Action::Degrade,
             Action::Block,

@@ -1,8 +1,14 @@
 //! The gate: everything that stands between a decision and a refusal.
 //!
 //! Request threads ask [`Gate::enter`] once, before the upstream is contacted; lanes hand over decisions with
-//! [`Gate::apply`]. What beats what, strongest first: the never-block list, the kill switch, the model's mode, the
-//! brake. None of them changes a decision: they only keep it from acting, and that is counted with the reason.
+//! [`Gate::apply`], operators and programs with [`Gate::impose`]. What beats what, strongest first: the never-block
+//! list, the kill switch, the model's mode, the brake. None of them changes a decision: they only keep it from acting,
+//! and that is counted with the reason. No decision lasts longer than the operator allows, whoever takes it.
+//!
+//! ```text
+//! proposed --approve, or its own time comes--> in force --its end, or a lift--> gone
+//!     |---- reject, or too late -------------------------------------------------^
+//! ```
 
 pub mod allowance;
 pub mod brake;
@@ -43,6 +49,10 @@ use crate::records::{self, Outlet};
 
 /// The name under which the brake makes its finding.
 pub const BRAKE: &str = "brake";
+/// Under this name approvals have a brake of their own.
+pub const APPROVAL: &str = "approval";
+/// Sources of decisions that have a brake of their own; further ones share the last.
+const SOURCES_MAX: usize = 256;
 /// Somebody who makes a guard block its own users denies them the service.
 const BRAKE_ATLAS: &str = "AML.T0029";
 /// How often the watcher looks at the kill switch's file. Enforcement must be off within a second.
@@ -59,6 +69,8 @@ pub struct GateSettings {
     pub brake: BrakeLimits,
     /// Addresses that no decision touches: the operator's list and the trusted proxies.
     pub never_block: Vec<IpNet>,
+    /// The longest that any decision may last.
+    pub at_most: Option<Duration>,
     /// The kill switch's file.
     pub kill_switch: PathBuf,
 }
@@ -77,6 +89,7 @@ impl GateSettings {
                 share_of_clients: settings.brake.share_of_clients,
             },
             never_block: clients.never_block.iter().chain(&clients.trusted_proxies).copied().collect(),
+            at_most: None,
             kill_switch,
         }
     }
@@ -90,9 +103,16 @@ pub struct Rules {
     pub spared: Spared,
     /// When the brake trips.
     pub brake: BrakeLimits,
+    /// The longest that any decision may last; without it, as long as it says.
+    pub at_most: Option<Duration>,
 }
 
 impl Rules {
+    /// The end of a decision that begins to act at `from` and wants to last until `until`.
+    fn end(&self, from: Time, until: Time) -> Time {
+        self.at_most.map_or(until, |at_most| until.min(from.plus(at_most)))
+    }
+
     /// The rules of a plan.
     #[must_use]
     pub fn of(plan: &Plan) -> Self {
@@ -102,7 +122,7 @@ impl Rules {
             blocks_per_minute: plan.blocks_per_minute,
             share_of_clients: plan.share_of_clients,
         };
-        Self { spared: Spared::new(&networks), brake }
+        Self { spared: Spared::new(&networks), brake, at_most: None }
     }
 }
 
@@ -112,6 +132,7 @@ pub struct SavedGate {
     blocks: Vec<ActiveBlock>,
     proven_keys: Vec<u64>,
     brakes: Vec<(String, Brake)>,
+    source_brakes: Vec<(String, Brake)>,
 }
 
 /// Where a block comes from.
@@ -141,6 +162,8 @@ pub struct Refusal {
 pub enum Applied {
     /// It acts.
     Enforced,
+    /// It waits for approval.
+    Proposed,
     /// It does not, and why.
     Observed(Reason),
 }
@@ -172,6 +195,8 @@ pub struct Gate {
     kill_switch: KillSwitch,
     /// One for each model, so that what it decides depends on that model's own order of decisions alone.
     brakes: Mutex<BTreeMap<Arc<str>, Brake>>,
+    /// One for each source of decisions besides the lanes: what one program does too much of leaves the others alone.
+    source_brakes: Mutex<BTreeMap<Arc<str>, Brake>>,
     changed: watch::Sender<u64>,
     metrics: Arc<Metrics>,
     outlet: Arc<Outlet>,
@@ -187,9 +212,11 @@ impl Gate {
             rules: ArcSwap::from_pointee(Rules {
                 spared: Spared::new(&settings.never_block),
                 brake: settings.brake,
+                at_most: settings.at_most,
             }),
             kill_switch: KillSwitch::open(settings.kill_switch),
             brakes: Mutex::default(),
+            source_brakes: Mutex::default(),
             changed: watch::Sender::new(0),
             metrics,
             outlet,
@@ -206,6 +233,7 @@ impl Gate {
             proven_keys_max: plan.limits.blocks,
             brake: BrakeLimits::default(),
             never_block: Vec::new(),
+            at_most: None,
             kill_switch: PathBuf::new(),
         };
         Self::new(settings, metrics, outlet)
@@ -242,6 +270,13 @@ impl Gate {
     #[must_use]
     pub fn degrades(&self, asker: &Asker, acts: bool, now: Time) -> bool {
         self.in_force(asker, acts, now).is_some_and(|decision| decision.action == Action::Degrade)
+    }
+
+    /// The decision that the model server is told of with a request.
+    #[must_use]
+    pub fn tags(&self, asker: &Asker, acts: bool, now: Time) -> Option<DecisionId> {
+        let decision = self.in_force(asker, acts, now)?;
+        (decision.action == Action::Tag).then_some(decision.id)
     }
 
     /// What is in force on whoever sent a request, unless something stronger than any decision holds it back.
@@ -298,27 +333,110 @@ impl Gate {
 
     /// Puts a block into the table, acting or as an observation, and counts which. `why` is its decision's record.
     pub fn apply(&self, block: &Block, why: &Record, origin: Origin, rules: &Rules, now: Time) -> Applied {
+        // What waits for an operator is judged by brake and kill switch when that operator approves it.
+        let waits = block.acts_from >= block.until;
         let reason = standing_reason(block, why, rules)
             // The brake judges in both modes and whatever the kill switch says: what it tells is part of the record.
-            .or_else(|| self.brakes(block, why, origin, rules, now).then_some(Reason::Brake))
-            .or_else(|| self.suspending_reason(origin));
-        let applied = reason.map_or(Applied::Enforced, Applied::Observed);
-        let acts = applied == Applied::Enforced;
-        let evicted = self.table.insert(ActiveBlock::new(block, acts, records::line(why).into()), now);
-        self.metrics.blocks_evicted.inc_by(evicted as u64);
-        self.show_blocks();
-        match applied {
-            Applied::Enforced => self.changed.send_modify(|count| *count = count.wrapping_add(1)),
-            Applied::Observed(reason) => self.observed(reason, origin),
-        }
-        applied
+            .or_else(|| (!waits && self.brakes(block, why, origin, rules, now)).then_some(Reason::Brake))
+            .or_else(|| (origin.mode == Mode::Observe).then_some(Reason::Mode))
+            .or_else(|| (!waits && self.kill_switch.is_on()).then_some(Reason::KillSwitch));
+        self.put(block, why, reason, origin, rules, now)
     }
 
-    /// What keeps it from acting at this moment.
-    fn suspending_reason(&self, origin: Origin) -> Option<Reason> {
-        let reasons =
-            [(origin.mode == Mode::Observe, Reason::Mode), (self.kill_switch.is_on(), Reason::KillSwitch)];
-        reasons.into_iter().find_map(|(holds, reason)| holds.then_some(reason))
+    /// Puts a decision of an operator or a program into the table, acting or as an observation. It goes through what a
+    /// decision of a lane goes through, with a brake of its own for each `source`; the mode is the one of `why`, its
+    /// record. Models that observe let its client pass whatever comes of it.
+    pub fn impose(&self, block: &Block, why: &Record, source: &str, now: Time) -> Applied {
+        let rules = self.rules.load();
+        let origin = Origin { model: None, mode: why.mode };
+        let reason = standing_reason(block, why, &rules)
+            .or_else(|| self.brakes_source(source, block.clients_active, now).then_some(Reason::Brake))
+            .or_else(|| (why.mode == Mode::Observe).then_some(Reason::Mode))
+            .or_else(|| self.kill_switch.is_on().then_some(Reason::KillSwitch));
+        self.put(block, why, reason, origin, &rules, now)
+    }
+
+    fn put(
+        &self,
+        block: &Block,
+        why: &Record,
+        reason: Option<Reason>,
+        origin: Origin,
+        rules: &Rules,
+        now: Time,
+    ) -> Applied {
+        let mut entry = ActiveBlock::new(block, reason.is_none(), records::line(why).into());
+        if block.acts_from < block.until {
+            entry.until = rules.end(block.acts_from, block.until);
+        }
+        self.metrics.blocks_evicted.inc_by(self.table.insert(entry, now) as u64);
+        self.show_blocks();
+        if let Some(reason) = reason {
+            self.observed(reason, origin);
+            return Applied::Observed(reason);
+        }
+        if block.is_proposed(now) {
+            return Applied::Proposed;
+        }
+        self.tell_change();
+        Applied::Enforced
+    }
+
+    /// Approves a proposal: it acts from `now` on and for as long as it was to last. Gives the decision as it stands
+    /// then; it does not act where its client was put on the never-block list meanwhile, the kill switch is on, or
+    /// approvals have tripped their brake, and neither does one of a model in `observe`. Gives nothing where no such
+    /// proposal waits.
+    pub fn approve(&self, id: DecisionId, now: Time) -> Option<ActiveBlock> {
+        let rules = self.rules.load();
+        let proposal = self.table.proposal(id, now)?;
+        let spared = is_spared(proposal.client, &rules);
+        let braked = proposal.acts && !spared && self.brakes_source(APPROVAL, 0, now);
+        let acts = proposal.acts && !spared && !braked && !self.kill_switch.is_on();
+        let until = rules.end(now, now.plus(proposal.lasts));
+        let approved = ActiveBlock { acts, acts_from: now, until, ..proposal };
+        let taken = self.table.approve(approved.clone(), now);
+        self.show_blocks();
+        if taken && acts {
+            self.tell_change();
+        }
+        taken.then_some(approved)
+    }
+
+    /// Turns a proposal down, and gives it. Gives nothing where no such proposal waits.
+    pub fn reject(&self, id: DecisionId, now: Time) -> Option<ActiveBlock> {
+        self.table.proposal(id, now)?;
+        self.lift(id)
+    }
+
+    /// The latest end that a decision may have which acts from `from` on.
+    #[must_use]
+    pub fn latest_end(&self, from: Time) -> Time {
+        self.rules.load().end(from, Time::NEVER)
+    }
+
+    /// Whether one source of decisions has taken too many of late. Those who have no clients of a model to compare with
+    /// are held to the rate alone.
+    fn brakes_source(&self, source: &str, clients_active: usize, now: Time) -> bool {
+        let mut limits = self.rules.load().brake;
+        if clients_active == 0 {
+            limits.share_of_clients = f64::INFINITY;
+        }
+        let mut brakes = self.source_brakes.lock();
+        let shared = brakes.len() >= SOURCES_MAX && !brakes.contains_key(source);
+        let brake = brakes.entry(Arc::from(if shared { "" } else { source })).or_default();
+        let verdict = brake.judge(&limits, clients_active, now);
+        drop(brakes);
+        if let Verdict::Tripped(trip) = verdict {
+            tracing::error!(source, blocks = trip.blocks, limit = trip.limit, "the brake of a source is on");
+            self.metrics.brake_trips.inc();
+            self.metrics.brake_engaged.set(1);
+        }
+        verdict != Verdict::Free
+    }
+
+    /// Requests that wait look again whether they are refused.
+    fn tell_change(&self) {
+        self.changed.send_modify(|count| *count = count.wrapping_add(1));
     }
 
     fn brakes(&self, block: &Block, why: &Record, origin: Origin, rules: &Rules, now: Time) -> bool {
@@ -355,11 +473,11 @@ impl Gate {
     /// Everything in force, for the process that comes after.
     #[must_use]
     pub fn save(&self, now: Time) -> SavedGate {
-        let brakes = self.brakes.lock();
         SavedGate {
             blocks: self.table.list(now),
             proven_keys: self.proven.list(),
-            brakes: brakes.iter().map(|(model, brake)| (model.to_string(), brake.clone())).collect(),
+            brakes: saved_brakes(&self.brakes.lock()),
+            source_brakes: saved_brakes(&self.source_brakes.lock()),
         }
     }
 
@@ -374,10 +492,10 @@ impl Gate {
             self.table.lift(gone.id);
         }
         saved.proven_keys.iter().for_each(|key| self.note_proven(*key));
-        *self.brakes.lock() =
-            saved.brakes.into_iter().map(|(model, brake)| (Arc::from(model), brake)).collect();
+        *self.brakes.lock() = restored_brakes(saved.brakes);
+        *self.source_brakes.lock() = restored_brakes(saved.source_brakes);
         self.show_blocks();
-        self.changed.send_modify(|count| *count = count.wrapping_add(1));
+        self.tell_change();
     }
 
     /// Ends a decision before its time.
@@ -387,7 +505,7 @@ impl Gate {
         lifted
     }
 
-    /// Every block in force and every observation, the last to end first.
+    /// Every block in force, every observation and every proposal, the last to end first.
     #[must_use]
     pub fn list(&self, now: Time) -> Vec<ActiveBlock> {
         self.table.list(now)
@@ -416,10 +534,13 @@ impl Gate {
         self.kill_switch.is_on()
     }
 
-    /// Whether new blocks of any model are observations.
+    /// Whether new blocks of any model or source are observations.
     #[must_use]
     pub fn brake_is_engaged(&self, now: Time) -> bool {
-        self.brakes.lock().values().any(|brake| brake.is_engaged(now))
+        let engaged = |brakes: &Mutex<BTreeMap<Arc<str>, Brake>>| {
+            brakes.lock().values().any(|brake| brake.is_engaged(now))
+        };
+        engaged(&self.brakes) || engaged(&self.source_brakes)
     }
 
     /// What must be done again and again: follow the kill switch's file, forget what has expired, show where things
@@ -428,7 +549,11 @@ impl Gate {
         if let Some(on) = self.kill_switch.poll() {
             tracing::warn!(on, "kill switch, by its file");
         }
-        self.table.sweep(now);
+        let approved = self.table.sweep(now);
+        if !approved.is_empty() {
+            tracing::info!(decisions = ?approved, "proposals approved themselves");
+            self.tell_change();
+        }
         self.show_kill_switch();
         self.show_blocks();
         self.metrics.brake_engaged.set(i64::from(self.brake_is_engaged(now)));
@@ -456,6 +581,8 @@ impl Gate {
 
     fn show_blocks(&self) {
         let acting = |action| as_gauge(self.table.acting(action));
+        self.metrics.proposals.set(as_gauge(self.table.waiting()));
+        self.metrics.tags_active.set(acting(Action::Tag));
         self.metrics.throttles_active.set(acting(Action::Throttle));
         self.metrics.degrades_active.set(acting(Action::Degrade));
         self.metrics.blocks_active.set(acting(Action::Block));
@@ -470,16 +597,28 @@ fn refusal(decision: &InForce) -> Option<Refusal> {
 
 /// What keeps the block from ever acting.
 fn standing_reason(block: &Block, why: &Record, rules: &Rules) -> Option<Reason> {
-    let is_spared = match block.client {
-        Identity::Address(address) => rules.spared.contains(address),
-        Identity::Key(_) => false,
-    };
     let reasons = [
         (why.decision_id != Some(block.id), Reason::NoEvidence),
-        (is_spared, Reason::NeverBlock),
+        (is_spared(block.client, rules), Reason::NeverBlock),
         (!block.may_act, Reason::Unproven),
     ];
     reasons.into_iter().find_map(|(holds, reason)| holds.then_some(reason))
+}
+
+/// Whether a client is on the never-block list. Where a key's requests come from is seen when they come.
+fn is_spared(client: Identity, rules: &Rules) -> bool {
+    match client {
+        Identity::Address(address) => rules.spared.contains(address),
+        Identity::Key(_) => false,
+    }
+}
+
+fn saved_brakes(brakes: &BTreeMap<Arc<str>, Brake>) -> Vec<(String, Brake)> {
+    brakes.iter().map(|(name, brake)| (name.to_string(), brake.clone())).collect()
+}
+
+fn restored_brakes(saved: Vec<(String, Brake)>) -> BTreeMap<Arc<str>, Brake> {
+    saved.into_iter().map(|(name, brake)| (Arc::from(name), brake)).collect()
 }
 
 fn as_gauge(count: usize) -> i64 {

@@ -161,6 +161,10 @@ families! {
     pub deciding: IntGauge = "checkgate_deciding", [];
     /// Throttles that act.
     pub throttles_active: IntGauge = "checkgate_throttles_active", [];
+    /// Tags that act.
+    pub tags_active: IntGauge = "checkgate_tags_active", [];
+    /// Proposed decisions that wait for approval.
+    pub proposals: IntGauge = "checkgate_proposals", [];
     /// Degrades that act.
     pub degrades_active: IntGauge = "checkgate_degrades_active", [];
     /// Blocks that act.

@@ -129,6 +129,7 @@ impl Engine {
             client: identity,
             action,
             time: case.time,
+            acts_from: case.time,
             until,
             lasts: rung.lasts,
             may_act: reservation.is_none(),

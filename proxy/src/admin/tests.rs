@@ -35,6 +35,7 @@ fn fixture() -> Fixture {
         proven_keys_max: 100,
         brake: BrakeLimits { blocks_per_minute: 100, share_of_clients: 1.0 },
         never_block: vec![],
+        at_most: None,
         kill_switch: directory.path().join("kill-switch"),
     };
     let gate = Arc::new(Gate::new(settings, Arc::clone(&metrics), Arc::clone(&outlet)));
@@ -135,6 +136,7 @@ impl Fixture {
             client: why.client,
             action: Action::Block,
             time: why.time,
+            acts_from: NOW,
             until: NOW.plus(Duration::from_secs(600)),
             lasts: Duration::from_secs(600),
             may_act: true,

@@ -2,8 +2,11 @@
 //!
 //! Readers take one shard lock of a hash map and nothing else; while no block acts they read one atomic. Writers
 //! (lanes, the admin API, the sweep) are rare and queue behind one mutex that keeps the order of expiry.
+//!
+//! A proposed decision stands in the table as well and says from when on it acts, so that it approves itself without a
+//! timer: a look-up compares one more time.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -25,13 +28,15 @@ pub struct ActiveBlock {
     pub id: DecisionId,
     /// Whom it is about.
     pub client: Identity,
-    /// What is done to the client: throttle, degrade or block.
+    /// What is done to the client: tag, throttle, degrade or block.
     pub action: Action,
     /// When it was taken.
     pub time: Time,
-    /// When it ends.
+    /// From when on it acts; a proposal that only an operator approves never does.
+    pub acts_from: Time,
+    /// When it ends; while it is a proposal that only an operator approves, when that is too late.
     pub until: Time,
-    /// From one to the other: the rung of the ladder.
+    /// For how long it acts: the rung of the ladder.
     pub lasts: Duration,
     /// Whether it acts; otherwise it is an observation.
     pub acts: bool,
@@ -68,12 +73,29 @@ impl ActiveBlock {
             client: block.client,
             action: block.action,
             time: block.time,
+            acts_from: block.acts_from,
             until: block.until,
             lasts: block.lasts,
             acts,
             evidence,
             allowance: Allowance::default(),
         }
+    }
+
+    /// Whether it waits for approval at `now`.
+    #[must_use]
+    pub fn is_proposed(&self, now: Time) -> bool {
+        now < self.acts_from
+    }
+
+    /// Whether it acts at `now`.
+    fn is_in_force(&self, now: Time) -> bool {
+        self.acts && self.acts_from <= now && now < self.until
+    }
+
+    /// Whether it comes into force without anybody's word, or is in force already.
+    fn acts_of_itself(&self) -> bool {
+        self.acts && self.acts_from < self.until
     }
 
     fn in_force(&self) -> InForce {
@@ -105,6 +127,8 @@ struct Rank {
 struct Order {
     by_rank: BTreeMap<Rank, Identity>,
     by_id: HashMap<DecisionId, Rank, ahash::RandomState>,
+    /// Proposals by when they approve themselves, as far as the sweep has seen them wait.
+    proposed: BTreeSet<(Time, DecisionId)>,
 }
 
 /// All blocks of all models.
@@ -112,10 +136,12 @@ struct Order {
 pub struct BlockTable {
     /// A client may be blocked by several models at once, so that lifting one decision leaves the others in force.
     by_client: DashMap<Identity, Vec<ActiveBlock>, ahash::RandomState>,
-    /// Decisions that act and were not removed yet: the way past the table while there are none.
+    /// Decisions that act, or will of themselves, and were not removed yet: the way past the table while there are none.
     acting: AtomicUsize,
-    /// Those of them that throttle, and those that degrade.
-    weaker: [AtomicUsize; 2],
+    /// Those of them that act already, by what they do.
+    by_action: [AtomicUsize; 4],
+    /// Proposals that could act once they are approved.
+    waiting: AtomicUsize,
     order: Mutex<Order>,
     blocks_max: AtomicUsize,
 }
@@ -127,7 +153,8 @@ impl BlockTable {
         Self {
             by_client: DashMap::with_hasher(ahash::RandomState::new()),
             acting: AtomicUsize::new(0),
-            weaker: Default::default(),
+            by_action: Default::default(),
+            waiting: AtomicUsize::new(0),
             order: Mutex::default(),
             blocks_max: AtomicUsize::new(blocks_max),
         }
@@ -147,7 +174,8 @@ impl BlockTable {
         self.remove_expired(&mut order, now);
         order.by_id.insert(id, rank);
         order.by_rank.insert(rank, client);
-        self.count(&block, AtomicUsize::fetch_add);
+        let waits = block.is_proposed(now) && order.proposed.insert((block.acts_from, id));
+        self.count(&block, waits, AtomicUsize::fetch_add);
         self.by_client.entry(client).or_default().push(block);
         let over = order.by_id.len().saturating_sub(self.blocks_max.load(Ordering::Relaxed));
         (0..over).map_while(|_| self.remove_least(&mut order)).count()
@@ -166,7 +194,7 @@ impl BlockTable {
             return None;
         }
         let blocks = self.by_client.get(client)?;
-        let in_force = blocks.iter().filter(|block| block.acts && now < block.until);
+        let in_force = blocks.iter().filter(|block| block.is_in_force(now));
         in_force.max_by_key(|block| (block.action, block.until)).map(ActiveBlock::in_force)
     }
 
@@ -175,7 +203,26 @@ impl BlockTable {
         self.remove(&mut self.order.lock(), id)
     }
 
-    /// Every block in force and every observation, the last to end first.
+    /// The decision of that id that waits for approval at `now`, if it does.
+    #[must_use]
+    pub fn proposal(&self, id: DecisionId, now: Time) -> Option<ActiveBlock> {
+        let order = self.order.lock();
+        let client = order.by_rank.get(order.by_id.get(&id)?)?;
+        let blocks = self.by_client.get(client)?;
+        blocks.iter().find(|block| block.id == id && block.is_proposed(now) && now < block.until).cloned()
+    }
+
+    /// Puts `approved` in the place of the proposal of its id; false where that is gone meanwhile.
+    pub fn approve(&self, approved: ActiveBlock, now: Time) -> bool {
+        // Who took the proposal away first has decided.
+        let taken = self.lift(approved.id).is_some_and(|block| block.is_proposed(now));
+        if taken {
+            self.insert(approved, now);
+        }
+        taken
+    }
+
+    /// Every block in force, every observation and every proposal, the last to end first.
     #[must_use]
     pub fn list(&self, now: Time) -> Vec<ActiveBlock> {
         let mut blocks: Vec<ActiveBlock> =
@@ -185,31 +232,51 @@ impl BlockTable {
         blocks
     }
 
-    /// Removes what has expired.
-    pub fn sweep(&self, now: Time) {
-        self.remove_expired(&mut self.order.lock(), now);
+    /// Removes what has expired, and gives the decisions that approved themselves since the last time.
+    pub fn sweep(&self, now: Time) -> Vec<DecisionId> {
+        let mut order = self.order.lock();
+        self.remove_expired(&mut order, now);
+        let later = order.proposed.split_off(&(now, DecisionId(u64::MAX)));
+        let due = std::mem::replace(&mut order.proposed, later);
+        due.into_iter().map(|(_, id)| id).filter(|id| self.approved_itself(&order, *id)).collect()
+    }
+
+    /// Counts a decision as one that acts; whether it does.
+    fn approved_itself(&self, order: &Order, id: DecisionId) -> bool {
+        let client = order.by_id.get(&id).and_then(|rank| order.by_rank.get(rank));
+        let Some(blocks) = client.and_then(|client| self.by_client.get(client)) else { return false };
+        let Some(block) = blocks.iter().find(|block| block.id == id) else { return false };
+        self.count(block, true, AtomicUsize::fetch_sub);
+        self.count(block, false, AtomicUsize::fetch_add);
+        block.acts
     }
 
     /// Decisions of an action that act, those included whose end was not swept yet.
     #[must_use]
     pub fn acting(&self, action: Action) -> usize {
-        let [throttles, degrades] = self.weaker.each_ref().map(|count| count.load(Ordering::Relaxed));
-        match action {
-            Action::Throttle => throttles,
-            Action::Degrade => degrades,
-            _ => self.acting.load(Ordering::Acquire).saturating_sub(throttles + degrades),
-        }
+        self.by_action.get(place(action)).map_or(0, |count| count.load(Ordering::Relaxed))
     }
 
-    fn count(&self, block: &ActiveBlock, move_by: impl Fn(&AtomicUsize, usize, Ordering) -> usize) {
-        let [throttles, degrades] = &self.weaker;
-        match block.action {
-            _ if !block.acts => return,
-            Action::Throttle => _ = move_by(throttles, 1, Ordering::Relaxed),
-            Action::Degrade => _ = move_by(degrades, 1, Ordering::Relaxed),
-            _ => {}
+    /// Proposals that could act once they are approved.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    fn count(
+        &self,
+        block: &ActiveBlock,
+        waits: bool,
+        move_by: impl Fn(&AtomicUsize, usize, Ordering) -> usize,
+    ) {
+        if !block.acts {
+            return;
         }
-        move_by(&self.acting, 1, Ordering::Release);
+        let of_its_kind = if waits { Some(&self.waiting) } else { self.by_action.get(place(block.action)) };
+        of_its_kind.map(|count| move_by(count, 1, Ordering::Relaxed));
+        if block.acts_of_itself() {
+            move_by(&self.acting, 1, Ordering::Release);
+        }
     }
 
     fn remove_expired(&self, order: &mut Order, now: Time) {
@@ -238,8 +305,19 @@ impl BlockTable {
         if was_last {
             self.by_client.remove_if(&client, |_, blocks| blocks.is_empty());
         }
-        self.count(&block, AtomicUsize::fetch_sub);
+        let waits = order.proposed.remove(&(block.acts_from, id));
+        self.count(&block, waits, AtomicUsize::fetch_sub);
         Some(block)
+    }
+}
+
+/// The place of an action among the counts.
+fn place(action: Action) -> usize {
+    match action {
+        Action::Tag => 0,
+        Action::Throttle => 1,
+        Action::Degrade => 2,
+        _ => 3,
     }
 }
 
@@ -255,6 +333,7 @@ mod tests {
             client: Identity::Key(client),
             action: Action::Block,
             time: Time(0),
+            acts_from: Time(0),
             until: Time(until),
             lasts: Duration::from_micros(until),
             may_act: true,
@@ -315,15 +394,49 @@ mod tests {
             (2, Action::Block, 100),
             (3, Action::Degrade, 300),
             (4, Action::Degrade, 400),
+            (5, Action::Tag, 950),
         ] {
             insert(&table, &Block { action, ..block(id, 7, until) }, true);
         }
-        let counts = [Action::Throttle, Action::Degrade, Action::Block].map(|action| table.acting(action));
-        assert_eq!(counts, [1, 2, 1]);
-        assert_eq!([0, 100, 400].map(|now| found(&table, 7, now)), [Some(2), Some(4), Some(1)]);
+        let actions = [Action::Tag, Action::Throttle, Action::Degrade, Action::Block];
+        assert_eq!(actions.map(|action| table.acting(action)), [1, 1, 2, 1]);
+        assert_eq!([0, 100, 400, 900].map(|now| found(&table, 7, now)), [Some(2), Some(4), Some(1), Some(5)]);
         table.sweep(Time(500));
-        let counts = [Action::Throttle, Action::Degrade, Action::Block].map(|action| table.acting(action));
-        assert_eq!(counts, [1, 0, 0]);
+        assert_eq!(actions.map(|action| table.acting(action)), [1, 1, 0, 0]);
+    }
+
+    #[test]
+    fn a_proposal_acts_from_its_own_approval_on() {
+        let table = BlockTable::new(10);
+        insert(&table, &Block { acts_from: Time(50), ..block(1, 7, 100) }, true);
+        assert_eq!(
+            [0, 49, 50, 99, 100].map(|now| found(&table, 7, now)),
+            [None, None, Some(1), Some(1), None]
+        );
+        assert_eq!((table.waiting(), table.acting(Action::Block)), (1, 0));
+        assert_eq!(table.sweep(Time(49)), []);
+        assert_eq!(table.sweep(Time(50)), [DecisionId(1)], "it is told once");
+        assert_eq!(table.sweep(Time(51)), []);
+        assert_eq!((table.waiting(), table.acting(Action::Block)), (0, 1));
+        table.sweep(Time(100));
+        assert_eq!((table.waiting(), table.acting(Action::Block), table.is_idle()), (0, 0, true));
+    }
+
+    #[test]
+    fn a_proposal_that_waits_for_an_operator_acts_once_it_is_approved() {
+        let table = BlockTable::new(10);
+        insert(&table, &Block { acts_from: Time::NEVER, ..block(1, 7, 100) }, true);
+        assert!(table.is_idle(), "nobody is looked up for it");
+        assert_eq!(found(&table, 7, 99), None);
+        assert_eq!(table.proposal(DecisionId(1), Time(100)), None, "it has expired");
+        let proposal = table.proposal(DecisionId(1), Time(60)).unwrap();
+        let approved = ActiveBlock { acts_from: Time(60), until: Time(300), ..proposal };
+        assert!(table.approve(approved.clone(), Time(60)));
+        assert_eq!([60, 299, 300].map(|now| found(&table, 7, now)), [Some(1), Some(1), None]);
+        assert_eq!(table.proposal(DecisionId(1), Time(60)), None, "it is approved already");
+        table.lift(DecisionId(1));
+        assert!(!table.approve(approved, Time(61)), "it was lifted meanwhile");
+        assert_eq!(found(&table, 7, 61), None);
     }
 
     #[test]
@@ -365,21 +478,28 @@ mod tests {
     proptest! {
         #[test]
         fn the_parts_stay_in_step(
-            steps in prop::collection::vec((0..40_u64, 0..12_u64, 1..100_u64, any::<bool>(), any::<bool>()), 0..200)
+            steps in prop::collection::vec(
+                (0..40_u64, 0..12_u64, (1..100_u64, 0..120_u64), any::<bool>(), any::<bool>()),
+                0..200,
+            )
         ) {
             let table = BlockTable::new(16);
-            for (now, (id, client, until, acts, lifts)) in steps.into_iter().enumerate() {
+            for (now, (id, client, (until, acts_from), acts, lifts)) in steps.into_iter().enumerate() {
+                let time = Time(now as u64 / 4);
                 if lifts {
                     table.lift(DecisionId(id));
+                    table.sweep(time);
                 } else {
-                    insert(&table, &Block { time: Time(now as u64 / 4), ..block(id, client, until) }, acts);
+                    insert(&table, &Block { time, acts_from: Time(acts_from), ..block(id, client, until) }, acts);
                 }
                 let listed = table.list(Time(0));
                 let order = table.order.lock();
                 prop_assert!(listed.len() <= 16);
                 prop_assert_eq!(listed.len(), order.by_id.len());
                 prop_assert_eq!(order.by_id.len(), order.by_rank.len());
-                prop_assert_eq!(listed.iter().filter(|block| block.acts).count(), table.acting(Action::Block));
+                let acting = listed.iter().filter(|block| block.acts);
+                prop_assert_eq!(acting.clone().count(), table.acting(Action::Block) + table.waiting());
+                prop_assert_eq!(acting.filter(|block| block.acts_of_itself()).count() == 0, table.is_idle());
             }
         }
     }

@@ -33,6 +33,7 @@ fn with_brake(brake: BrakeLimits) -> Fixture {
         proven_keys_max: 100,
         brake,
         never_block: vec!["10.0.0.0/8".parse().unwrap()],
+        at_most: Some(Duration::from_secs(86_400)),
         kill_switch: state.path().join("kill-switch"),
     };
     let gate = Gate::new(settings, Arc::clone(&metrics), Arc::clone(&outlet));
@@ -53,6 +54,7 @@ fn block(id: u64, client: Identity) -> Block {
         client,
         action: Action::Block,
         time: NOW,
+        acts_from: NOW,
         until: NOW.plus(RUNG),
         lasts: RUNG,
         may_act: true,
@@ -405,4 +407,186 @@ fn what_is_weaker_than_a_block_obeys_everything_that_a_block_obeys() {
         assert_eq!(braked.apply(&weak, ENFORCE), Applied::Observed(Reason::Brake));
         assert!(!acts(&braked));
     }
+}
+
+fn tag(id: u64, text: &str) -> Block {
+    Block { action: Action::Tag, ..by_address(id, text) }
+}
+
+/// A proposal that only an operator approves, within a minute.
+fn proposal(id: u64, text: &str) -> Block {
+    let until = NOW.plus(Duration::from_secs(60));
+    Block { acts_from: Time::NEVER, until, ..by_address(id, text) }
+}
+
+/// One that approves itself after ten seconds.
+fn self_approving(id: u64, text: &str) -> Block {
+    let acts_from = NOW.plus(Duration::from_secs(10));
+    Block { acts_from, until: acts_from.plus(RUNG), ..by_address(id, text) }
+}
+
+#[test]
+fn a_tagged_client_is_served_and_its_requests_name_the_decision() {
+    let it = fixture();
+    it.apply(&tag(1, "192.0.2.1"), ENFORCE);
+    let tags = |text: &str, acts| it.gate.tags(&asker(text, None), acts, NOW);
+    assert_eq!(it.enters("192.0.2.1", NOW), None);
+    assert_eq!(tags("192.0.2.1", true), Some(DecisionId(1)));
+    assert_eq!(
+        (tags("192.0.2.1", false), tags("192.0.2.2", true)),
+        (None, None),
+        "observing, or another client"
+    );
+    assert_eq!((it.metrics.tags_active.get(), it.metrics.blocks_active.get()), (1, 0));
+    it.apply(&throttle(2, "192.0.2.1"), ENFORCE);
+    assert_eq!(tags("192.0.2.1", true), None, "the stronger decision acts");
+}
+
+#[test]
+fn a_proposal_acts_once_it_is_approved_and_for_as_long_as_it_was_to_last() {
+    let it = fixture();
+    assert_eq!(it.apply(&proposal(1, "192.0.2.1"), ENFORCE), Applied::Proposed);
+    assert!(!it.refuses(&asker("192.0.2.1", None)));
+    assert_eq!((it.metrics.proposals.get(), it.metrics.blocks_active.get()), (1, 0));
+    let later = NOW.plus(Duration::from_secs(50));
+    let approved = it.gate.approve(DecisionId(1), later).unwrap();
+    assert_eq!((approved.acts, approved.acts_from, approved.until), (true, later, later.plus(RUNG)));
+    let refused = |now| it.gate.admit(&asker("192.0.2.1", None), true, now).is_some();
+    assert_eq!((refused(later), refused(later.plus(RUNG))), (true, false));
+    assert_eq!((it.metrics.proposals.get(), it.metrics.blocks_active.get()), (0, 1));
+    assert_eq!(it.gate.approve(DecisionId(1), later), None, "it is approved already");
+    assert_eq!(it.gate.reject(DecisionId(1), later), None, "what acts is lifted, not rejected");
+}
+
+#[test]
+fn a_rejected_or_late_proposal_never_acts() {
+    let it = fixture();
+    it.apply(&proposal(1, "192.0.2.1"), ENFORCE);
+    it.apply(&proposal(2, "192.0.2.2"), ENFORCE);
+    assert_eq!(it.gate.reject(DecisionId(1), NOW).map(|block| block.id), Some(DecisionId(1)));
+    assert_eq!(it.gate.approve(DecisionId(1), NOW), None);
+    let late = NOW.plus(Duration::from_secs(60));
+    assert_eq!(it.gate.approve(DecisionId(2), late), None, "nobody approved it in time");
+    it.gate.tick(late);
+    assert_eq!(it.metrics.proposals.get(), 0);
+}
+
+#[test]
+fn a_proposal_that_approves_itself_needs_nobody_and_waiting_requests_hear_of_it() {
+    let it = fixture();
+    let changed = it.gate.changed();
+    assert_eq!(it.apply(&self_approving(1, "192.0.2.1"), ENFORCE), Applied::Proposed);
+    assert!(!changed.has_changed().unwrap() && !it.refuses(&asker("192.0.2.1", None)));
+    let due = NOW.plus(Duration::from_secs(10));
+    assert!(it.gate.admit(&asker("192.0.2.1", None), true, due).is_some(), "without a tick");
+    it.gate.tick(due);
+    assert!(changed.has_changed().unwrap());
+    assert_eq!((it.metrics.proposals.get(), it.metrics.blocks_active.get()), (0, 1));
+    it.apply(&self_approving(2, "192.0.2.2"), ENFORCE);
+    assert!(it.gate.reject(DecisionId(2), NOW).is_some());
+    assert!(it.gate.admit(&asker("192.0.2.2", None), true, due).is_none(), "it was rejected before its time");
+}
+
+#[test]
+fn no_decision_lasts_longer_than_the_operator_allows_whoever_takes_it() {
+    let it = fixture();
+    let day = Duration::from_secs(86_400);
+    let long = |id| Block { until: NOW.plus(day * 9), lasts: day * 9, ..by_address(id, "192.0.2.1") };
+    it.apply(&long(1), ENFORCE);
+    it.gate.impose(&long(2), &records::tests::record(Kind::Decision, 2), "operator", NOW);
+    it.apply(&Block { acts_from: Time::NEVER, ..long(3) }, ENFORCE);
+    it.gate.approve(DecisionId(3), NOW).unwrap();
+    let ends: BTreeSet<Time> = it.gate.list(NOW).iter().map(|block| block.until).collect();
+    assert_eq!(ends, BTreeSet::from([NOW.plus(day)]));
+    assert_eq!(it.gate.latest_end(NOW), NOW.plus(day));
+}
+
+/// How a decision comes to the gate.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Source {
+    Lane,
+    Operator,
+    Program,
+    Approval,
+}
+
+/// What stands in its way.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Obstacle {
+    Nothing,
+    NeverBlock,
+    KillSwitch,
+    Observe,
+    Brake,
+}
+
+impl Source {
+    /// Sends a decision this way; whether it acts afterwards on a request of its client to an enforcing model.
+    fn decide(self, it: &Fixture, id: u64, client: &str, mode: Mode) -> bool {
+        let why = Record { mode, ..records::tests::record(Kind::Decision, id) };
+        let origin = Origin { model: Some(0), mode };
+        match self {
+            Self::Lane => _ = it.apply(&by_address(id, client), origin),
+            Self::Operator => _ = it.gate.impose(&by_address(id, client), &why, "operator", NOW),
+            Self::Program => _ = it.gate.impose(&by_address(id, client), &why, "siem", NOW),
+            Self::Approval => {
+                it.apply(&proposal(id, client), origin);
+                it.gate.approve(DecisionId(id), NOW).unwrap();
+            }
+        }
+        it.refuses(&asker(client, None))
+    }
+}
+
+#[test]
+fn what_holds_back_a_decision_holds_back_every_source_of_decisions() {
+    use Obstacle::{Brake, KillSwitch, NeverBlock, Nothing, Observe};
+    for source in [Source::Lane, Source::Operator, Source::Program, Source::Approval] {
+        for obstacle in [Nothing, NeverBlock, KillSwitch, Observe, Brake] {
+            let rate = if obstacle == Brake { 1 } else { 1000 };
+            let it = with_brake(BrakeLimits { blocks_per_minute: rate, share_of_clients: 1.0 });
+            it.gate.set_kill_switch(obstacle == KillSwitch).unwrap();
+            let mode = if obstacle == Observe { Mode::Observe } else { Mode::Enforce };
+            let client = if obstacle == NeverBlock { "10.1.2.3" } else { "192.0.2.1" };
+            let first = source.decide(&it, 1, client, mode);
+            let second =
+                source.decide(&it, 2, if obstacle == NeverBlock { client } else { "192.0.2.2" }, mode);
+            it.gate.set_kill_switch(false).unwrap();
+            let expected = match obstacle {
+                Nothing => (true, true),
+                Brake => (true, false),
+                NeverBlock | KillSwitch | Observe => (false, false),
+            };
+            assert_eq!((first, second), expected, "{source:?} against {obstacle:?}");
+            let revived = it.refuses(&asker("192.0.2.2", None));
+            assert_eq!(revived, obstacle == Nothing, "{source:?}: an observation came into force by itself");
+        }
+    }
+}
+
+#[test]
+fn each_source_has_a_brake_of_its_own() {
+    let it = with_brake(BrakeLimits { blocks_per_minute: 1, share_of_clients: 0.0 });
+    let impose = |id: u64, source: &str| {
+        let why = records::tests::record(Kind::Decision, id);
+        let block = Block { clients_active: 0, ..by_address(id, "192.0.2.1") };
+        it.gate.impose(&block, &why, source, NOW)
+    };
+    let braked = Applied::Observed(Reason::Brake);
+    let applied = [impose(1, "siem"), impose(2, "siem"), impose(3, "operator"), impose(4, "siem")];
+    assert_eq!(applied, [Applied::Enforced, braked, Applied::Enforced, braked]);
+    assert!(it.gate.brake_is_engaged(NOW) && it.metrics.brake_trips.get() == 1);
+}
+
+#[test]
+fn proposals_and_brakes_of_sources_go_on_in_another_process() {
+    let (old, new) = (with_brake(BrakeLimits { blocks_per_minute: 1, share_of_clients: 1.0 }), fixture());
+    old.apply(&proposal(1, "192.0.2.1"), ENFORCE);
+    old.apply(&self_approving(2, "192.0.2.2"), ENFORCE);
+    let bytes = postcard::to_stdvec(&old.gate.save(NOW)).unwrap();
+    new.gate.restore(postcard::from_bytes(&bytes).unwrap(), NOW);
+    assert_eq!(new.gate.list(NOW), old.gate.list(NOW));
+    assert!(new.gate.approve(DecisionId(1), NOW).unwrap().acts);
+    let due = NOW.plus(Duration::from_secs(10));
+    assert!(new.gate.admit(&asker("192.0.2.2", None), true, due).is_some());
 }

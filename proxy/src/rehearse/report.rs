@@ -6,11 +6,11 @@ use checkgate_detectors::facts::Time;
 use checkgate_detectors::finding::{Action, DecisionId, Kind, Mode, Record};
 use serde::Serialize;
 
+use super::Severity;
 use super::attack::AttackVerdict;
 use super::candidate::Candidate;
 use super::compare::Comparison;
 use super::histogram::Histogram;
-use super::Severity;
 
 /// The version of the JSON form: a reader that knows it knows every key of it. Keys may be added under it.
 pub const VERSION: u32 = 1;
@@ -117,6 +117,8 @@ pub enum Outcome {
     Told,
     /// A decision was taken that did not act: the model is in `observe`, or something held it back.
     WouldAct,
+    /// Its requests were tagged.
+    Tagged,
     /// It was throttled.
     Throttled,
     /// Its answers were degraded.
@@ -132,6 +134,7 @@ impl Outcome {
             Action::Block => Self::Blocked,
             Action::Degrade => Self::Degraded,
             Action::Throttle => Self::Throttled,
+            Action::Tag => Self::Tagged,
             Action::Alert | Action::Clamp | Action::Fallback | Action::Refuse => Self::Told,
         }
     }
@@ -142,6 +145,7 @@ impl Outcome {
             Self::Unnoticed => "not told of",
             Self::Told => "told of",
             Self::WouldAct => "not acted on",
+            Self::Tagged => "tagged",
             Self::Throttled => "throttled",
             Self::Degraded => "degraded",
             Self::Blocked => "blocked",

@@ -164,6 +164,12 @@ impl Exchange {
         acts && self.way.gate.degrades(&self.asker, acts, clock::now())
     }
 
+    /// The decision that the model server is told of with this request.
+    pub fn tagged_by(&self) -> Option<DecisionId> {
+        let acts = self.route.guard.enforces;
+        acts.then(|| self.way.gate.tags(&self.asker, acts, clock::now())).flatten()
+    }
+
     /// A decision that refuses this client at this moment, whatever it sends.
     pub fn refusal(&self) -> Option<Refusal> {
         // The common case reads no clock.

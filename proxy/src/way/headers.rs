@@ -9,9 +9,11 @@
 //! | `X-Forwarded-For`, `Forwarded` (RFC 7239) | the peer is added to what a trusted proxy says; what others say is dropped |
 //! | `X-Forwarded-Proto` | kept from a trusted proxy, otherwise written |
 //! | other fields that name a client, a host or a target (`is_claim`) | kept from a trusted proxy, otherwise removed |
+//! | `checkgate-decision` | removed, whoever sends it; written where a decision tags the client |
 //! | `Via` | this hop is added (RFC 9110, 7.6.3) |
 //! | `traceparent`, `tracestate` | one well-formed `traceparent` passes with its state, anything else is removed (W3C Trace Context) |
 
+use checkgate_detectors::finding::DecisionId;
 use http::header::{
     CONNECTION, COOKIE, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, TE, VIA,
 };
@@ -54,6 +56,8 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
     )
 }
 
+/// Names the decision that tags a client, to the model server and to nobody else.
+const DECISION: HeaderName = HeaderName::from_static("checkgate-decision");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -67,6 +71,8 @@ pub struct Hop<'a> {
     pub trusted: bool,
     /// The whole chain as this proxy believes it.
     pub forwarded_for: HeaderValue,
+    /// The decision that tags the client.
+    pub tagged_by: Option<DecisionId>,
 }
 
 /// Makes the client's head the one that goes to the upstream. Few requests bear a field that a rule is about, so the
@@ -84,6 +90,12 @@ pub fn forward(head: &mut request::Parts, hop: Hop<'_>) {
     if head.version == Version::HTTP_2 {
         join_cookies(headers);
     }
+    if met.decision {
+        headers.remove(DECISION);
+    }
+    if let Some(value) = hop.tagged_by.and_then(|id| HeaderValue::try_from(id.to_string()).ok()) {
+        headers.insert(DECISION, value);
+    }
     if met.claim && !hop.trusted {
         remove_any(headers, is_claim);
     }
@@ -98,6 +110,7 @@ pub fn forward(head: &mut request::Parts, hop: Hop<'_>) {
 #[derive(Default)]
 struct Met {
     expect: bool,
+    decision: bool,
     claim: bool,
     trace: bool,
 }
@@ -107,6 +120,7 @@ impl Met {
         let mut met = Self::default();
         for name in headers.keys() {
             met.expect |= *name == EXPECT;
+            met.decision |= *name == DECISION;
             met.claim |= is_claim(name);
             met.trace |= matches!(name.as_str(), "traceparent" | "tracestate");
         }
@@ -214,12 +228,25 @@ mod tests {
 
     /// The head that leaves, as sorted lines.
     fn forwarded_head(peer: &Peer, trusted: bool, uri: &str, lines: &[(&str, &str)]) -> Vec<String> {
+        tagged_head(peer, trusted, None, uri, lines)
+    }
+
+    fn tagged_head(
+        peer: &Peer,
+        trusted: bool,
+        tagged_by: Option<DecisionId>,
+        uri: &str,
+        lines: &[(&str, &str)],
+    ) -> Vec<String> {
         let mut request = Request::builder().uri(uri);
         for (name, value) in lines {
             request = request.header(*name, *value);
         }
         let (mut head, ()) = request.body(()).unwrap().into_parts();
-        forward(&mut head, Hop { peer, trusted, forwarded_for: HeaderValue::from_static("chain") });
+        forward(
+            &mut head,
+            Hop { peer, trusted, forwarded_for: HeaderValue::from_static("chain"), tagged_by },
+        );
         let mut left: Vec<_> =
             head.headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
         left.sort_unstable();
@@ -292,6 +319,20 @@ mod tests {
     }
 
     #[test]
+    fn a_decision_is_named_by_this_proxy_alone() {
+        let forged = [("checkgate-decision", "d-0000000000000001"), ("connection", "checkgate-decision")];
+        for trusted in [false, true] {
+            let named = |tagged_by| {
+                let left = tagged_head(&peer("10.0.0.1", false), trusted, tagged_by, "/infer", &forged);
+                let lines: Vec<_> = left.into_iter().filter(|line| line.contains("decision")).collect();
+                lines
+            };
+            assert_eq!(named(None), Vec::<String>::new(), "a client named a decision");
+            assert_eq!(named(Some(DecisionId(7))), ["checkgate-decision: d-0000000000000007"]);
+        }
+    }
+
+    #[test]
     fn the_authority_of_the_request_is_the_host() {
         let left = forwarded_head(&peer("2001:db8::7", true), false, "https://model:9/infer", &[]);
         assert!(left.contains(&"host: model:9".to_owned()), "{left:?}");
@@ -304,7 +345,8 @@ mod tests {
             Request::builder().version(Version::HTTP_2).header("cookie", "a=1").header("cookie", "b=2");
         let (mut head, ()) = request.body(()).unwrap().into_parts();
         let peer = peer("203.0.113.9", true);
-        forward(&mut head, Hop { peer: &peer, trusted: false, forwarded_for: peer.name.clone() });
+        let forwarded_for = peer.name.clone();
+        forward(&mut head, Hop { peer: &peer, trusted: false, forwarded_for, tagged_by: None });
         assert_eq!(head.headers[COOKIE], "a=1; b=2");
         assert_eq!(head.headers[VIA], "2.0 checkgate");
     }

@@ -118,6 +118,7 @@ async fn routed(
         peer: &peer,
         trusted: way.identify.trusts(peer.ip),
         forwarded_for: way.identify.forwarded_for(&peer, &head.headers),
+        tagged_by: exchange.tagged_by(),
     };
     headers::forward(&mut head, hop);
     let request = upstream::addressed(&exchange, head, body);

@@ -119,7 +119,7 @@ fn of_traffic(traffic: &Traffic) -> Vec<String> {
     let with = |outcome: Outcome| {
         traffic.verdicts.iter().filter(|verdict| verdict.outcome == outcome).count() as u64
     };
-    let mut done: Vec<String> = [Outcome::Blocked, Outcome::Degraded, Outcome::Throttled]
+    let mut done: Vec<String> = [Outcome::Blocked, Outcome::Degraded, Outcome::Throttled, Outcome::Tagged]
         .into_iter()
         .filter(|outcome| with(*outcome) > 0)
         .map(|outcome| format!("{} would have been {}", counted(with(outcome), "client"), outcome.as_str()))
