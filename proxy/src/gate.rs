@@ -13,6 +13,7 @@
 pub mod allowance;
 pub mod brake;
 pub mod kill_switch;
+pub mod met;
 mod proven;
 mod spared;
 pub mod table;
@@ -42,7 +43,7 @@ use self::brake::{Brake, BrakeLimits, Rule, Trip, Verdict};
 use self::kill_switch::KillSwitch;
 use self::proven::ProvenKeys;
 pub use self::spared::Spared;
-use self::table::{ActiveBlock, BlockTable, InForce};
+use self::table::{ActiveBlock, BlockTable, Ended, InForce};
 use crate::metrics::Metrics;
 use crate::plan::Plan;
 use crate::records::{self, Outlet};
@@ -249,10 +250,15 @@ impl Gate {
     /// sent already. `acts` says that its model is in `enforce`; where it is not, nobody is refused. To be asked once,
     /// for a throttle counts.
     ///
-    /// While nothing acts this reads one atomic; otherwise it takes at most three shard locks and never allocates.
+    /// While nothing acts and nothing is observed this reads two atomics; otherwise it takes at most five shard locks and
+    /// never allocates.
     #[must_use]
     pub fn enter(&self, asker: &Asker, acts: bool, per_minute: u32, now: Time) -> Option<Refusal> {
-        let decision = self.in_force(asker, acts, now)?;
+        let Some(decision) = self.in_force(asker, acts, now) else {
+            self.table.observe(self.identities(asker), now);
+            return None;
+        };
+        decision.met.count();
         let throttled = decision.action == Action::Throttle;
         if throttled && !decision.allowance.take(per_minute, decision.time, now) {
             return Some(Refusal { decision: decision.id, throttled, retry_after: allowance::SPAN });
@@ -299,6 +305,20 @@ impl Gate {
     ) -> Option<Refusal> {
         let passes = self.kill_switch.is_on() || self.rules.load().spared.contains(asker.address);
         (!passes).then_some(Refusal { decision, throttled: false, retry_after })
+    }
+
+    /// Whom a request may stand for: its key, and its address unless the key is proven.
+    fn identities(&self, asker: &Asker) -> impl Iterator<Item = Identity> {
+        let key = asker.key.map(Identity::Key);
+        let address = Some(Identity::Address(asker.address));
+        let by_key_alone = asker.key.is_some_and(|key| self.proven.contains(key));
+        key.into_iter().chain(address.filter(|_| !by_key_alone))
+    }
+
+    /// What left the table since the last call, with the requests that it met.
+    #[must_use]
+    pub fn ended(&self) -> Vec<Ended> {
+        self.table.ended()
     }
 
     /// The decision that meets a request. A proven key stands for itself: what is held against its address rests on

@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::allowance::Allowance;
+use super::met::Met;
 
 /// A decision on a client that has not expired: a block, or something weaker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +43,8 @@ pub struct ActiveBlock {
     pub acts: bool,
     /// The decision's record as JSON: why.
     pub evidence: Arc<str>,
+    /// Requests of the client that came while it stood.
+    pub met: Met,
     /// What a throttled client used of its minute; another process begins a new one.
     #[serde(skip)]
     pub allowance: Allowance,
@@ -62,6 +65,17 @@ pub struct InForce {
     pub id: DecisionId,
     /// What a throttled client used of its minute.
     pub allowance: Allowance,
+    /// Requests of the client that came while it stood.
+    pub met: Met,
+}
+
+/// What became of a decision that is no longer in the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// The decision.
+    pub id: DecisionId,
+    /// Requests of its client that came while it stood.
+    pub requests: u64,
 }
 
 impl ActiveBlock {
@@ -78,6 +92,7 @@ impl ActiveBlock {
             lasts: block.lasts,
             acts,
             evidence,
+            met: Met::default(),
             allowance: Allowance::default(),
         }
     }
@@ -106,6 +121,7 @@ impl ActiveBlock {
             lasts: self.lasts,
             id: self.id,
             allowance: self.allowance.clone(),
+            met: self.met.clone(),
         }
     }
 
@@ -129,6 +145,8 @@ struct Order {
     by_id: HashMap<DecisionId, Rank, ahash::RandomState>,
     /// Proposals by when they approve themselves, as far as the sweep has seen them wait.
     proposed: BTreeSet<(Time, DecisionId)>,
+    /// What was removed and met requests, until somebody asks. Bounded by the table's own bound.
+    ended: Vec<Ended>,
 }
 
 /// All blocks of all models.
@@ -142,6 +160,8 @@ pub struct BlockTable {
     by_action: [AtomicUsize; 4],
     /// Proposals that could act once they are approved.
     waiting: AtomicUsize,
+    /// Decisions that do not act, proposals that could aside.
+    observed: AtomicUsize,
     order: Mutex<Order>,
     blocks_max: AtomicUsize,
 }
@@ -155,6 +175,7 @@ impl BlockTable {
             acting: AtomicUsize::new(0),
             by_action: Default::default(),
             waiting: AtomicUsize::new(0),
+            observed: AtomicUsize::new(0),
             order: Mutex::default(),
             blocks_max: AtomicUsize::new(blocks_max),
         }
@@ -196,6 +217,30 @@ impl BlockTable {
         let blocks = self.by_client.get(client)?;
         let in_force = blocks.iter().filter(|block| block.is_in_force(now));
         in_force.max_by_key(|block| (block.action, block.until)).map(ActiveBlock::in_force)
+    }
+
+    /// Counts a request that nothing acts on, for the strongest observation on its client, if there is one. While there
+    /// are no observations this reads one atomic.
+    pub fn observe(&self, clients: impl IntoIterator<Item = Identity>, now: Time) {
+        if self.observed.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let observed = |client: Identity| {
+            let blocks = self.by_client.get(&client)?;
+            let standing = blocks.iter().filter(|block| !block.acts && now < block.until);
+            let strongest = standing.max_by_key(|block| (block.action, block.until))?;
+            Some((strongest.action, strongest.until, strongest.met.clone()))
+        };
+        let of_all = clients.into_iter().filter_map(observed);
+        if let Some((_, _, met)) = of_all.max_by_key(|(action, until, _)| (*action, *until)) {
+            met.count();
+        }
+    }
+
+    /// What left the table since the last call, as far as it met requests.
+    #[must_use]
+    pub fn ended(&self) -> Vec<Ended> {
+        std::mem::take(&mut self.order.lock().ended)
     }
 
     /// Removes the block of one decision and gives it back.
@@ -270,6 +315,7 @@ impl BlockTable {
         move_by: impl Fn(&AtomicUsize, usize, Ordering) -> usize,
     ) {
         if !block.acts {
+            move_by(&self.observed, 1, Ordering::Relaxed);
             return;
         }
         let of_its_kind = if waits { Some(&self.waiting) } else { self.by_action.get(place(block.action)) };
@@ -307,6 +353,10 @@ impl BlockTable {
         }
         let waits = order.proposed.remove(&(block.acts_from, id));
         self.count(&block, waits, AtomicUsize::fetch_sub);
+        let requests = block.met.requests();
+        if requests > 0 && order.ended.len() < self.blocks_max.load(Ordering::Relaxed) {
+            order.ended.push(Ended { id, requests });
+        }
         Some(block)
     }
 }

@@ -590,3 +590,31 @@ fn proposals_and_brakes_of_sources_go_on_in_another_process() {
     let due = NOW.plus(Duration::from_secs(10));
     assert!(new.gate.admit(&asker("192.0.2.2", None), true, due).is_some());
 }
+
+#[test]
+fn requests_that_met_a_decision_are_counted_whether_it_acts_or_not() {
+    let fixture = fixture();
+    let came = |text: &str, key: Option<u64>, acts: bool, times: usize| {
+        (0..times).for_each(|_| _ = fixture.gate.enter(&asker(text, key), acts, 100, NOW));
+    };
+    fixture.apply(&by_address(1, "192.0.2.1"), ENFORCE);
+    fixture.apply(&by_address(2, "192.0.2.2"), OBSERVE);
+    fixture.apply(&block(3, Identity::Key(7)), OBSERVE);
+    came("192.0.2.1", None, true, 5);
+    came("192.0.2.2", None, true, 3);
+    came("192.0.2.2", None, false, 1);
+    came("192.0.2.3", Some(7), false, 2);
+    came("192.0.2.9", None, false, 4);
+    let met = |id: u64| {
+        let blocks = fixture.gate.list(NOW);
+        blocks.iter().find(|block| block.id == DecisionId(id)).map(|block| block.met.requests())
+    };
+    assert_eq!([1, 2, 3].map(met), [Some(5), Some(4), Some(2)]);
+    fixture.gate.lift(DecisionId(1));
+    fixture.gate.tick(NOW.plus(RUNG));
+    let mut ended = fixture.gate.ended();
+    ended.sort_unstable_by_key(|ended| ended.id);
+    let counts: Vec<_> = ended.iter().map(|ended| (ended.id.0, ended.requests)).collect();
+    assert_eq!(counts, [(1, 5), (2, 4), (3, 2)], "what ended says what it met, once");
+    assert!(fixture.gate.ended().is_empty());
+}
