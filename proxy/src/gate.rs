@@ -170,7 +170,8 @@ pub enum Applied {
 }
 
 /// Why a block does not act.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// The model is in `observe`.
     Mode,

@@ -21,6 +21,7 @@ mod parts;
 mod plan;
 mod records;
 mod rehearse;
+mod report;
 pub mod screen;
 mod serve;
 mod state;

@@ -32,6 +32,8 @@ impl Default for Bounds {
 pub struct Found {
     /// The number of its entry, by which lists are continued.
     pub number: u64,
+    /// When its entry was made.
+    pub time: Time,
     /// Its record as a line of JSON.
     pub record: Arc<str>,
 }
@@ -59,7 +61,7 @@ impl Book {
     /// Takes the next entry.
     pub fn take(&mut self, entry: &Entry) {
         match &entry.what {
-            What::Finding { record } => self.found(entry.number, record),
+            What::Finding { record } => self.found(entry.number, entry.time, record),
             What::Decision(decided) => self.decided(entry.number, decided),
             What::Approved { id, until } => self.change(*id, |decided| {
                 decided.status = Status::InForce;
@@ -67,6 +69,7 @@ impl Book {
             }),
             What::Rejected { id } => self.change(*id, |decided| decided.status = Status::Rejected),
             What::Lifted { id } => self.change(*id, |decided| decided.status = Status::Lifted),
+            What::Met { id, requests } => self.change(*id, |decided| decided.requests = *requests),
             What::Extended { id, until } => self.change(*id, |decided| decided.until = *until),
             What::NeverBlock { added, removed } => {
                 self.never_block.extend(added);
@@ -80,11 +83,11 @@ impl Book {
         }
     }
 
-    fn found(&mut self, number: u64, record: &Arc<str>) {
+    fn found(&mut self, number: u64, time: Time, record: &Arc<str>) {
         if self.findings.len() >= self.bounds.findings_max {
             self.findings.pop_front();
         }
-        self.findings.push_back(Found { number, record: Arc::clone(record) });
+        self.findings.push_back(Found { number, time, record: Arc::clone(record) });
     }
 
     fn decided(&mut self, number: u64, decided: &Decided) {

@@ -9,6 +9,8 @@ use checkgate_detectors::identity::Identity;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::gate::Reason;
+
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
@@ -78,6 +80,13 @@ pub enum What {
         /// When it ends now.
         until: Time,
     },
+    /// Requests came from the client of a decision; noted when it ends, and when the program stops.
+    Met {
+        /// Which.
+        id: DecisionId,
+        /// So many of them since it was taken.
+        requests: u64,
+    },
     /// The never-block list of operators changed.
     NeverBlock {
         /// Networks that were put on it.
@@ -143,6 +152,15 @@ pub struct Decided {
     pub lasts: Duration,
     /// Where it stands.
     pub status: Status,
+    /// What keeps it from acting, where it is observed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_back: Option<Reason>,
+    /// Whose client it is about, where tenants are configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<Arc<str>>,
+    /// Requests that came from the client while it stood, as far as they were noted.
+    #[serde(default)]
+    pub requests: u64,
     /// Its record as a line of JSON: why.
     pub evidence: Arc<str>,
 }

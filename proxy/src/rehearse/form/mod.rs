@@ -1,6 +1,6 @@
 //! The forms of a report.
 
-mod escape;
+pub mod escape;
 mod github;
 mod gitlab;
 mod html;
