@@ -157,3 +157,40 @@ fn dashboards_and_code_name_the_same_metrics() {
         );
     }
 }
+
+/// The rules for Prometheus, with the names of files.
+fn rules() -> Vec<(String, String)> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../dashboards/prometheus");
+    let read = |name: &str| (name.to_owned(), std::fs::read_to_string(format!("{folder}/{name}")).unwrap());
+    ["recording.yaml", "alerts.yaml"].map(read).to_vec()
+}
+
+#[test]
+fn rules_name_metrics_that_there_are() {
+    let declared = declaration_names();
+    for (file, text) in rules() {
+        // A name with a colon is the rules' own, and so is a bare word that no metric begins with.
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != ':');
+        let named: Vec<String> = words.filter(|word| !word.contains(':')).flat_map(metric_names).collect();
+        assert!(!named.is_empty(), "{file} names no metric");
+        for name in named {
+            assert!(declared.contains(&name), "{file} names {name}, which no code declares");
+        }
+    }
+}
+
+#[test]
+fn every_alert_has_its_page() {
+    let runbook =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/observability.md")).unwrap();
+    let (_, alerts) = rules().pop().unwrap();
+    let names: Vec<&str> = alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    assert!(names.len() >= 17, "{names:?}");
+    for name in &names {
+        assert!(runbook.contains(&format!("\n### {name}\n")), "docs/observability.md says nothing of {name}");
+        let link = format!("observability.md#{}", name.to_lowercase());
+        assert!(alerts.contains(&link), "{name} does not lead to its page");
+    }
+    let pages = runbook.lines().filter_map(|line| line.strip_prefix("### ")).collect::<Vec<_>>();
+    assert_eq!(pages, names, "a page without an alert, or another order");
+}
