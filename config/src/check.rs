@@ -5,6 +5,7 @@ mod listeners;
 mod models;
 mod parts;
 mod tls;
+mod tokens;
 mod upstreams;
 
 use std::path::PathBuf;

@@ -9,6 +9,7 @@ mod check;
 pub mod defaults;
 mod files;
 pub mod golden;
+pub mod key_set;
 pub mod parts;
 mod path;
 pub mod problem;

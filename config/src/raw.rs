@@ -2,6 +2,7 @@
 //! documentation, in the schema, in editors and on the reference page; defaults and ranges stand in
 //! [`defaults`](crate::defaults).
 
+mod identity;
 mod ladder;
 mod listen;
 mod policy;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 
+pub use identity::{RawToken, RawTokenForm};
 pub use ladder::{RUNGS_MAX, RawLadder};
 pub use listen::{RawCertificate, RawListen, RawTls};
 pub use policy::RawPolicy;
@@ -115,9 +117,10 @@ pub struct RawLog {
 #[serde(deny_unknown_fields, default, expecting = "a mapping of settings")]
 pub struct RawClients {
     /// What tells one client from another: `ip` (your word that one address is one client), `certificate` (what the
-    /// client showed in the TLS handshake; it needs `tls.client_ca`), `header:NAME` (a header such as an API key), or
-    /// `{header: NAME, verified_by_upstream: true}`. Without it, addresses are used, and nobody is blocked while the
-    /// traffic looks as if many clients share an address.
+    /// client showed in the TLS handshake; it needs `tls.client_ca`), `header:NAME` (a header such as an API key),
+    /// `{header: NAME, verified_by_upstream: true}`, or `{token: {jwks: FILE}}` (a token that an issuer signed).
+    /// Without it, addresses are used, and nobody is blocked while the traffic looks as if many clients share an
+    /// address.
     pub identity: Option<RawIdentity>,
     /// Load balancers in front of checkgate, as addresses or networks (`10.0.0.0/8`). Only from these is
     /// `X-Forwarded-For` believed, read from the right.
@@ -267,6 +270,8 @@ pub enum RawIdentity {
     Word(String),
     /// `{header: NAME, verified_by_upstream: BOOL}`.
     Header(RawHeader),
+    /// `{token: {...}}`.
+    Token(Box<RawTokenForm>),
 }
 
 /// A request header that tells one client from another.
@@ -329,13 +334,15 @@ impl<'de> Deserialize<'de> for RawIdentity {
         impl<'de> Visitor<'de> for Forms {
             type Value = RawIdentity;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("ip, certificate, header:NAME or {header: NAME, verified_by_upstream: true}")
+                f.write_str("ip, certificate, header:NAME, {header: NAME, verified_by_upstream: true} or {token: {...}}")
             }
             fn visit_str<E: Error>(self, word: &str) -> Result<RawIdentity, E> {
                 Ok(RawIdentity::Word(word.into()))
             }
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RawIdentity, A::Error> {
-                RawHeader::deserialize(MapAccessDeserializer::new(map)).map(RawIdentity::Header)
+                identity::Mapping::deserialize(MapAccessDeserializer::new(map))?
+                    .form()
+                    .map_err(A::Error::custom)
             }
         }
         deserializer.deserialize_any(Forms)
@@ -347,6 +354,7 @@ impl Serialize for RawIdentity {
         match self {
             Self::Word(word) => word.serialize(serializer),
             Self::Header(header) => header.serialize(serializer),
+            Self::Token(token) => token.serialize(serializer),
         }
     }
 }
@@ -358,7 +366,8 @@ impl JsonSchema for RawIdentity {
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let header = generator.subschema_for::<RawHeader>();
-        json_schema!({"oneOf": [{"type": "string", "pattern": "^(ip|certificate|header:.+)$"}, header]})
+        let token = generator.subschema_for::<RawTokenForm>();
+        json_schema!({"oneOf": [{"type": "string", "pattern": "^(ip|certificate|header:.+)$"}, header, token]})
     }
 }
 

@@ -14,6 +14,7 @@ const SECTIONS: &[(&str, &str)] = &[
     ("log", "RawLog"),
     ("clients", "RawClients"),
     ("clients.identity", "RawHeader"),
+    ("clients.identity.token", "RawToken"),
     ("brake", "RawBrake"),
     ("limits", "RawLimits"),
     ("timeouts", "RawTimeouts"),

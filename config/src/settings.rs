@@ -9,6 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::key_set::KeySet;
+
 /// Everything a running checkgate was told.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -170,6 +172,47 @@ pub enum ClientIdentity {
         /// The operator's word that the upstream refuses keys it does not know.
         verified_by_upstream: bool,
     },
+    /// A claim of a token that an issuer signed.
+    Token(Box<TokenIdentity>),
+}
+
+/// Tokens as identities (JSON Web Token, RFC 7519).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenIdentity {
+    /// Where the issuer's keys are.
+    pub keys: KeySource,
+    /// Who must have issued a token, where the operator says so.
+    pub issuer: Option<String>,
+    /// Whom a token must be for, where the operator says so.
+    pub audience: Option<String>,
+    /// The claim that names the client.
+    pub claim: String,
+    /// The header that holds the token, in lower case.
+    pub header: String,
+}
+
+/// Where the keys are that tokens are signed with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeySource {
+    /// In a file: what was read from it when the settings were checked.
+    File(KeySet),
+    /// At a URL, to be read while the program runs.
+    Url(KeyUrl),
+}
+
+/// A URL that gives keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyUrl {
+    /// Host name or address; an IPv6 address without brackets.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Path and query, beginning with `/`.
+    pub path: String,
+    /// Whether TLS is spoken; without it, the host is a loopback address.
+    pub tls: bool,
+    /// Authorities (PEM) to believe; by default those of the system.
+    pub ca: Option<PathBuf>,
 }
 
 /// When enforcement holds itself back.

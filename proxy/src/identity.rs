@@ -1,14 +1,24 @@
-//! Who asks, by one function: the peer, what trusted proxies say of it, and the key it shows.
+//! Who asks, by one function: the peer, what trusted proxies say of it, and the key or token it shows.
+
+mod keys;
+mod remembered;
+mod signatures;
+mod tokens;
 
 use std::hash::Hasher;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use checkgate_config::settings::{ClientIdentity, Clients};
+use checkgate_detectors::facts::Time;
 use checkgate_detectors::identity::{Address, Asker, Identity, Standing};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 use siphasher::sip::SipHasher13;
 
+use self::tokens::Tokens;
+use crate::metrics::Metrics;
 use crate::transport::Peer;
 
 /// The header that a chain of proxies writes, nearest hop last.
@@ -21,40 +31,57 @@ pub struct Identify {
     trusted_proxies: Vec<IpNet>,
     key_header: Option<HeaderName>,
     by_certificate: bool,
+    tokens: Option<Arc<Tokens>>,
     keys_verified: bool,
     addresses_declared: bool,
     hash_key: [u64; 2],
 }
 
 impl Identify {
-    /// The way that the operator chose.
-    pub fn new(clients: &Clients, hash_key: [u64; 2]) -> Self {
+    /// The way that the operator chose. What `previous` knows of tokens stays, as far as it still holds.
+    ///
+    /// # Errors
+    /// When nothing can read the keys that tokens are signed with.
+    pub fn new(
+        clients: &Clients,
+        hash_key: [u64; 2],
+        metrics: &Arc<Metrics>,
+        previous: Option<&Self>,
+    ) -> io::Result<Self> {
+        let known = previous.and_then(|previous| previous.tokens.as_ref());
+        let tokens = match &clients.identity {
+            ClientIdentity::Token(settings) => {
+                Some(Tokens::new(settings, clients, hash_key, metrics, known)?)
+            }
+            _ => None,
+        };
         let (key_header, keys_verified) = match &clients.identity {
             ClientIdentity::Header { name, verified_by_upstream } => {
                 (HeaderName::from_bytes(name.as_bytes()).ok(), *verified_by_upstream)
             }
-            // The handshake proved that the client holds the key.
-            ClientIdentity::Certificate => (None, true),
+            // The handshake proved that the client holds the key, or the issuer's signature whom the token names.
+            ClientIdentity::Certificate | ClientIdentity::Token(_) => (None, true),
             ClientIdentity::Assumed | ClientIdentity::Address => (None, false),
         };
-        Self {
+        Ok(Self {
             trusted_proxies: clients.trusted_proxies.clone(),
             key_header,
             by_certificate: clients.identity == ClientIdentity::Certificate,
+            tokens,
             keys_verified,
             addresses_declared: clients.identity == ClientIdentity::Address,
             hash_key,
-        }
+        })
     }
 
-    /// Who asks, given the peer of the connection and the head of the request.
-    pub fn asker(&self, peer: &Peer, headers: &HeaderMap) -> Asker {
+    /// Who asks at `now`, given the peer of the connection and the head of the request.
+    pub fn asker(&self, peer: &Peer, headers: &HeaderMap, now: Time) -> Asker {
         let (address, forwarded) = self.address(peer.ip, headers);
         let declared = self.addresses_declared || forwarded;
         Asker {
             address,
             standing: if declared { Standing::Declared } else { Standing::Assumed },
-            key: self.key(peer, headers),
+            key: self.key(peer, headers, now),
             keys_verified: self.keys_verified,
         }
     }
@@ -89,7 +116,10 @@ impl Identify {
         self.trusted_proxies.iter().any(|net| net.contains(&ip))
     }
 
-    fn key(&self, peer: &Peer, headers: &HeaderMap) -> Option<u64> {
+    fn key(&self, peer: &Peer, headers: &HeaderMap, now: Time) -> Option<u64> {
+        if let Some(tokens) = &self.tokens {
+            return tokens.client(headers, now);
+        }
         if self.by_certificate {
             return Some(keyed_hash(self.hash_key, &peer.certificate?));
         }
@@ -143,6 +173,8 @@ mod tests {
 
     use super::*;
 
+    const NOW: Time = Time(1_764_000_000_000_000);
+
     fn identify(trusted: &[&str], identity: ClientIdentity) -> Identify {
         let clients = Clients {
             identity,
@@ -151,7 +183,8 @@ mod tests {
             new_keys_per_address: 20,
             remembered: 100,
         };
-        Identify::new(&clients, [1, 2])
+        let metrics = Metrics::new(&[], &[]).unwrap();
+        Identify::new(&clients, [1, 2], &metrics, None).unwrap()
     }
 
     fn peer_at(ip: &str) -> Peer {
@@ -169,7 +202,7 @@ mod tests {
     fn client_of(peer: &str, forwarded: &[&str]) -> String {
         let lines: Vec<_> = forwarded.iter().map(|value| ("x-forwarded-for", *value)).collect();
         let identify = identify(&["10.0.0.0/8", "fd00::/8"], ClientIdentity::Assumed);
-        identify.asker(&peer_at(peer), &headers(&lines)).address.to_string()
+        identify.asker(&peer_at(peer), &headers(&lines), NOW).address.to_string()
     }
 
     #[test]
@@ -186,9 +219,9 @@ mod tests {
     #[test]
     fn a_named_client_stands_declared_and_a_bare_hop_does_not() {
         let identify = identify(&["10.0.0.0/8"], ClientIdentity::Assumed);
-        let named = identify.asker(&peer_at("10.0.0.1"), &headers(&[("x-forwarded-for", "192.0.2.1")]));
+        let named = identify.asker(&peer_at("10.0.0.1"), &headers(&[("x-forwarded-for", "192.0.2.1")]), NOW);
         assert_eq!(named.standing, Standing::Declared);
-        let bare = identify.asker(&peer_at("10.0.0.1"), &headers(&[]));
+        let bare = identify.asker(&peer_at("10.0.0.1"), &headers(&[]), NOW);
         assert_eq!(bare.standing, Standing::Assumed, "the proxy itself is no client");
     }
 
@@ -212,21 +245,21 @@ mod tests {
         let header = ClientIdentity::Header { name: "x-api-key".into(), verified_by_upstream: true };
         let identify = identify(&[], header);
         let peer = &peer_at("203.0.113.9");
-        let asker = identify.asker(peer, &headers(&[("x-api-key", "secret")]));
+        let asker = identify.asker(peer, &headers(&[("x-api-key", "secret")]), NOW);
         assert_eq!(asker.key, Some(keyed_hash([1, 2], b"secret")));
         assert!(asker.keys_verified);
-        assert_eq!(identify.asker(peer, &headers(&[])).key, None);
+        assert_eq!(identify.asker(peer, &headers(&[]), NOW).key, None);
     }
 
     #[test]
     fn a_certificate_is_an_identity_and_its_absence_is_none() {
         let identify = identify(&[], ClientIdentity::Certificate);
         let shown = |certificate| Peer { certificate, tls: true, ..peer_at("203.0.113.9") };
-        let asker = identify.asker(&shown(Some([7; 32])), &headers(&[]));
+        let asker = identify.asker(&shown(Some([7; 32])), &headers(&[]), NOW);
         assert_eq!(asker.key, Some(keyed_hash([1, 2], &[7; 32])));
         assert!(asker.keys_verified, "the handshake verified it");
-        assert_ne!(identify.asker(&shown(Some([8; 32])), &headers(&[])).key, asker.key);
-        assert_eq!(identify.asker(&shown(None), &headers(&[])).key, None);
+        assert_ne!(identify.asker(&shown(Some([8; 32])), &headers(&[]), NOW).key, asker.key);
+        assert_eq!(identify.asker(&shown(None), &headers(&[]), NOW).key, None);
     }
 
     proptest! {

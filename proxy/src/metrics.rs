@@ -17,7 +17,7 @@ use prometheus::{
 };
 
 use self::families::families;
-use self::labels::{HeldOutcome, PerLabel, ReloadOutcome};
+use self::labels::{HeldOutcome, PerLabel, ReloadOutcome, TokenOutcome};
 pub use self::model::ModelMetrics;
 pub use self::upstream::UpstreamMetrics;
 use crate::transport::rejected::Rejected;
@@ -69,6 +69,14 @@ families! {
     upstream_ejections: IntCounterVec = "checkgate_upstream_ejections_total", ["model"];
     /// Requests that were turned away because every server had as many open as it may.
     upstream_full: IntCounterVec = "checkgate_upstream_full_total", ["model"];
+    /// Requests where tokens are identities, by what their token was worth.
+    tokens: IntCounterVec = "checkgate_tokens_total", ["outcome"];
+    /// Verified tokens forgotten to make room: their signatures are checked again.
+    pub tokens_evicted: IntCounter = "checkgate_tokens_evicted_total", [];
+    /// Keys that tokens are verified with.
+    pub token_keys: IntGauge = "checkgate_token_keys", [];
+    /// Whether the last reading of the keys of tokens succeeded; 0 while there was none or those before it stay in force.
+    pub token_keys_read_success: IntGauge = "checkgate_token_keys_read_success", [];
     /// Open client connections.
     pub connections: IntGauge = "checkgate_connections", [];
     /// Requests that are open.
@@ -210,6 +218,8 @@ pub struct Metrics {
     families: Families,
     /// What was turned away before anything looked at what it asks.
     pub rejected: PerLabel<Rejected>,
+    /// Tokens, by what they were worth.
+    pub tokens: PerLabel<TokenOutcome>,
     /// Questions that waited, by what became of them.
     pub held_questions: PerLabel<HeldOutcome>,
     /// Reloads, by what came of them.
@@ -240,6 +250,7 @@ impl Metrics {
             discovered: model(DISCOVERED),
             none: model(NONE),
             rejected: PerLabel::resolve(|reason| families.rejected.with_label_values(&[reason])),
+            tokens: PerLabel::resolve(|outcome| families.tokens.with_label_values(&[outcome])),
             held_questions: PerLabel::resolve(|outcome| {
                 families.held_questions.with_label_values(&[outcome])
             }),

@@ -185,18 +185,16 @@ impl Parts {
         Ok((Arc::new(parts), plan, ids))
     }
 
-    fn way(
-        &self,
-        settings: &Settings,
-        ids: &ModelIds,
-        previous: Option<&Upstreams>,
-    ) -> anyhow::Result<Arc<Way>> {
+    fn way(&self, settings: &Settings, ids: &ModelIds, previous: Option<&Way>) -> anyhow::Result<Arc<Way>> {
         let mut first_id = [0; 8];
         getrandom::fill(&mut first_id).context("the system gives no randomness")?;
         let hash_key = self.state.hash_key();
-        let upstreams = Upstreams::new(settings, ids, &self.metrics, previous)?;
+        let upstreams = Upstreams::new(settings, ids, &self.metrics, previous.map(|way| &way.upstreams))?;
+        let known = previous.map(|way| &way.identify);
+        let identify = Identify::new(&settings.clients, hash_key, &self.metrics, known)
+            .context("cannot read the keys of tokens")?;
         Ok(Arc::new(Way {
-            identify: Identify::new(&settings.clients, hash_key),
+            identify,
             routes: Routes::new(settings, ids, &upstreams)?,
             decoders: decode::defaults(),
             upstreams,

@@ -36,6 +36,7 @@ impl Check<'_> {
             Some(RawIdentity::Header(raw)) => {
                 self.header(&path.key("header"), &raw.header, raw.verified_by_upstream)
             }
+            Some(RawIdentity::Token(raw)) => self.token_identity(&path.key("token"), &raw.token),
             Some(RawIdentity::Word(word)) if word == "ip" => Some(ClientIdentity::Address),
             Some(RawIdentity::Word(word)) if word == "certificate" => self.certificate_identity(&path),
             Some(RawIdentity::Word(word)) => match word.strip_prefix("header:") {
@@ -43,7 +44,7 @@ impl Check<'_> {
                 None => {
                     self.refuse(
                         &path,
-                        format!("unknown identity \"{word}\"; write ip, certificate or header:NAME"),
+                        format!("unknown identity \"{word}\"; write ip, certificate, header:NAME or {{token: {{jwks: FILE}}}}"),
                     );
                     None
                 }
@@ -62,6 +63,12 @@ impl Check<'_> {
     }
 
     fn header(&mut self, path: &Path, name: &str, verified_by_upstream: bool) -> Option<ClientIdentity> {
+        let name = self.header_name(path, name)?;
+        Some(ClientIdentity::Header { name, verified_by_upstream })
+    }
+
+    /// The name of a header that says who a client is, in lower case.
+    pub(super) fn header_name(&mut self, path: &Path, name: &str) -> Option<String> {
         let name = name.to_ascii_lowercase();
         if !is_header_name(&name) {
             self.refuse(path, format!("\"{name}\" is no header name; write for example X-API-Key"));
@@ -76,7 +83,7 @@ impl Check<'_> {
             );
             return None;
         }
-        Some(ClientIdentity::Header { name, verified_by_upstream })
+        Some(name)
     }
 
     fn networks(&mut self, list: &str, typed: Option<&[String]>) -> Vec<IpNet> {

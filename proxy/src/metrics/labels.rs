@@ -170,6 +170,37 @@ pub enum ReloadOutcome {
     Refused,
 }
 
+/// What a token was worth as an identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenOutcome {
+    /// Its signature was checked and holds.
+    Verified,
+    /// It was verified before.
+    Remembered,
+    /// There is none.
+    Missing,
+    /// It is no token, there are several, or its algorithm is unknown, such as `none`.
+    Malformed,
+    /// Its algorithm is for shared secrets, or does not fit the key that it names.
+    Algorithm,
+    /// No key of the issuer has the name that it gives.
+    UnknownKey,
+    /// Its signature does not hold.
+    Signature,
+    /// It has expired, or does not say when it will.
+    Expired,
+    /// It does not hold yet.
+    NotYet,
+    /// Another issuer's, or nobody's.
+    Issuer,
+    /// For somebody else.
+    Audience,
+    /// It names no client.
+    Subject,
+    /// The issuer's keys could not be read so far.
+    NoKeys,
+}
+
 /// Implements [`Label`] from one list of values.
 macro_rules! label {
     ($type:ty { $($value:ident => $text:literal),+ $(,)? }) => {
@@ -222,6 +253,21 @@ label!(HeldOutcome {
     Deadline => "deadline",
     TooLarge => "too_large",
 });
+label!(TokenOutcome {
+    Verified => "verified",
+    Remembered => "remembered",
+    Missing => "missing",
+    Malformed => "malformed",
+    Algorithm => "algorithm",
+    UnknownKey => "unknown_key",
+    Signature => "signature",
+    Expired => "expired",
+    NotYet => "not_yet",
+    Issuer => "issuer",
+    Audience => "audience",
+    Subject => "subject",
+    NoKeys => "no_keys",
+});
 label!(ReloadOutcome { Applied => "applied", Refused => "refused" });
 label!(Part { Question => "question", Answer => "answer" });
 label!(Reason {
@@ -269,6 +315,7 @@ mod tests {
         check::<ContractOutcome>();
         check::<DegradeOutcome>();
         check::<HeldOutcome>();
+        check::<TokenOutcome>();
         check::<ReloadOutcome>();
         check::<Part>();
         check::<Reason>();

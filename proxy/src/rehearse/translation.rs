@@ -94,7 +94,7 @@ impl Translation {
         }
         if self.wants_keys() && !self.saw_key {
             notes.push(
-                "The file tells clients apart by a header or certificate, but the recording holds none: it was made \
+                "The file tells clients apart by a header, token or certificate, but the recording holds none: it was made \
                  under settings that did not look at one. Clients are told apart by address."
                     .to_owned(),
             );
@@ -158,7 +158,7 @@ impl Translation {
         match &self.identity {
             ClientIdentity::Assumed => Asker { key: None, ..asker },
             ClientIdentity::Address => Asker { key: None, standing: Standing::Declared, ..asker },
-            ClientIdentity::Certificate => Asker { keys_verified: true, ..asker },
+            ClientIdentity::Certificate | ClientIdentity::Token(_) => Asker { keys_verified: true, ..asker },
             ClientIdentity::Header { verified_by_upstream, .. } => {
                 Asker { keys_verified: *verified_by_upstream, ..asker }
             }
@@ -167,7 +167,7 @@ impl Translation {
 
     /// Whether the configuration tells clients apart by something that only the traffic itself showed.
     fn wants_keys(&self) -> bool {
-        matches!(self.identity, ClientIdentity::Certificate | ClientIdentity::Header { .. })
+        !matches!(self.identity, ClientIdentity::Assumed | ClientIdentity::Address)
     }
 }
 

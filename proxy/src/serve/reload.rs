@@ -145,7 +145,7 @@ impl Reloader {
         let plan = Arc::new(Plan::new(&settings, self.plan.hash_key, &mut ids)?);
         // Thrown away: what could be built once can be built again by every lane.
         Desk::new(Arc::clone(&plan))?;
-        let way = self.parts.way(&settings, &ids, Some(&self.proxy.way.load().upstreams))?;
+        let way = self.parts.way(&settings, &ids, Some(&self.proxy.way.load()))?;
         self.parts.downstream.adopt(&settings)?;
         // Nothing fails from here on.
         ids.all().for_each(|(name, id)| self.parts.metrics.add_model(id, name));

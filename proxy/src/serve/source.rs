@@ -8,7 +8,8 @@ use serde_json::Value;
 use crate::parts;
 
 /// Settings whose value is the path of a file that is read.
-const FILE_KEYS: [&str; 7] = ["reference", "fallback", "token_file", "certificate", "key", "ca", "client_ca"];
+const FILE_KEYS: [&str; 8] =
+    ["reference", "fallback", "token_file", "certificate", "key", "ca", "client_ca", "jwks"];
 
 /// A configuration file, if there is one, under the flags, if there are any.
 #[derive(Debug)]

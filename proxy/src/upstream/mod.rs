@@ -15,7 +15,7 @@ mod keeper;
 pub mod retry;
 mod server;
 mod socket;
-mod tls;
+pub mod tls;
 mod visit;
 
 use std::sync::Arc;

@@ -36,6 +36,7 @@ use self::question::Asking;
 use self::route::{Route, Routes};
 use self::upstream::{Failure, Upstreams};
 use crate::capture::Outcome;
+use crate::clock;
 use crate::decode::Decoder;
 use crate::gate::{Gate, Refusal};
 use crate::identity::Identify;
@@ -100,7 +101,7 @@ async fn routed(
     route: Route,
     request: Request<Received>,
 ) -> Response<WayBody> {
-    let asker = way.identify.asker(&peer, request.headers());
+    let asker = way.identify.asker(&peer, request.headers(), clock::now());
     let exchange = Exchange::begin(way, permit, asker, route, request.uri().path(), request.headers());
     if let Some(refusal) = exchange.entry_refusal() {
         exchange.refused(&refusal);
