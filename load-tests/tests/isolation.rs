@@ -20,10 +20,15 @@ async fn server() -> ModelServer {
 }
 
 async fn drilled(server: &ModelServer, chaos: Value) -> Checkgate {
+    held(server, chaos, "none").await
+}
+
+async fn held(server: &ModelServer, chaos: Value, hold: &str) -> Checkgate {
     let config = json!({
         "upstream": format!("http://{}", server.address),
-        "models": [{"name": MODEL, "mode": "enforce", "detectors": {"chaos": chaos}}],
+        "models": [{"name": MODEL, "mode": "enforce", "hold": hold, "detectors": {"chaos": chaos}}],
         "clients": {"identity": "ip"},
+        "timeouts": {"hold_question": "50ms"},
     });
     Start::configured(config).run().await.unwrap()
 }
@@ -105,4 +110,22 @@ async fn a_detector_that_does_not_come_back_fails_no_request_and_loses_its_threa
     everybody_is_answered(&checkgate, 100).await;
     assert_eq!(count_of(&checkgate, "checkgate_lanes_stuck").await, 0);
     a_sweep_is_blocked(&checkgate).await;
+}
+
+#[tokio::test]
+async fn questions_that_are_held_go_on_at_their_deadline_while_a_lane_is_stuck() {
+    let server = server().await;
+    let endless = json!({"panics": 0.0, "loops": 1.0, "rounds": i64::MAX});
+    let checkgate = held(&server, endless, "question").await;
+    let mut client = checkgate.client("127.0.1.1");
+    for number in 0..20 {
+        let reply = ask(&mut client, honest_row(1, number)).await.unwrap();
+        assert_eq!(reply.status, 200, "question {number}");
+    }
+    let deadline = ["outcome=\"deadline\""];
+    let passed_unjudged = checkgate.metric("checkgate_held_questions_total", &deadline).await.unwrap();
+    assert!(passed_unjudged >= 19.0, "{passed_unjudged} of 20 went on at their deadline");
+    the_drill_is_switched_off(&checkgate).await;
+    let swept = sweep(&mut checkgate.client("127.0.2.1"), 200).await.unwrap();
+    assert!(swept.refusal.is_some(), "questions are held again and the sweep is refused");
 }
