@@ -4,6 +4,7 @@
 //! was wrong, and the mend. The crate knows no detector and no decoder: the binary hands in its lists of
 //! [`parts`], and a part owns its own parameters.
 
+pub mod address;
 mod certificates;
 mod check;
 pub mod defaults;

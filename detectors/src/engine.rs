@@ -504,7 +504,7 @@ impl Engine {
     /// The narrowest proven identity of an asker; where none is proven, its address with a reservation.
     fn subject(&mut self, asker: &Asker, time: Time, out: &mut Outbox) -> Subject {
         let key = self.memory.keys.identity(asker, time, &mut out.proven_keys);
-        let spared = self.rules.policy.spares(asker.address).then_some(Reservation::NeverBlock);
+        let spared = self.rules.policy.never_block.contains(asker.address).then_some(Reservation::NeverBlock);
         match key {
             Some(identity) => Subject { identity, reservation: spared },
             None => {

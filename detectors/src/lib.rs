@@ -28,6 +28,7 @@ pub mod marginals;
 pub mod margins;
 pub mod names;
 pub mod neighbours;
+pub mod networks;
 pub mod offences;
 pub mod open;
 pub mod pages;

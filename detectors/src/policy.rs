@@ -1,11 +1,10 @@
 //! Policy: from a finding to a decision.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::finding::{Action, Mode, Tier};
-use crate::identity::Address;
 use crate::ladder::Ladder;
+use crate::networks::Networks;
 use crate::reference::Trust;
 
 /// What policy was told.
@@ -21,8 +20,8 @@ pub struct Policy {
     pub on_tier_two: Action,
     /// How long a decision lasts.
     pub ladder: Ladder,
-    /// Addresses that no decision touches, as (first address of the prefix, prefix length).
-    pub never_block: Vec<(IpAddr, u8)>,
+    /// Addresses that no decision touches.
+    pub never_block: Networks,
 }
 
 impl Default for Policy {
@@ -36,7 +35,7 @@ impl Default for Policy {
             on_tier_two: Action::Alert,
             ladder: Ladder::new(rungs.to_vec()),
             refuses_content: false,
-            never_block: Vec::new(),
+            never_block: Networks::default(),
         }
     }
 }
@@ -64,63 +63,5 @@ impl Policy {
     #[must_use]
     pub fn suspends(&self, action: Action) -> bool {
         action >= self.on_tier_one
-    }
-
-    /// Whether `address` is on the never-block list. An IPv6 address stands for its /64, so a longer prefix on the
-    /// list spares the whole /64 it lies in; an IPv4-mapped prefix is an IPv4 prefix.
-    #[must_use]
-    pub fn spares(&self, address: Address) -> bool {
-        self.never_block.iter().any(|&(prefix, length)| match (prefix, address.ip()) {
-            (IpAddr::V4(prefix), IpAddr::V4(ip)) => same_head(prefix.to_bits(), ip.to_bits(), length.min(32)),
-            (IpAddr::V6(prefix), IpAddr::V6(ip)) => {
-                same_head_wide(prefix.to_bits(), ip.to_bits(), length.min(64))
-            }
-            (IpAddr::V6(prefix), IpAddr::V4(ip)) => {
-                let mapped = same_head_wide(prefix.to_bits(), ip.to_ipv6_mapped().to_bits(), length.min(128));
-                mapped && (length >= 96 || prefix.is_unspecified())
-            }
-            (IpAddr::V4(_), IpAddr::V6(_)) => false,
-        })
-    }
-}
-
-fn same_head(left: u32, right: u32, length: u8) -> bool {
-    (left ^ right).checked_shr(32 - u32::from(length)).unwrap_or(0) == 0
-}
-
-fn same_head_wide(left: u128, right: u128, length: u8) -> bool {
-    (left ^ right).checked_shr(128 - u32::from(length)).unwrap_or(0) == 0
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn spares(prefix: &str, length: u8, address: &str) -> bool {
-        let never_block = vec![(prefix.parse().unwrap(), length)];
-        let policy = Policy { never_block, ..Policy::default() };
-        policy.spares(Address::of(address.parse().unwrap()))
-    }
-
-    #[test]
-    fn the_never_block_list_covers_its_prefixes_and_no_more() {
-        for (prefix, length, address, expected) in [
-            ("192.0.2.0", 24, "192.0.2.255", true),
-            ("192.0.2.0", 24, "192.0.3.0", false),
-            ("192.0.2.7", 32, "192.0.2.7", true),
-            ("192.0.2.7", 32, "192.0.2.6", false),
-            ("0.0.0.0", 0, "203.0.113.1", true),
-            ("192.0.2.7", 32, "::ffff:192.0.2.7", true),
-            ("::ffff:192.0.2.0", 120, "192.0.2.9", true),
-            ("::ffff:192.0.2.0", 120, "192.0.3.9", false),
-            ("2001:db8::", 32, "2001:db8:9::1", true),
-            ("2001:db8::", 32, "2001:db9::1", false),
-            ("2001:db8::1", 128, "2001:db8::2", true),
-            ("2001:db8::1", 128, "2001:db8:0:1::1", false),
-            ("::", 0, "2001:db8::2", true),
-            ("192.0.2.0", 24, "2001:db8::1", false),
-        ] {
-            assert_eq!(spares(prefix, length, address), expected, "{prefix}/{length} and {address}");
-        }
     }
 }

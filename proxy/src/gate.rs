@@ -15,12 +15,10 @@ pub mod brake;
 pub mod kill_switch;
 pub mod met;
 mod proven;
-mod spared;
 pub mod table;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
@@ -34,6 +32,7 @@ use checkgate_detectors::finding::{
     ATLAS_VERSION, Action, DecisionId, FindingId, Kind, Mode, Record, Tier, Window,
 };
 use checkgate_detectors::identity::{Asker, Identity};
+use checkgate_detectors::networks::Networks;
 use ipnet::IpNet;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -42,7 +41,6 @@ use tokio::sync::watch;
 use self::brake::{Brake, BrakeLimits, Rule, Trip, Verdict};
 use self::kill_switch::KillSwitch;
 use self::proven::ProvenKeys;
-pub use self::spared::Spared;
 use self::table::{ActiveBlock, BlockTable, Ended, InForce};
 use crate::metrics::Metrics;
 use crate::plan::Plan;
@@ -101,7 +99,7 @@ impl GateSettings {
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
     /// Whom no decision touches.
-    pub spared: Spared,
+    pub spared: Networks,
     /// When the brake trips.
     pub brake: BrakeLimits,
     /// The longest that any decision may last; without it, as long as it says.
@@ -117,14 +115,16 @@ impl Rules {
     /// The rules of a plan.
     #[must_use]
     pub fn of(plan: &Plan) -> Self {
-        let network = |(ip, length): &(IpAddr, u8)| IpNet::new(*ip, *length).ok();
-        let networks: Vec<_> = plan.never_block.iter().filter_map(network).collect();
         let brake = BrakeLimits {
             blocks_per_minute: plan.blocks_per_minute,
             share_of_clients: plan.share_of_clients,
         };
-        Self { spared: Spared::new(&networks), brake, at_most: None }
+        Self { spared: Networks::new(plan.never_block.iter().copied()), brake, at_most: None }
     }
+}
+
+fn networks(named: &[IpNet]) -> Networks {
+    Networks::new(named.iter().map(|network| (network.network(), network.prefix_len())))
 }
 
 /// What is in force at a gate, on its way to another process.
@@ -212,7 +212,7 @@ impl Gate {
             table: BlockTable::new(settings.blocks_max),
             proven: ProvenKeys::new(settings.proven_keys_max),
             rules: ArcSwap::from_pointee(Rules {
-                spared: Spared::new(&settings.never_block),
+                spared: networks(&settings.never_block),
                 brake: settings.brake,
                 at_most: settings.at_most,
             }),

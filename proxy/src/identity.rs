@@ -7,9 +7,10 @@ mod tokens;
 
 use std::hash::Hasher;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use checkgate_config::address;
 use checkgate_config::settings::{ClientIdentity, Clients};
 use checkgate_detectors::facts::Time;
 use checkgate_detectors::identity::{Address, Asker, Identity, Standing};
@@ -100,7 +101,7 @@ impl Identify {
         let hops = headers.get_all(FORWARDED_FOR).iter().rev();
         let hops = hops.flat_map(|value| value.to_str().unwrap_or("?").rsplit(',')).take(HOPS_MAX);
         for hop in hops {
-            match parse_hop(hop) {
+            match address::hop(hop) {
                 Some(ip) if self.trusts(ip) => {}
                 Some(ip) => return (Address::of(ip), true),
                 // A hop that is no address cannot be a client; the proxy that passed it on is the best known.
@@ -138,14 +139,6 @@ pub fn appended(headers: &HeaderMap, name: &HeaderName, last: &HeaderValue) -> H
     HeaderValue::from_bytes(&lines.collect::<Vec<_>>().join(&b", "[..])).unwrap_or_else(|_| last.clone())
 }
 
-/// An address as proxies write it: bare, or with a port, or in brackets.
-fn parse_hop(hop: &str) -> Option<IpAddr> {
-    let hop = hop.trim();
-    let bare = hop.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(hop);
-    let ip = bare.parse().or_else(|_| hop.parse::<SocketAddr>().map(|address| address.ip())).ok()?;
-    Some(IpAddr::to_canonical(&ip))
-}
-
 /// SipHash-1-3 under the secret of this instance: nobody outside can aim at a value.
 pub fn keyed_hash(key: [u64; 2], bytes: &[u8]) -> u64 {
     let [k0, k1] = key;
@@ -168,6 +161,8 @@ pub fn allowance(asker: &Asker) -> u64 {
 }
 
 #[cfg(test)]
+mod forms;
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
@@ -175,7 +170,7 @@ mod tests {
 
     const NOW: Time = Time(1_764_000_000_000_000);
 
-    fn identify(trusted: &[&str], identity: ClientIdentity) -> Identify {
+    pub(super) fn identify(trusted: &[&str], identity: ClientIdentity) -> Identify {
         let clients = Clients {
             identity,
             trusted_proxies: trusted.iter().map(|net| net.parse().unwrap()).collect(),
@@ -187,7 +182,7 @@ mod tests {
         Identify::new(&clients, [1, 2], &metrics, None).unwrap()
     }
 
-    fn peer_at(ip: &str) -> Peer {
+    pub(super) fn peer_at(ip: &str) -> Peer {
         Peer::plain(ip.parse().unwrap())
     }
 

@@ -1,10 +1,9 @@
 //! Who counts as a client, who is believed and who is spared.
 
-use std::net::IpAddr;
-
 use ipnet::IpNet;
 
 use super::{Check, TEXT_MAX};
+use crate::address;
 use crate::path::Path;
 use crate::raw::{RawClients, RawIdentity};
 use crate::settings::{ClientIdentity, Clients};
@@ -90,7 +89,7 @@ impl Check<'_> {
         let path = Path::dotted(list);
         let mut networks = Vec::new();
         for (index, text) in typed.unwrap_or_default().iter().enumerate() {
-            match network(text) {
+            match address::network(text) {
                 Some(network) => networks.push(network),
                 None => self.refuse(
                     &path.index(index),
@@ -100,12 +99,6 @@ impl Check<'_> {
         }
         networks
     }
-}
-
-/// A network in CIDR form; a bare address is a network of one.
-fn network(text: &str) -> Option<IpNet> {
-    let network: Option<IpNet> = text.parse().ok();
-    network.map(|network| network.trunc()).or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }
 
 /// A token of RFC 9110, section 5.6.2.

@@ -12,6 +12,7 @@ use crate::facts::{Cell, NotInspected};
 use crate::finding::{FindingId, Kind, Mode, Tier, request_id};
 use crate::identity::{Address, Standing};
 use crate::ladder::Ladder;
+use crate::networks::Networks;
 
 const BLOCK_FOR: Duration = Duration::from_secs(600);
 
@@ -339,7 +340,7 @@ fn an_observation_gives_way_once_the_address_is_proven() {
 fn the_never_block_list_beats_addresses_and_their_keys() {
     for key in [None, Some(7)] {
         let mut build = build(Mode::Enforce);
-        build.policy.never_block = vec![(IpAddr::from([198, 51, 100, 0]), 24)];
+        build.policy.never_block = Networks::new([(IpAddr::from([198, 51, 100, 0]), 24)]);
         let asker = Asker { key, keys_verified: true, ..declared(1) };
         let mut engine = Engine::new(build).unwrap();
         let outs: Vec<Outbox> = sweep(asker, 0, 12).iter().map(|fact| step(&mut engine, fact)).collect();

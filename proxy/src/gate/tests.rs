@@ -122,7 +122,7 @@ fn other_rules_hold_at_once_and_leave_blocks_in_force() {
     let it = fixture();
     it.apply(&by_address(1, "192.0.2.1"), ENFORCE);
     it.apply(&by_address(2, "192.0.2.2"), ENFORCE);
-    let spared = Spared::new(&["192.0.2.1/32".parse().unwrap()]);
+    let spared = Networks::new([("192.0.2.1".parse().unwrap(), 32)]);
     it.gate.adopt(Rules { spared, ..Rules::default() }, 100);
     assert!(!it.refuses(&asker("192.0.2.1", None)), "it is spared now");
     assert!(it.refuses(&asker("192.0.2.2", None)), "the other block stays");

@@ -7,6 +7,7 @@ use checkgate_detectors::at_work::AtWork;
 use checkgate_detectors::engine::{self, Build, BuildError, Engine, Outbox};
 use checkgate_detectors::facts::{self, Features, NotInspected, Question};
 use checkgate_detectors::ladder::Ladder;
+use checkgate_detectors::networks::Networks;
 use checkgate_detectors::policy::Policy;
 use checkgate_detectors::reference::{Reference, Trust};
 use serde::{Deserialize, Serialize};
@@ -532,7 +533,7 @@ fn build(plan: &Plan, model: &ModelPlan, name: Arc<str>) -> Result<Build, DeskEr
             on_tier_one: model.on_tier_one,
             on_tier_two: model.on_tier_two,
             ladder: Ladder::new(model.block_for.clone()),
-            never_block: plan.never_block.clone(),
+            never_block: Networks::new(plan.never_block.iter().copied()),
         },
         reference: reference.map_err(refused)?,
         limits: engine::Limits {
