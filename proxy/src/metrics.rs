@@ -130,6 +130,25 @@ families! {
     /// Entries that are missing from the recording.
     pub recording_dropped: IntCounter = "checkgate_recording_dropped_total", [];
 
+    // The ledger.
+
+    /// Whether entries of the ledger are synced to disk: 0 while they are in memory only.
+    pub ledger_durable: IntGauge = "checkgate_ledger_durable", [];
+    /// Entries that were synced to disk.
+    pub ledger_entries: IntCounter = "checkgate_ledger_entries_total", [];
+    /// Entries that wait for the disk.
+    pub ledger_waiting: IntGauge = "checkgate_ledger_waiting", [];
+    /// Entries that found no room while they waited for the disk, and are in no file.
+    pub ledger_unwritten: IntCounter = "checkgate_ledger_unwritten_total", [];
+    /// Entries that were found damaged, or missing, when the ledger was opened.
+    pub ledger_lost: IntCounter = "checkgate_ledger_lost_total", [];
+    /// Times that the index of the ledger was of no use and made anew.
+    pub ledger_index_anew: IntCounter = "checkgate_ledger_index_anew_total", [];
+    /// Time that a batch of entries took to be written and synced.
+    pub ledger_sync: Histogram = "checkgate_ledger_sync_seconds", [], LAG;
+    /// How far the process's time is ahead of the wall clock, in seconds; negative where it is behind.
+    pub clock_ahead: Gauge = "checkgate_clock_ahead_seconds", [];
+
     // Lanes: what they remember and how far behind they are.
 
     /// Time from a capture's hand-over until its lane has judged it.

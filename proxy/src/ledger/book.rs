@@ -8,9 +8,12 @@ use std::sync::Arc;
 
 use checkgate_detectors::facts::Time;
 use checkgate_detectors::finding::DecisionId;
+use checkgate_detectors::identity::Identity;
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 use super::entry::{Decided, Entry, Status, What};
+use crate::clock::{Carried, Reading};
 
 /// How much a book remembers.
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +31,7 @@ impl Default for Bounds {
 }
 
 /// A finding with the number of its entry.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Found {
     /// The number of its entry, by which lists are continued.
     pub number: u64,
@@ -49,6 +52,27 @@ pub struct Book {
     never_block: BTreeSet<IpNet>,
     kill_switch: bool,
     evicted: u64,
+    /// The number of the last entry that was taken.
+    last: u64,
+    /// What the process that started last read from its clocks.
+    clock: Option<Reading>,
+    /// Decisions that were put out of the book since somebody asked.
+    gone: Vec<DecisionId>,
+}
+
+/// What a book is besides its decisions and findings: little, and kept together.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Standing {
+    /// The number of the last entry that was taken.
+    pub last: u64,
+    /// The never-block list of operators.
+    pub never_block: BTreeSet<IpNet>,
+    /// Whether enforcement was switched off last.
+    pub kill_switch: bool,
+    /// Decisions that made room for others.
+    pub evicted: u64,
+    /// What the process that started last read from its clocks.
+    pub clock: Option<Reading>,
 }
 
 impl Book {
@@ -58,11 +82,44 @@ impl Book {
         Self { bounds, ..Self::default() }
     }
 
-    /// Takes the next entry.
+    /// The book that these add up to; decisions in the order of their numbers.
+    #[must_use]
+    pub fn of(
+        bounds: Bounds,
+        standing: Standing,
+        decisions: impl IntoIterator<Item = (u64, Decided)>,
+        findings: impl IntoIterator<Item = Found>,
+    ) -> Self {
+        let mut book = Self::new(bounds);
+        decisions.into_iter().for_each(|(number, decided)| book.decided(number, decided));
+        book.findings.extend(findings);
+        book.gone.clear();
+        (book.last, book.evicted, book.clock) = (standing.last, standing.evicted, standing.clock);
+        (book.never_block, book.kill_switch) = (standing.never_block, standing.kill_switch);
+        book
+    }
+
+    /// What it is besides decisions and findings.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        Standing {
+            last: self.last,
+            never_block: self.never_block.clone(),
+            kill_switch: self.kill_switch,
+            evicted: self.evicted,
+            clock: self.clock.clone(),
+        }
+    }
+
+    /// Takes the next entry. One that was taken before changes nothing.
     pub fn take(&mut self, entry: &Entry) {
+        if entry.number <= self.last {
+            return;
+        }
+        self.last = entry.number;
         match &entry.what {
             What::Finding { record } => self.found(entry.number, entry.time, record),
-            What::Decision(decided) => self.decided(entry.number, decided),
+            What::Decision(decided) => self.decided(entry.number, (**decided).clone()),
             What::Approved { id, until } => self.change(*id, |decided| {
                 decided.status = Status::InForce;
                 decided.until = *until;
@@ -76,11 +133,69 @@ impl Book {
                 removed.iter().for_each(|network| _ = self.never_block.remove(network));
             }
             What::KillSwitch { on } => self.kill_switch = *on,
-            What::Erased { .. }
-            | What::Configuration { .. }
-            | What::Reference { .. }
-            | What::Started { .. } => {}
+            What::Erased { client, .. } => _ = self.erase(*client),
+            What::Started { clock, carried, .. } => self.started(clock, *carried, entry.time),
+            What::Removed { never_block, kill_switch, .. } => {
+                // As the entries before it had left them, those included that are no longer there.
+                self.never_block = never_block.iter().copied().collect();
+                self.kill_switch = *kill_switch;
+            }
+            What::Configuration { .. } | What::Reference { .. } | What::Unwritten { .. } => {}
         }
+    }
+
+    fn started(&mut self, clock: &Reading, carried: Carried, now: Time) {
+        self.clock = Some(clock.clone());
+        for (_, decided) in self.decisions.values_mut() {
+            let lasts = decided.span();
+            decided.time = carried.moment(decided.time);
+            decided.until = carried.end(carried.moment(decided.until), lasts, now);
+        }
+    }
+
+    /// Forgets all that is known of a client, and gives the decisions that were about it.
+    pub fn erase(&mut self, client: Identity) -> Vec<DecisionId> {
+        let about = client.to_string();
+        self.findings.retain(|found| {
+            let what = What::Finding { record: Arc::clone(&found.record) };
+            what.client().as_deref() != Some(&about)
+        });
+        self.forget(|decided| decided.client == client)
+    }
+
+    /// Forgets decisions that were over before `decisions_since`, and findings from before `findings_since`.
+    pub fn forget_before(&mut self, decisions_since: Time, findings_since: Time) {
+        while self.findings.front().is_some_and(|found| found.time < findings_since) {
+            self.findings.pop_front();
+        }
+        self.forget(|decided| decided.until < decisions_since);
+    }
+
+    fn forget(&mut self, which: impl Fn(&Decided) -> bool) -> Vec<DecisionId> {
+        let gone: Vec<(u64, DecisionId)> = self
+            .decisions
+            .values()
+            .filter(|(_, decided)| which(decided))
+            .map(|(number, decided)| (*number, decided.id))
+            .collect();
+        for (number, id) in &gone {
+            self.by_number.remove(number);
+            self.decisions.remove(id);
+            self.note_gone(*id);
+        }
+        gone.into_iter().map(|(_, id)| id).collect()
+    }
+
+    fn note_gone(&mut self, id: DecisionId) {
+        // Whoever does not ask builds its copy anew, see `Index`.
+        if self.gone.len() < self.bounds.decisions_max {
+            self.gone.push(id);
+        }
+    }
+
+    /// Decisions that were put out of the book since this was last asked.
+    pub fn take_gone(&mut self) -> Vec<DecisionId> {
+        std::mem::take(&mut self.gone)
     }
 
     fn found(&mut self, number: u64, time: Time, record: &Arc<str>) {
@@ -90,14 +205,15 @@ impl Book {
         self.findings.push_back(Found { number, time, record: Arc::clone(record) });
     }
 
-    fn decided(&mut self, number: u64, decided: &Decided) {
-        if let Some((before, _)) = self.decisions.insert(decided.id, (number, decided.clone())) {
+    fn decided(&mut self, number: u64, decided: Decided) {
+        self.by_number.insert(number, decided.id);
+        if let Some((before, _)) = self.decisions.insert(decided.id, (number, decided)) {
             self.by_number.remove(&before);
         }
-        self.by_number.insert(number, decided.id);
         while self.decisions.len() > self.bounds.decisions_max.max(1) {
             let Some((_, id)) = self.by_number.pop_first() else { return };
             self.decisions.remove(&id);
+            self.note_gone(id);
             self.evicted += 1;
         }
     }
@@ -106,6 +222,35 @@ impl Book {
         if let Some((_, decided)) = self.decisions.get_mut(&id) {
             how(decided);
         }
+    }
+
+    /// One decision with the number of the entry that made it.
+    #[must_use]
+    pub fn numbered(&self, id: DecisionId) -> Option<(u64, &Decided)> {
+        self.decisions.get(&id).map(|(number, decided)| (*number, decided))
+    }
+
+    /// Goes on behind entry `number`: what stood up to there and was not taken is gone.
+    pub fn skip(&mut self, number: u64) {
+        self.last = self.last.max(number);
+    }
+
+    /// How much it remembers.
+    #[must_use]
+    pub fn bounds(&self) -> Bounds {
+        self.bounds
+    }
+
+    /// The number of the last entry that was taken.
+    #[must_use]
+    pub fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// What the process that started last read from its clocks.
+    #[must_use]
+    pub fn clock(&self) -> Option<&Reading> {
+        self.clock.as_ref()
     }
 
     /// One decision.

@@ -9,6 +9,7 @@ use checkgate_detectors::identity::Identity;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::clock::{Carried, Reading};
 use crate::gate::Reason;
 
 /// One thing that happened.
@@ -127,7 +128,83 @@ pub enum What {
     Started {
         /// Its version.
         version: Arc<str>,
+        /// Its time beside the machine's own clock.
+        #[serde(default)]
+        clock: Reading,
+        /// What became of times that were written down before.
+        #[serde(default)]
+        carried: Carried,
     },
+    /// Entries that found no room while the disk failed; they are in no file.
+    Unwritten {
+        /// The number of the first.
+        first: u64,
+        /// The number of the last.
+        last: u64,
+    },
+    /// The oldest entries were removed, for their time is over or there was no more room.
+    Removed {
+        /// The number of the last of them.
+        last: u64,
+        /// Its hash, in hexadecimal digits: the chain goes on from there.
+        hash: Arc<str>,
+        /// The never-block list as the removed entries had left it.
+        never_block: Vec<IpNet>,
+        /// Whether enforcement was off then.
+        kill_switch: bool,
+    },
+}
+
+impl What {
+    /// Its word.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Finding { .. } => "finding",
+            Self::Decision(_) => "decision",
+            Self::Approved { .. } => "approved",
+            Self::Rejected { .. } => "rejected",
+            Self::Lifted { .. } => "lifted",
+            Self::Extended { .. } => "extended",
+            Self::Met { .. } => "met",
+            Self::NeverBlock { .. } => "never_block",
+            Self::Configuration { .. } => "configuration",
+            Self::Reference { .. } => "reference",
+            Self::KillSwitch { .. } => "kill_switch",
+            Self::Erased { .. } => "erased",
+            Self::Started { .. } => "started",
+            Self::Unwritten { .. } => "unwritten",
+            Self::Removed { .. } => "removed",
+        }
+    }
+
+    /// The decision that it is about, if it is about one.
+    #[must_use]
+    pub fn decision(&self) -> Option<DecisionId> {
+        match self {
+            Self::Decision(decided) => Some(decided.id),
+            Self::Approved { id, .. }
+            | Self::Rejected { id }
+            | Self::Lifted { id }
+            | Self::Met { id, .. }
+            | Self::Extended { id, .. } => Some(*id),
+            _ => None,
+        }
+    }
+
+    /// The client that it is about, as records print it, if it is about one.
+    #[must_use]
+    pub fn client(&self) -> Option<String> {
+        #[derive(Deserialize)]
+        struct About {
+            client: String,
+        }
+        match self {
+            Self::Decision(decided) => Some(decided.client.to_string()),
+            Self::Finding { record } => serde_json::from_str(record).map(|about: About| about.client).ok(),
+            _ => None,
+        }
+    }
 }
 
 /// A decision, with where it stands.
@@ -196,6 +273,12 @@ impl Status {
 }
 
 impl Decided {
+    /// How long it was to last as a whole, an extension included.
+    #[must_use]
+    pub fn span(&self) -> Duration {
+        self.lasts.max(self.until.since(self.time))
+    }
+
     /// Whether it could still change something at `now`.
     #[must_use]
     pub fn is_open(&self, now: Time) -> bool {
