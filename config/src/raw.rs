@@ -127,6 +127,10 @@ pub struct RawClients {
     pub trusted_proxies: Option<Vec<String>>,
     /// Addresses or networks that are never blocked, whatever they send.
     pub never_block: Option<Vec<String>>,
+    /// Addresses or networks behind which many people sit, such as the way out of an office or of a mobile carrier. A
+    /// decision on one of them is a throttle at most; keys, tokens and certificates that come from there are judged
+    /// like any other.
+    pub shared_addresses: Option<Vec<String>>,
     /// New API keys that one address may bring in an hour before its keys stop counting as clients of their own.
     pub new_keys_per_address: Option<u32>,
     /// Clients remembered for each model; the longest silent is forgotten first.

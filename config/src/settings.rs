@@ -150,6 +150,8 @@ pub struct Clients {
     pub trusted_proxies: Vec<IpNet>,
     /// Addresses that no decision ever touches.
     pub never_block: Vec<IpNet>,
+    /// Addresses behind which many people sit: a decision on one of them is a throttle at most.
+    pub shared_addresses: Vec<IpNet>,
     /// New keys that one address may bring in an hour before its keys stop counting as identities.
     pub new_keys_per_address: u32,
     /// Clients remembered for each model; the longest silent is forgotten first.

@@ -517,7 +517,7 @@ impl Engine {
     /// Whether the subject's evidence does not count now, for a decision on it is in force.
     fn rests(&mut self, subject: Subject, time: Time) -> bool {
         let action = self.memory.in_force.on(subject.identity, subject.may_be_blocked(), time);
-        action.is_some_and(|action| self.rules.policy.suspends(action))
+        action.is_some_and(|action| self.rules.policy.suspends(action, subject.identity))
     }
 
     /// Finds the client's place; whatever stands under a reused index is forgotten everywhere.

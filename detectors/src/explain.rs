@@ -23,6 +23,10 @@ pub enum Reservation {
     Unproven(Doubt),
 }
 
+/// Why a decision is weaker than policy asked for; it follows what [`decision`] says.
+pub const SHARED: &str = " Many people share this address (clients.shared_addresses): nothing stronger than a throttle \
+                          follows on it, only on a key, token or certificate.";
+
 /// What a client did, and the rows that show it.
 #[must_use]
 pub fn evidence(client: Identity, did: &str, trail: &Trail, time: Time) -> String {

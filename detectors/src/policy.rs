@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::finding::{Action, Mode, Tier};
+use crate::identity::Identity;
 use crate::ladder::Ladder;
 use crate::networks::Networks;
 use crate::reference::Trust;
@@ -22,6 +23,8 @@ pub struct Policy {
     pub ladder: Ladder,
     /// Addresses that no decision touches.
     pub never_block: Networks,
+    /// Addresses behind which many people sit: nothing stronger than a throttle follows on one of them.
+    pub shared_addresses: Networks,
 }
 
 impl Default for Policy {
@@ -36,6 +39,7 @@ impl Default for Policy {
             ladder: Ladder::new(rungs.to_vec()),
             refuses_content: false,
             never_block: Networks::default(),
+            shared_addresses: Networks::default(),
         }
     }
 }
@@ -58,10 +62,21 @@ impl Policy {
         self.on_tier_two.min(Action::Degrade)
     }
 
+    /// What remains of `action` on a client: on an address that many people share, at most a throttle.
+    #[must_use]
+    pub fn held_back(&self, action: Action, identity: Identity) -> Action {
+        match identity {
+            Identity::Address(address) if self.shared_addresses.contains(address) => {
+                action.min(Action::Throttle)
+            }
+            Identity::Address(_) | Identity::Key(_) => action,
+        }
+    }
+
     /// Whether a client's evidence rests while `action` is in force on it: nothing stronger could follow from it.
     /// Otherwise whoever gets itself throttled would be safe from a block.
     #[must_use]
-    pub fn suspends(&self, action: Action) -> bool {
-        action >= self.on_tier_one
+    pub fn suspends(&self, action: Action, identity: Identity) -> bool {
+        action >= self.held_back(self.on_tier_one, identity)
     }
 }

@@ -70,6 +70,8 @@ pub struct GateSettings {
     pub never_block: Vec<IpNet>,
     /// The longest that any decision may last.
     pub at_most: Option<Duration>,
+    /// Addresses behind which many people sit.
+    pub shared_addresses: Vec<IpNet>,
     /// The kill switch's file.
     pub kill_switch: PathBuf,
 }
@@ -89,6 +91,7 @@ impl GateSettings {
             },
             never_block: clients.never_block.iter().chain(&clients.trusted_proxies).copied().collect(),
             at_most: None,
+            shared_addresses: clients.shared_addresses.clone(),
             kill_switch,
         }
     }
@@ -100,6 +103,8 @@ impl GateSettings {
 pub struct Rules {
     /// Whom no decision touches.
     pub spared: Networks,
+    /// On whom no more than a throttle acts.
+    pub shared: Networks,
     /// When the brake trips.
     pub brake: BrakeLimits,
     /// The longest that any decision may last; without it, as long as it says.
@@ -119,7 +124,12 @@ impl Rules {
             blocks_per_minute: plan.blocks_per_minute,
             share_of_clients: plan.share_of_clients,
         };
-        Self { spared: Networks::new(plan.never_block.iter().copied()), brake, at_most: None }
+        Self {
+            spared: Networks::new(plan.never_block.iter().copied()),
+            shared: Networks::new(plan.shared_addresses.iter().copied()),
+            brake,
+            at_most: None,
+        }
     }
 }
 
@@ -213,6 +223,7 @@ impl Gate {
             proven: ProvenKeys::new(settings.proven_keys_max),
             rules: ArcSwap::from_pointee(Rules {
                 spared: networks(&settings.never_block),
+                shared: networks(&settings.shared_addresses),
                 brake: settings.brake,
                 at_most: settings.at_most,
             }),
@@ -236,6 +247,7 @@ impl Gate {
             brake: BrakeLimits::default(),
             never_block: Vec::new(),
             at_most: None,
+            shared_addresses: Vec::new(),
             kill_switch: PathBuf::new(),
         };
         Self::new(settings, metrics, outlet)
@@ -329,7 +341,13 @@ impl Gate {
         if asker.key.is_some_and(|key| self.proven.contains(key)) {
             return by_key;
         }
-        let by_address = self.table.find(&Identity::Address(asker.address), now);
+        let mut by_address = self.table.find(&Identity::Address(asker.address), now);
+        // It may be from before the operator said that the address is shared.
+        if let Some(decision) = by_address.as_mut().filter(|decision| decision.action > Action::Throttle)
+            && self.rules.load().shared.contains(asker.address)
+        {
+            decision.action = Action::Throttle;
+        }
         by_key.into_iter().chain(by_address).max_by_key(|decision| (decision.action, decision.until))
     }
 

@@ -175,6 +175,7 @@ mod tests {
             identity,
             trusted_proxies: trusted.iter().map(|net| net.parse().unwrap()).collect(),
             never_block: Vec::new(),
+            shared_addresses: Vec::new(),
             new_keys_per_address: 20,
             remembered: 100,
         };

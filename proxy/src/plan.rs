@@ -14,6 +14,7 @@ use anyhow::Context;
 use checkgate_config::settings::{self, OnTierOne, OnTierTwo, OnViolation, Settings};
 use checkgate_detectors::contract::Contract;
 use checkgate_detectors::finding::{Action, Mode};
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -33,6 +34,9 @@ pub struct Plan {
     pub unclaimed: Option<ModelPlan>,
     /// Addresses that no decision touches.
     pub never_block: Vec<(IpAddr, u8)>,
+    /// Addresses behind which many people sit; none in recordings of before.
+    #[serde(default)]
+    pub shared_addresses: Vec<(IpAddr, u8)>,
     /// New blocks a minute above which they become observations.
     pub blocks_per_minute: u32,
     /// Share of the recently active clients above which they do.
@@ -104,6 +108,7 @@ impl Plan {
             models,
             unclaimed,
             never_block: never_block(settings),
+            shared_addresses: pairs(&settings.clients.shared_addresses),
             blocks_per_minute: settings.brake.blocks_per_minute,
             share_of_clients: settings.brake.share_of_clients,
             limits: Limits::new(settings),
@@ -132,6 +137,7 @@ impl Plan {
     pub fn shares_ground_with(&self, other: &Self) -> bool {
         self.hash_key == other.hash_key
             && self.never_block == other.never_block
+            && self.shared_addresses == other.shared_addresses
             && self.limits == other.limits
     }
 }
@@ -239,8 +245,11 @@ fn read_reference(path: &PathBuf) -> anyhow::Result<String> {
 
 /// The operator's list and the trusted proxies: a hop that speaks for others is never a client to block.
 fn never_block(settings: &Settings) -> Vec<(IpAddr, u8)> {
-    let nets = settings.clients.never_block.iter().chain(&settings.clients.trusted_proxies);
-    nets.map(|net| (net.network(), net.prefix_len())).collect()
+    pairs(settings.clients.never_block.iter().chain(&settings.clients.trusted_proxies))
+}
+
+fn pairs<'a>(networks: impl IntoIterator<Item = &'a IpNet>) -> Vec<(IpAddr, u8)> {
+    networks.into_iter().map(|network| (network.network(), network.prefix_len())).collect()
 }
 
 #[cfg(test)]
@@ -267,6 +276,7 @@ pub(crate) mod tests {
             protocols: DECODERS.iter().map(|spec| spec.name.to_owned()).collect(),
             models: [(0, ModelPlan { name: "pricing".into(), ..unclaimed.clone() })].into(),
             unclaimed: Some(unclaimed),
+            shared_addresses: Vec::new(),
             never_block: vec![("192.0.2.0".parse().unwrap(), 24)],
             blocks_per_minute: 30,
             share_of_clients: 0.2,

@@ -13,6 +13,7 @@ impl Check<'_> {
         let identity = self.identity(raw.identity.as_ref());
         let trusted_proxies = self.networks("clients.trusted_proxies", raw.trusted_proxies.as_deref());
         let never_block = self.networks("clients.never_block", raw.never_block.as_deref());
+        let shared_addresses = self.networks("clients.shared_addresses", raw.shared_addresses.as_deref());
         if let Some(index) = trusted_proxies.iter().position(|network| network.prefix_len() == 0) {
             self.refuse(
                 &Path::dotted("clients.trusted_proxies").index(index),
@@ -23,6 +24,7 @@ impl Check<'_> {
             identity: identity?,
             trusted_proxies,
             never_block,
+            shared_addresses,
             new_keys_per_address: raw.new_keys_per_address?,
             remembered: raw.remembered?,
         })

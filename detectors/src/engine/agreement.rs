@@ -54,7 +54,7 @@ impl Engine {
             return None;
         }
         self.told(turn, case)?.agrees_since = case.time;
-        let action = self.rules.policy.together();
+        let action = self.rules.policy.held_back(self.rules.policy.together(), case.subject.identity);
         let may_act = case.subject.may_be_blocked();
         let in_force = self.memory.in_force.on(case.subject.identity, may_act, case.time);
         if action == Action::Alert || in_force >= Some(action) {

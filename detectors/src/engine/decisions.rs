@@ -33,7 +33,8 @@ impl Engine {
             let action = self.rules.policy.together();
             let record = self.record(label, case, finding, format!("{did} {agreement}"));
             self.decide(case, record, action, out);
-            return self.rules.policy.suspends(action);
+            let action = self.rules.policy.held_back(action, case.subject.identity);
+            return self.rules.policy.suspends(action, case.subject.identity);
         }
         if !self.is_quiet(turn, case) {
             let explanation = format!("{did} {}", explain::alert(finding.rests_on));
@@ -109,9 +110,10 @@ impl Engine {
 
     /// Turns a finding into a decision on its client: both are told, and where nothing stronger could follow, the
     /// client's evidence stops counting.
-    pub(super) fn decide(&mut self, case: Case, mut record: Record, action: Action, out: &mut Outbox) {
+    pub(super) fn decide(&mut self, case: Case, mut record: Record, wanted: Action, out: &mut Outbox) {
         let reservation = case.subject.reservation;
         let identity = case.subject.identity;
+        let action = self.rules.policy.held_back(wanted, identity);
         let rung = self.rules.policy.ladder.rung(self.memory.offences.of(identity, case.time));
         let until = case.time.plus(rung.lasts);
         let id = DecisionId(self.rules.hashing.numbered(&self.rules.model, self.memory.decisions));
@@ -121,6 +123,9 @@ impl Engine {
         record.action = if reservation.is_none() { action } else { Action::Alert };
         record.explanation.push(' ');
         record.explanation.push_str(&explain::decision(action, rung, until, reservation));
+        if action < wanted {
+            record.explanation.push_str(explain::SHARED);
+        }
         out.records.push(record.clone());
         out.records.push(Record { kind: Kind::Decision, ..record });
         let active_since = Time(case.time.0.saturating_sub(Self::ACTIVE.as_micros() as u64));
@@ -141,7 +146,7 @@ impl Engine {
             self.memory.offences.note(identity, id, until, case.time);
         }
         self.memory.learner.forget(identity);
-        if self.rules.policy.suspends(action) {
+        if self.rules.policy.suspends(action, identity) {
             self.forget(case.client);
         }
     }

@@ -351,6 +351,34 @@ fn the_never_block_list_beats_addresses_and_their_keys() {
 }
 
 #[test]
+fn on_a_shared_address_nothing_stronger_than_a_throttle_follows_but_on_its_keys() {
+    let played = |on_tier_one: Action, key: Option<u64>| {
+        let mut build = build(Mode::Enforce);
+        build.policy.on_tier_one = on_tier_one;
+        build.policy.shared_addresses = Networks::new([(IpAddr::from([198, 51, 100, 0]), 24)]);
+        let asker = Asker { key, keys_verified: true, ..declared(1) };
+        let records = play(&mut Engine::new(build).unwrap(), &sweep(asker, 0, 60));
+        records.into_iter().filter(|record| record.kind == Kind::Decision).collect::<Vec<_>>()
+    };
+    for (on_tier_one, key, expected, told) in [
+        (Action::Block, None, Action::Throttle, true),
+        (Action::Degrade, None, Action::Throttle, true),
+        (Action::Throttle, None, Action::Throttle, false),
+        (Action::Block, Some(7), Action::Block, false),
+        (Action::Degrade, Some(7), Action::Degrade, false),
+    ] {
+        let decisions = played(on_tier_one, key);
+        let [decision] = decisions.as_slice() else {
+            panic!("one decision rests its evidence: {decisions:#?}")
+        };
+        assert_eq!(decision.action, expected, "{on_tier_one:?} with key {key:?}");
+        let says = decision.explanation.contains("Many people share this address");
+        assert_eq!(says, told, "{}", decision.explanation);
+    }
+    assert!(played(Action::Alert, None).is_empty(), "an alert stays one");
+}
+
+#[test]
 fn a_proven_key_carries_its_own_evidence_from_any_address() {
     let mut engine = engine();
     let asker = |number| Asker { key: Some(7), keys_verified: true, ..assumed(number) };

@@ -36,6 +36,7 @@ fn fixture() -> Fixture {
         brake: BrakeLimits { blocks_per_minute: 100, share_of_clients: 1.0 },
         never_block: vec![],
         at_most: None,
+        shared_addresses: Vec::new(),
         kill_switch: directory.path().join("kill-switch"),
     };
     let gate = Arc::new(Gate::new(settings, Arc::clone(&metrics), Arc::clone(&outlet)));

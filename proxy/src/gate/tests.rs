@@ -34,6 +34,7 @@ fn with_brake(brake: BrakeLimits) -> Fixture {
         brake,
         never_block: vec!["10.0.0.0/8".parse().unwrap()],
         at_most: Some(Duration::from_secs(86_400)),
+        shared_addresses: Vec::new(),
         kill_switch: state.path().join("kill-switch"),
     };
     let gate = Gate::new(settings, Arc::clone(&metrics), Arc::clone(&outlet));
@@ -115,6 +116,23 @@ fn another_gate_goes_on_with_what_was_in_force() {
     old.gate.lift(DecisionId(1));
     new.gate.restore(old.gate.save(NOW), NOW);
     assert!(!new.refuses(&asker("192.0.2.1", None)), "a block that was lifted meanwhile is not in force");
+}
+
+#[test]
+fn a_block_on_an_address_that_is_shared_throttles_it_and_its_keys_stay_blocked() {
+    let it = fixture();
+    it.apply(&by_address(1, "192.0.2.1"), ENFORCE);
+    it.apply(&by_address(2, "192.0.2.2"), ENFORCE);
+    it.apply(&block(3, Identity::Key(7)), ENFORCE);
+    let shared = Networks::new([("192.0.2.1".parse().unwrap(), 32)]);
+    it.gate.adopt(Rules { shared, ..Rules::default() }, 100);
+    let enters = |text: &str, key| it.gate.enter(&asker(text, key), true, 2, NOW).map(|told| told.throttled);
+    assert_eq!(enters("192.0.2.1", None), None, "the first of two requests a minute");
+    assert_eq!(enters("192.0.2.1", None), None);
+    assert_eq!(enters("192.0.2.1", None), Some(true), "it is throttled, not blocked");
+    assert!(!it.gate.degrades(&asker("192.0.2.1", None), true, NOW));
+    assert_eq!(enters("192.0.2.2", None), Some(false), "an address that nobody shares stays blocked");
+    assert_eq!(enters("192.0.2.1", Some(7)), Some(false), "so does a key behind the shared address");
 }
 
 #[test]

@@ -534,6 +534,7 @@ fn build(plan: &Plan, model: &ModelPlan, name: Arc<str>) -> Result<Build, DeskEr
             on_tier_two: model.on_tier_two,
             ladder: Ladder::new(model.block_for.clone()),
             never_block: Networks::new(plan.never_block.iter().copied()),
+            shared_addresses: Networks::new(plan.shared_addresses.iter().copied()),
         },
         reference: reference.map_err(refused)?,
         limits: engine::Limits {

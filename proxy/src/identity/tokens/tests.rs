@@ -125,6 +125,7 @@ fn clients(remembered: usize) -> Clients {
         identity: ClientIdentity::Assumed,
         trusted_proxies: Vec::new(),
         never_block: Vec::new(),
+        shared_addresses: Vec::new(),
         new_keys_per_address: 20,
         remembered,
     }

@@ -236,6 +236,8 @@ fn a_sweep_is_blocked_at_the_same_row_across_a_reload() {
     assert_eq!(blocked_across(|_| {}), uninterrupted, "the same plan");
     assert_eq!(blocked_across(|plan| pricing(plan).mode = Mode::Enforce), uninterrupted, "another mode");
     assert_eq!(blocked_across(|plan| plan.never_block.clear()), uninterrupted, "another never-block list");
+    let shares = |plan: &mut Plan| plan.shared_addresses.push(("203.0.113.0".parse().unwrap(), 24));
+    assert_eq!(blocked_across(shares), uninterrupted, "another list of shared addresses");
     let another_detector = |plan: &mut Plan| {
         pricing(plan).detectors.insert("client_volume".to_owned(), json!({}));
     };
