@@ -42,9 +42,10 @@ use self::brake::{Brake, BrakeLimits, Rule, Trip, Verdict};
 use self::kill_switch::KillSwitch;
 use self::proven::ProvenKeys;
 use self::table::{ActiveBlock, BlockTable, Ended, InForce};
+use crate::ledger::entry::{Decided, Status};
 use crate::metrics::Metrics;
 use crate::plan::Plan;
-use crate::records::{self, Outlet};
+use crate::records;
 
 /// The name under which the brake makes its finding.
 pub const BRAKE: &str = "brake";
@@ -179,6 +180,34 @@ pub enum Applied {
     Observed(Reason),
 }
 
+/// What became of all blocks of a step.
+#[derive(Clone, Debug, Default)]
+pub struct Handed {
+    /// The decisions, with what became of each.
+    pub applied: Vec<(DecisionId, Applied)>,
+    /// What the brake tells.
+    pub told: Vec<Record>,
+}
+
+impl Handed {
+    /// The decisions that act.
+    pub fn acting(&self) -> Vec<DecisionId> {
+        let acting = self.applied.iter().filter(|(_, applied)| *applied == Applied::Enforced);
+        acting.map(|(id, _)| *id).collect()
+    }
+}
+
+/// What came of a tick.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ticked {
+    /// Where the kill switch's file moved the switch.
+    pub moved: Option<bool>,
+    /// Proposals that approved themselves.
+    pub approved: Vec<DecisionId>,
+    /// Decisions that left the table, with the requests that they met.
+    pub ended: Vec<Ended>,
+}
+
 /// Why a block does not act.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -211,13 +240,12 @@ pub struct Gate {
     source_brakes: Mutex<BTreeMap<Arc<str>, Brake>>,
     changed: watch::Sender<u64>,
     metrics: Arc<Metrics>,
-    outlet: Arc<Outlet>,
 }
 
 impl Gate {
     /// A gate with an empty table; the kill switch is read at once.
     #[must_use]
-    pub fn new(settings: GateSettings, metrics: Arc<Metrics>, outlet: Arc<Outlet>) -> Self {
+    pub fn new(settings: GateSettings, metrics: Arc<Metrics>) -> Self {
         let gate = Self {
             table: BlockTable::new(settings.blocks_max),
             proven: ProvenKeys::new(settings.proven_keys_max),
@@ -232,7 +260,6 @@ impl Gate {
             source_brakes: Mutex::default(),
             changed: watch::Sender::new(0),
             metrics,
-            outlet,
         };
         gate.show_kill_switch();
         gate
@@ -240,7 +267,7 @@ impl Gate {
 
     /// The gate that a recording was made behind: it refuses nobody, but its brake speaks.
     #[must_use]
-    pub fn for_replay(plan: &Plan, metrics: Arc<Metrics>, outlet: Arc<Outlet>) -> Self {
+    pub fn for_replay(plan: &Plan, metrics: Arc<Metrics>) -> Self {
         let settings = GateSettings {
             blocks_max: plan.limits.blocks,
             proven_keys_max: plan.limits.blocks,
@@ -250,7 +277,7 @@ impl Gate {
             shared_addresses: Vec::new(),
             kill_switch: PathBuf::new(),
         };
-        Self::new(settings, metrics, outlet)
+        Self::new(settings, metrics)
     }
 
     /// Takes other settings while it runs. Blocks in force stay; a client that is spared now passes at once.
@@ -328,12 +355,6 @@ impl Gate {
         key.into_iter().chain(address.filter(|_| !by_key_alone))
     }
 
-    /// What left the table since the last call, with the requests that it met.
-    #[must_use]
-    pub fn ended(&self) -> Vec<Ended> {
-        self.table.ended()
-    }
-
     /// The decision that meets a request. A proven key stands for itself: what is held against its address rests on
     /// others behind the same address, whose traffic has no key or an unproven one.
     fn decision_on(&self, asker: &Asker, now: Time) -> Option<InForce> {
@@ -351,32 +372,40 @@ impl Gate {
         by_key.into_iter().chain(by_address).max_by_key(|decision| (decision.action, decision.until))
     }
 
-    /// Takes what one step of a lane gave: proven keys, and every block with the record that explains it. Gives the
-    /// decisions that act.
-    pub fn apply_all(&self, out: &Outbox, origin: Origin, rules: &Rules) -> Vec<DecisionId> {
+    /// Takes what one step of a lane gave: proven keys, and every block with the record that explains it.
+    pub fn apply_all(&self, out: &Outbox, origin: Origin, rules: &Rules) -> Handed {
         out.proven_keys.iter().for_each(|key| self.note_proven(*key));
-        let mut acting = Vec::new();
+        let mut handed = Handed::default();
         for block in &out.blocks {
             let explains =
                 |record: &&Record| record.kind == Kind::Decision && record.decision_id == Some(block.id);
             match out.records.iter().find(explains) {
-                Some(why) if self.apply(block, why, origin, rules, block.time) == Applied::Enforced => {
-                    acting.push(block.id);
+                Some(why) => {
+                    let applied = self.apply(block, why, (origin, rules), block.time, &mut handed.told);
+                    handed.applied.push((block.id, applied));
                 }
-                Some(_) => {}
                 None => self.observed(Reason::NoEvidence, origin),
             }
         }
-        acting
+        handed
     }
 
-    /// Puts a block into the table, acting or as an observation, and counts which. `why` is its decision's record.
-    pub fn apply(&self, block: &Block, why: &Record, origin: Origin, rules: &Rules, now: Time) -> Applied {
+    /// Puts a block into the table, acting or as an observation, and counts which. `why` is its decision's record;
+    /// what the brake has to say of it goes to `told`.
+    pub fn apply(
+        &self,
+        block: &Block,
+        why: &Record,
+        (origin, rules): (Origin, &Rules),
+        now: Time,
+        told: &mut Vec<Record>,
+    ) -> Applied {
         // What waits for an operator is judged by brake and kill switch when that operator approves it.
         let waits = block.acts_from >= block.until;
+        let mut brakes = || self.brakes(block, why, (origin, rules), now, told);
         let reason = standing_reason(block, why, rules)
             // The brake judges in both modes and whatever the kill switch says: what it tells is part of the record.
-            .or_else(|| (!waits && self.brakes(block, why, origin, rules, now)).then_some(Reason::Brake))
+            .or_else(|| (!waits && brakes()).then_some(Reason::Brake))
             .or_else(|| (origin.mode == Mode::Observe).then_some(Reason::Mode))
             .or_else(|| (!waits && self.kill_switch.is_on()).then_some(Reason::KillSwitch));
         self.put(block, why, reason, origin, rules, now)
@@ -478,25 +507,32 @@ impl Gate {
         self.changed.send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    fn brakes(&self, block: &Block, why: &Record, origin: Origin, rules: &Rules, now: Time) -> bool {
+    fn brakes(
+        &self,
+        block: &Block,
+        why: &Record,
+        (origin, rules): (Origin, &Rules),
+        now: Time,
+        told: &mut Vec<Record>,
+    ) -> bool {
         let mut brakes = self.brakes.lock();
         let brake = brakes.entry(Arc::clone(&why.model)).or_default();
         let verdict = brake.judge(&rules.brake, block.clients_active, now);
         drop(brakes);
         match verdict {
             Verdict::Free => return false,
-            Verdict::Tripped(trip) => self.tell_trip(&trip, block, why, origin, now),
+            Verdict::Tripped(trip) => told.push(self.trip(&trip, block, why, origin, now)),
             Verdict::Engaged => {}
         }
         true
     }
 
-    fn tell_trip(&self, trip: &Trip, block: &Block, why: &Record, origin: Origin, now: Time) {
+    fn trip(&self, trip: &Trip, block: &Block, why: &Record, origin: Origin, now: Time) -> Record {
         let finding = brake_finding(trip, block, why, origin.mode, now);
         tracing::error!(explanation = finding.explanation, "the brake is on");
         self.metrics.brake_trips.inc();
         self.metrics.brake_engaged.set(1);
-        self.outlet.offer(origin.model, &finding);
+        finding
     }
 
     fn observed(&self, reason: Reason, origin: Origin) {
@@ -533,6 +569,23 @@ impl Gate {
         saved.proven_keys.iter().for_each(|key| self.note_proven(*key));
         *self.brakes.lock() = restored_brakes(saved.brakes);
         *self.source_brakes.lock() = restored_brakes(saved.source_brakes);
+        self.show_blocks();
+        self.tell_change();
+    }
+
+    /// Puts into force, or under observation, what an earlier process had decided and what is not over.
+    pub fn resume<'a>(&self, decisions: impl Iterator<Item = &'a Decided>, now: Time) {
+        for decided in decisions {
+            let acts = match decided.status {
+                Status::InForce | Status::Proposed => true,
+                Status::Observed => false,
+                Status::Rejected | Status::Lifted => continue,
+            };
+            if decided.action >= Action::Tag {
+                let evicted = self.table.insert(ActiveBlock::decided(decided, acts), now);
+                self.metrics.blocks_evicted.inc_by(evicted as u64);
+            }
+        }
         self.show_blocks();
         self.tell_change();
     }
@@ -584,8 +637,9 @@ impl Gate {
 
     /// What must be done again and again: follow the kill switch's file, forget what has expired, show where things
     /// stand.
-    pub fn tick(&self, now: Time) {
-        if let Some(on) = self.kill_switch.poll() {
+    pub fn tick(&self, now: Time) -> Ticked {
+        let moved = self.kill_switch.poll();
+        if let Some(on) = moved {
             tracing::warn!(on, "kill switch, by its file");
         }
         let approved = self.table.sweep(now);
@@ -596,17 +650,22 @@ impl Gate {
         self.show_kill_switch();
         self.show_blocks();
         self.metrics.brake_engaged.set(i64::from(self.brake_is_engaged(now)));
+        Ticked { moved, approved, ended: self.table.ended() }
     }
 
-    /// Starts the thread that ticks four times a second for as long as the gate lives.
+    /// Starts the thread that ticks four times a second for as long as the gate lives. `hears` what came of each tick.
     ///
     /// # Errors
     /// No thread can be started.
-    pub fn watch(self: &Arc<Self>, clock: impl Fn() -> Time + Send + 'static) -> io::Result<()> {
+    pub fn watch(
+        self: &Arc<Self>,
+        clock: impl Fn() -> Time + Send + 'static,
+        hears: impl Fn(&Self, &Ticked) + Send + 'static,
+    ) -> io::Result<()> {
         let gate = Arc::downgrade(self);
         let tick = move || {
             while let Some(gate) = gate.upgrade() {
-                gate.tick(clock());
+                hears(&gate, &gate.tick(clock()));
                 drop(gate);
                 thread::sleep(WATCH_EVERY);
             }

@@ -115,9 +115,18 @@ impl Outlet {
     /// Takes a record about a configured model, or about a discovered one: counts it, keeps it for the admin API and
     /// gives it to the writer. Never waits; a record for which there is no room is counted as dropped.
     pub fn offer(&self, model: Option<u16>, record: &Record) {
+        self.count(model, record);
+        self.print(record.kind, line(record).into());
+    }
+
+    /// Counts a record that is printed later.
+    pub fn count(&self, model: Option<u16>, record: &Record) {
         self.metrics.model(model).record(record);
-        let line: Arc<str> = line(record).into();
-        remember(self.ring(record.kind), Arc::clone(&line));
+    }
+
+    /// Keeps the line of a record for the admin API and gives it to the writer.
+    pub fn print(&self, kind: Kind, line: Arc<str>) {
+        remember(self.ring(kind), Arc::clone(&line));
         let sent = self.sender.read().as_ref().is_some_and(|sender| match self.patience {
             Patience::Never => sender.try_send(line).is_ok(),
             Patience::Always => sender.send(line).is_ok(),

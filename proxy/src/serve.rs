@@ -7,6 +7,7 @@ mod house;
 mod link;
 mod listeners;
 mod log;
+mod notes;
 mod notify;
 mod reload;
 mod sockets;
@@ -24,6 +25,7 @@ use arc_swap::ArcSwap;
 use axum::extract::ConnectInfo;
 use checkgate_config::Settings;
 use checkgate_config::settings::Listen;
+use checkgate_detectors::finding::Kind;
 use checkgate_detectors::query;
 use checkgate_detectors::reference::Trust;
 use checkgate_detectors::{campaign, contract};
@@ -48,8 +50,12 @@ use crate::gate::{Gate, GateSettings};
 use crate::identity::Identify;
 use crate::lane::roster::{Listed, Roster};
 use crate::lane::{LaneSettings, Lanes, Outlets};
-use crate::ledger::Ledger;
 use crate::ledger::book::Bounds;
+use crate::ledger::disk::Folder;
+use crate::ledger::entry::{By, What};
+use crate::ledger::log::SEGMENT_BYTES;
+use crate::ledger::reduce::Retention;
+use crate::ledger::{Hooks, Ledger, LedgerSettings, Opening};
 use crate::metrics::Metrics;
 use crate::plan::{self, ModelIds, Plan};
 use crate::records::Outlet;
@@ -84,6 +90,8 @@ pub fn serve(source: Source, start: Start) -> anyhow::Result<ExitCode> {
     };
     let (settings, sockets) = opened(&typed, inherited.sockets)?;
     let (parts, plan, ids) = Parts::start(&settings, source.file.clone(), taker.is_some())?;
+    let digest = source::digest(&files);
+    drop(parts.ledger.note(clock::now(), By::itself(), What::Configuration { digest, refused: None }));
     if taker.is_some() {
         parts.gate.restore(inherited.gate, clock::now());
     }
@@ -148,16 +156,19 @@ impl Parts {
             query::all().map(|spec| spec.name).chain([contract::NAME, campaign::NAME]).collect();
         let metrics = Metrics::new(&names, &detectors)?;
         let records = Arc::new(Outlet::open(&settings.findings, Arc::clone(&metrics))?);
-        let gate = Arc::new(Gate::new(
-            GateSettings::of(settings, state.kill_switch()),
-            Arc::clone(&metrics),
-            Arc::clone(&records),
-        ));
-        gate.watch(clock::now)?;
+        let gate = Arc::new(Gate::new(GateSettings::of(settings, state.kill_switch()), Arc::clone(&metrics)));
+        let ledger = Arc::new(start_ledger(settings, &gate, &records, &metrics)?);
+        // What an earlier process decided holds before anybody is let in. A process that takes over is told.
+        if !await_ownership {
+            ledger.open(Opening::Afresh);
+        }
+        let noted = Arc::clone(&ledger);
+        gate.watch(clock::now, move |gate, ticked| notes::ticked(&noted, gate, ticked, clock::now()))?;
         let roster = Arc::new(Roster::default());
         let outlets = Outlets {
             gate: Arc::clone(&gate),
             records: Arc::clone(&records),
+            ledger: Arc::clone(&ledger),
             metrics: Arc::clone(&metrics),
             state: Arc::clone(&state),
             roster: Arc::clone(&roster),
@@ -176,7 +187,7 @@ impl Parts {
             records,
             gate,
             lanes,
-            ledger: Arc::new(Ledger::in_memory(Bounds::default())),
+            ledger,
             roster,
             readiness: Arc::default(),
             settings: ArcSwap::from_pointee(settings.clone()),
@@ -238,11 +249,42 @@ impl Parts {
         self.roster.list().iter().filter_map(|listed| shown(listed, &settings)).collect()
     }
 
-    /// What was accepted is finished: the lanes judge what waits, then the last record is written.
+    /// What was accepted is finished: the lanes judge what waits, then the last entry and the last record are written.
     fn stop(&self) {
         self.lanes.stop();
+        notes::at_the_end(&self.ledger, &self.gate, clock::now());
+        self.ledger.stop();
         self.records.flush_and_stop();
     }
+}
+
+/// The ledger in the state folder, not opened yet.
+fn start_ledger(
+    settings: &Settings,
+    gate: &Arc<Gate>,
+    records: &Arc<Outlet>,
+    metrics: &Arc<Metrics>,
+) -> std::io::Result<Ledger> {
+    let (gate, records) = (Arc::clone(gate), Arc::clone(records));
+    let hooks = Hooks {
+        // Only what is kept, or known not to be, is printed.
+        told: Box::new(move |entry| match &entry.what {
+            What::Finding { record } => records.print(Kind::Finding, Arc::clone(record)),
+            What::Decision(decided) if entry.by == By::itself() => {
+                records.print(Kind::Decision, Arc::clone(&decided.evidence));
+            }
+            _ => {}
+        }),
+        opened: Box::new(move |book, now| gate.resume(book.open(now), now)),
+    };
+    let settings = LedgerSettings {
+        disk: Arc::new(Folder(settings.state.join("ledger"))),
+        bounds: Bounds::default(),
+        segment_bytes: SEGMENT_BYTES,
+        retention: Retention::default(),
+        clock: clock::reading,
+    };
+    Ledger::start(settings, hooks, Some(Arc::clone(metrics)))
 }
 
 /// The hasher of bodies; its values stand in captures, and nobody outside can aim at one.

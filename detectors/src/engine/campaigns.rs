@@ -57,8 +57,7 @@ impl Engine {
         let label = Label { name: campaign::NAME, atlas: campaign::ATLAS, owasp: campaign::OWASP };
         let mut record = Record { campaign: Some(campaign), ..self.record(label, case, finding, did) };
         if refuses {
-            let number = self.memory.decisions;
-            self.memory.decisions += 1;
+            let number = super::decisions::next(&mut self.memory.decisions, case.time);
             let id = DecisionId(self.rules.hashing.numbered(&self.rules.model, number));
             self.memory.campaigns.refuse(grown, id, until);
             (record.decision_id, record.until, record.action) = (Some(id), Some(until), Action::Refuse);

@@ -69,8 +69,7 @@ impl Engine {
         finding: Finding,
         explanation: String,
     ) -> Record {
-        let number = self.memory.findings;
-        self.memory.findings += 1;
+        let number = next(&mut self.memory.findings, case.time);
         Record {
             id: FindingId(self.rules.hashing.numbered(&format!("finding {}", self.rules.model), number)),
             time: case.time,
@@ -116,8 +115,8 @@ impl Engine {
         let action = self.rules.policy.held_back(wanted, identity);
         let rung = self.rules.policy.ladder.rung(self.memory.offences.of(identity, case.time));
         let until = case.time.plus(rung.lasts);
-        let id = DecisionId(self.rules.hashing.numbered(&self.rules.model, self.memory.decisions));
-        self.memory.decisions += 1;
+        let number = next(&mut self.memory.decisions, case.time);
+        let id = DecisionId(self.rules.hashing.numbered(&self.rules.model, number));
         record.decision_id = Some(id);
         record.until = Some(until);
         record.action = if reservation.is_none() { action } else { Action::Alert };
@@ -161,4 +160,15 @@ impl Engine {
             tally.spoken_of = None;
         }
     }
+}
+
+/// The next number of a series. The first is the time at which it is needed: an engine that begins afresh, after a
+/// restart or a reload, gives no id that one before it gave and that may still be in force.
+pub(super) fn next(series: &mut u64, now: Time) -> u64 {
+    if *series == 0 {
+        *series = now.0;
+    }
+    let number = *series;
+    *series += 1;
+    number
 }

@@ -39,7 +39,7 @@ fn fixture() -> Fixture {
         shared_addresses: Vec::new(),
         kill_switch: directory.path().join("kill-switch"),
     };
-    let gate = Arc::new(Gate::new(settings, Arc::clone(&metrics), Arc::clone(&outlet)));
+    let gate = Arc::new(Gate::new(settings, Arc::clone(&metrics)));
     let lifted = Arc::<Mutex<Vec<DecisionId>>>::default();
     let seen = Arc::clone(&lifted);
     let listen = "127.0.0.1:8766".parse().unwrap();
@@ -149,7 +149,10 @@ impl Fixture {
             brake: BrakeLimits { blocks_per_minute: 100, share_of_clients: 1.0 },
             ..Rules::default()
         };
-        assert_eq!(self.state.gate.apply(&block, &why, origin, &rules, NOW), Applied::Enforced);
+        assert_eq!(
+            self.state.gate.apply(&block, &why, (origin, &rules), NOW, &mut Vec::new()),
+            Applied::Enforced
+        );
     }
 }
 

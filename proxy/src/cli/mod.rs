@@ -1,5 +1,6 @@
 //! The command line: what can be asked of checkgate, and where each answer is made.
 
+mod audit;
 mod check;
 mod explain;
 mod kill_switch;
@@ -50,6 +51,8 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Switch enforcement off at once, or on again.
     KillSwitch(kill_switch::KillSwitchArgs),
+    /// Look at what the ledger of a state folder holds, check that it is whole, or erase a client from it.
+    Audit(audit::AuditArgs),
     /// List the detectors: what each looks for, its source, its parameters.
     Detectors,
     /// List the protocols that bodies are read in.
@@ -79,6 +82,7 @@ pub fn main() -> ExitCode {
         Command::Rehearse(args) => rehearse::rehearse(&args),
         Command::Explain(args) => explain::explain(&args),
         Command::KillSwitch(args) => kill_switch::kill_switch(&args),
+        Command::Audit(args) => audit::audit(&args),
         Command::Detectors => print(&lists::detectors()),
         Command::Protocols => print(&lists::protocols()),
         Command::Schema => print(&lists::schema()),

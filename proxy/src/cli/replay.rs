@@ -41,7 +41,7 @@ pub fn replay(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     let mut desk = Desk::new(Arc::clone(&plan))?;
     let metrics = Metrics::new(&[], &[])?;
     let records = Arc::new(Outlet::start(output(args)?, Arc::clone(&metrics), Patience::Always)?);
-    let gate = Gate::for_replay(&plan, metrics, Arc::clone(&records));
+    let gate = Gate::for_replay(&plan, metrics);
     let mut step = Step::default();
     while let Some(entry) = journal.next_entry()? {
         desk.step(in_mode(entry, args.mode), &mut step);

@@ -10,6 +10,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub struct Met(Arc<AtomicU64>);
 
 impl Met {
+    /// So many requests came already.
+    #[must_use]
+    pub fn of(requests: u64) -> Self {
+        Self(Arc::new(requests.into()))
+    }
+
     /// One more request came.
     pub fn count(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
@@ -39,6 +45,6 @@ impl Serialize for Met {
 
 impl<'de> Deserialize<'de> for Met {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        u64::deserialize(deserializer).map(|requests| Self(Arc::new(requests.into())))
+        u64::deserialize(deserializer).map(Self::of)
     }
 }

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::allowance::Allowance;
 use super::met::Met;
+use crate::ledger::entry::Decided;
 
 /// A decision on a client that has not expired: a block, or something weaker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,6 +94,24 @@ impl ActiveBlock {
             acts,
             evidence,
             met: Met::default(),
+            allowance: Allowance::default(),
+        }
+    }
+
+    /// What stands in the ledger of a decision.
+    #[must_use]
+    pub fn decided(decided: &Decided, acts: bool) -> Self {
+        Self {
+            id: decided.id,
+            client: decided.client,
+            action: decided.action,
+            time: decided.time,
+            acts_from: decided.acts_from(),
+            until: decided.until,
+            lasts: decided.lasts,
+            acts,
+            evidence: Arc::clone(&decided.evidence),
+            met: Met::of(decided.requests),
             allowance: Allowance::default(),
         }
     }

@@ -16,7 +16,7 @@ const OBSERVE: Origin = Origin { model: Some(0), mode: Mode::Observe };
 struct Fixture {
     gate: Gate,
     metrics: Arc<Metrics>,
-    outlet: Arc<Outlet>,
+    told: Mutex<Vec<Record>>,
     state: tempfile::TempDir,
 }
 
@@ -27,7 +27,6 @@ fn fixture() -> Fixture {
 fn with_brake(brake: BrakeLimits) -> Fixture {
     let state = tempfile::tempdir().unwrap();
     let metrics = Metrics::new(&["prices".to_owned()], &["one_field_sweep"]).unwrap();
-    let outlet = Arc::new(records::tests::silent(&metrics));
     let settings = GateSettings {
         blocks_max: 100,
         proven_keys_max: 100,
@@ -37,8 +36,8 @@ fn with_brake(brake: BrakeLimits) -> Fixture {
         shared_addresses: Vec::new(),
         kill_switch: state.path().join("kill-switch"),
     };
-    let gate = Gate::new(settings, Arc::clone(&metrics), Arc::clone(&outlet));
-    Fixture { gate, metrics, outlet, state }
+    let gate = Gate::new(settings, Arc::clone(&metrics));
+    Fixture { gate, metrics, told: Mutex::default(), state }
 }
 
 fn address(text: &str) -> Address {
@@ -74,7 +73,7 @@ impl Fixture {
 
     fn apply_at(&self, block: &Block, origin: Origin, now: Time) -> Applied {
         let why = records::tests::record(Kind::Decision, block.id.0);
-        self.gate.apply(block, &why, origin, &self.gate.rules.load(), now)
+        self.gate.apply(block, &why, (origin, &self.gate.rules.load()), now, &mut self.told.lock())
     }
 
     fn refuses(&self, asker: &Asker) -> bool {
@@ -172,7 +171,13 @@ fn what_is_unproven_or_unexplained_does_not_act() {
     let unproven = Block { may_act: false, ..by_address(1, "192.0.2.1") };
     assert_eq!(it.apply(&unproven, ENFORCE), Applied::Observed(Reason::Unproven));
     let another = records::tests::record(Kind::Decision, 99);
-    let applied = it.gate.apply(&by_address(2, "192.0.2.2"), &another, ENFORCE, &it.gate.rules.load(), NOW);
+    let applied = it.gate.apply(
+        &by_address(2, "192.0.2.2"),
+        &another,
+        (ENFORCE, &it.gate.rules.load()),
+        NOW,
+        &mut Vec::new(),
+    );
     assert_eq!(applied, Applied::Observed(Reason::NoEvidence));
     let out = Outbox { blocks: vec![by_address(3, "192.0.2.3")], ..Outbox::default() };
     it.gate.apply_all(&out, ENFORCE, &it.gate.rules.load());
@@ -238,7 +243,7 @@ fn enforcement_is_off_within_a_second_of_the_file() {
     let it = fixture();
     it.apply(&by_address(1, "192.0.2.1"), ENFORCE);
     let gate = Arc::new(it.gate);
-    gate.watch(|| NOW).unwrap();
+    gate.watch(|| NOW, |_, _| {}).unwrap();
     let (start, asker) = (std::time::Instant::now(), asker("192.0.2.1", None));
     kill_switch::write(&it.state.path().join("kill-switch"), true).unwrap();
     while gate.admit(&asker, true, NOW).is_some() {
@@ -260,9 +265,9 @@ fn the_brake_turns_blocks_into_observations_and_says_so_once() {
     assert_eq!(applied, [Applied::Enforced, Applied::Enforced, Applied::Enforced, braked, braked, braked]);
     let refused: Vec<bool> = clients.iter().map(|client| it.refuses(&asker(client, None))).collect();
     assert_eq!(refused, [true, true, true, false, false, false]);
-    let findings = it.outlet.recent(Kind::Finding);
+    let findings = it.told.lock().clone();
     assert_eq!(findings.len(), 1, "one loud finding, not one to a block");
-    assert!(findings[0].contains(r#""detector":"brake""#) && findings[0].contains("d-0000000000000004"));
+    assert!(findings[0].detector == BRAKE && findings[0].explanation.contains("d-0000000000000004"));
     assert_eq!((it.metrics.brake_trips.get(), it.metrics.brake_engaged.get()), (1, 1));
     let later = NOW.plus(brake::MINUTE);
     it.gate.tick(later);
@@ -279,7 +284,7 @@ fn the_brake_of_one_model_leaves_the_others_alone_and_judges_in_either_mode() {
     for id in 1..100 {
         let block = by_address(id, "192.0.2.1");
         let why = Record { decision_id: Some(block.id), ..of_another.clone() };
-        let applied = it.gate.apply(&block, &why, OBSERVE, &it.gate.rules.load(), NOW);
+        let applied = it.gate.apply(&block, &why, (OBSERVE, &it.gate.rules.load()), NOW, &mut Vec::new());
         let expected = if id <= 3 { Reason::Mode } else { Reason::Brake };
         assert_eq!(
             applied,
@@ -330,7 +335,7 @@ fn a_refusal_is_made_of_three_values_that_no_score_reaches() {
         let why = records::tests::record(Kind::Decision, id);
         let why =
             Record { detector, statistic, limit: statistic / 2.0, fields: vec![detector.into()], ..why };
-        it.gate.apply(&block, &why, ENFORCE, &it.gate.rules.load(), NOW);
+        it.gate.apply(&block, &why, (ENFORCE, &it.gate.rules.load()), NOW, &mut Vec::new());
         it.gate.admit(&asker(client, None), true, NOW).unwrap()
     };
     // Taken apart by name: a value that is added to a refusal does not compile here before somebody looks at it.
@@ -629,10 +634,9 @@ fn requests_that_met_a_decision_are_counted_whether_it_acts_or_not() {
     };
     assert_eq!([1, 2, 3].map(met), [Some(5), Some(4), Some(2)]);
     fixture.gate.lift(DecisionId(1));
-    fixture.gate.tick(NOW.plus(RUNG));
-    let mut ended = fixture.gate.ended();
+    let mut ended = fixture.gate.tick(NOW.plus(RUNG)).ended;
     ended.sort_unstable_by_key(|ended| ended.id);
     let counts: Vec<_> = ended.iter().map(|ended| (ended.id.0, ended.requests)).collect();
     assert_eq!(counts, [(1, 5), (2, 4), (3, 2)], "what ended says what it met, once");
-    assert!(fixture.gate.ended().is_empty());
+    assert!(fixture.gate.tick(NOW.plus(RUNG)).ended.is_empty());
 }

@@ -11,16 +11,18 @@ use std::time::{Duration, Instant};
 use checkgate_detectors::engine::Gauges;
 use checkgate_detectors::facts::NotInspected;
 use checkgate_detectors::finding::{DecisionId, Record};
+use checkgate_detectors::reference::Trust;
 use parking_lot::Mutex;
 
 use super::desk::{Desk, SavedEngine, Step};
 use super::fair::FairQueue;
 use super::pulse::Pulse;
 use super::queue::{Parcel, Queue};
-use super::{Order, Outlets, Post, hand_on};
+use super::{Order, Outlets, Post, hand_on_live};
 use crate::capture::{Entry, Replanned};
 use crate::clock;
 use crate::journal::{Appended, JournalWriter};
+use crate::ledger::entry::{By, What};
 use crate::metrics::labels::ContractOutcome;
 
 /// An idle lane looks again this often for a while: steady traffic then pays for no wake-ups.
@@ -275,7 +277,7 @@ impl Clerk {
     }
 
     fn publish(&mut self) {
-        hand_on(&self.step, &self.desk, &self.outlets.gate, &self.outlets.records);
+        hand_on_live(&self.step, &self.desk, &self.outlets);
         let metrics = &self.outlets.metrics;
         for detector in &self.step.outbox.quarantined {
             tracing::error!(detector, "a detector panicked and is switched off for this model");
@@ -286,6 +288,12 @@ impl Clerk {
         }
         if let (Some(reference), Some(name)) = (&self.step.outbox.frozen, &self.step.name) {
             self.outlets.state.save_reference(name, &reference.to_json_lines());
+            let what = What::Reference {
+                model: Arc::clone(name),
+                rows: reference.rows().len() as u64,
+                trusted: reference.trust == Trust::Trusted,
+            };
+            drop(self.outlets.ledger.note(clock::now(), By::itself(), what));
         }
         let model = metrics.model(self.step.model);
         model.rows.inc_by(self.step.rows);

@@ -21,7 +21,8 @@ use std::sync::mpsc::{self, Sender, SyncSender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use checkgate_detectors::finding::DecisionId;
+use checkgate_detectors::engine::Outbox;
+use checkgate_detectors::finding::{DecisionId, Kind, Mode, Record};
 use parking_lot::Mutex;
 
 use self::clerk::{Clerk, Seat};
@@ -31,11 +32,13 @@ use self::roster::Roster;
 use self::watchdog::{DEPOSED_MAX, STUCK_AFTER};
 use crate::capture::{Entry, Lift};
 use crate::clock;
-use crate::gate::{Gate, Origin};
+use crate::gate::{Applied, Gate, Handed, Origin, Reason};
 use crate::journal::{JournalError, JournalWriter};
+use crate::ledger::Ledger;
+use crate::ledger::entry::{By, Decided, Status, What};
 use crate::metrics::Metrics;
 use crate::plan::Plan;
-use crate::records::Outlet;
+use crate::records::{self, Outlet};
 use crate::state::State;
 
 /// How long a reload waits for a lane that is busy; one step takes milliseconds.
@@ -54,6 +57,8 @@ pub struct Outlets {
     pub gate: Arc<Gate>,
     /// Writes findings and decisions.
     pub records: Arc<Outlet>,
+    /// Keeps them, and whatever else happens.
+    pub ledger: Arc<Ledger>,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// Keeps learned references.
@@ -304,13 +309,62 @@ impl Served {
     }
 }
 
-/// Hands on what a step decided, live and in replay alike: the words first, then the blocks they explain.
+/// Hands on what a step decided, in replay: the same records in the same order as live.
 pub fn hand_on(step: &Step, desk: &Desk, gate: &Gate, records: &Outlet) {
-    for record in &step.outbox.records {
+    let mode = desk.plan().model(step.model).map(|model| model.mode).unwrap_or_default();
+    let handed = gate.apply_all(&step.outbox, Origin { model: step.model, mode }, desk.rules());
+    for record in step.outbox.records.iter().chain(&handed.told) {
         records.offer(step.model, record);
     }
+}
+
+/// Hands on what a step decided, live: blocks act at once, and every record goes through the ledger to the outlet.
+pub fn hand_on_live(step: &Step, desk: &Desk, outlets: &Outlets) {
     let mode = desk.plan().model(step.model).map(|model| model.mode).unwrap_or_default();
-    gate.apply_all(&step.outbox, Origin { model: step.model, mode }, desk.rules());
+    let outbox = &step.outbox;
+    let handed = outlets.gate.apply_all(outbox, Origin { model: step.model, mode }, desk.rules());
+    for record in outbox.records.iter().chain(&handed.told) {
+        outlets.records.count(step.model, record);
+        let what = what_of(record, outbox, &handed, mode);
+        // Nobody waits for it: the ledger says by itself what is not durable.
+        drop(outlets.ledger.note(record.time, By::itself(), what));
+    }
+}
+
+/// A record as an entry of the ledger.
+fn what_of(record: &Record, outbox: &Outbox, handed: &Handed, mode: Mode) -> What {
+    let line: Arc<str> = records::line(record).into();
+    let (Kind::Decision, Some(id)) = (record.kind, record.decision_id) else {
+        return What::Finding { record: line };
+    };
+    let block = outbox.blocks.iter().find(|block| block.id == id);
+    let until = record.until.unwrap_or(record.time);
+    let applied = handed.applied.iter().find(|(applied, _)| *applied == id).map(|(_, applied)| *applied);
+    let (status, held_back) = match applied {
+        Some(Applied::Enforced) => (Status::InForce, None),
+        Some(Applied::Proposed) => (Status::Proposed, None),
+        Some(Applied::Observed(reason)) => (Status::Observed, Some(reason)),
+        // It is about what is asked, not about a client: it acts where its model does.
+        None if mode == Mode::Enforce => (Status::InForce, None),
+        None => (Status::Observed, Some(Reason::Mode)),
+    };
+    let approves_itself = block.map(|block| block.acts_from).filter(|from| *from < until);
+    What::Decision(Box::new(Decided {
+        id,
+        client: record.client,
+        model: Some(Arc::clone(&record.model)),
+        detector: record.detector.into(),
+        action: block.map_or(record.action, |block| block.action),
+        time: record.time,
+        until,
+        lasts: block.map_or(until.since(record.time), |block| block.lasts),
+        status,
+        held_back,
+        approves_itself: approves_itself.filter(|_| status == Status::Proposed),
+        tenant: None,
+        requests: 0,
+        evidence: line,
+    }))
 }
 
 /// The first lane records to the file that was named, further lanes beside it.

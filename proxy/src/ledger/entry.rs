@@ -223,6 +223,9 @@ pub struct Decided {
     pub action: Action,
     /// When it was taken.
     pub time: Time,
+    /// From when on a proposal acts without an approval; absent where only an operator approves it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approves_itself: Option<Time>,
     /// When it ends.
     pub until: Time,
     /// From one to the other, as the ladder had it.
@@ -273,6 +276,24 @@ impl Status {
 }
 
 impl Decided {
+    /// From when on it acts, if nothing keeps it from that; never where only an operator approves it.
+    #[must_use]
+    pub fn acts_from(&self) -> Time {
+        match self.status {
+            Status::Proposed => self.approves_itself.unwrap_or(Time::NEVER),
+            _ => self.time,
+        }
+    }
+
+    /// Where it stands at `now`: a proposal may have approved itself.
+    #[must_use]
+    pub fn status_at(&self, now: Time) -> Status {
+        match self.status {
+            Status::Proposed if self.acts_from() <= now => Status::InForce,
+            status => status,
+        }
+    }
+
     /// How long it was to last as a whole, an extension included.
     #[must_use]
     pub fn span(&self) -> Duration {

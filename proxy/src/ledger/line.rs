@@ -245,7 +245,7 @@ fn unhexadecimal(digits: &[u8], bytes: &mut [u8]) -> bool {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use std::net::{IpAddr, Ipv4Addr};
     use std::time::Duration;
 
@@ -269,6 +269,7 @@ pub(super) mod tests {
             lasts: Duration::from_secs(900),
             status: Status::InForce,
             held_back: None,
+            approves_itself: None,
             tenant: None,
             requests: 0,
             evidence: format!("{{\"client\":\"{}\",\"why\":\"it {{\\\"entry\\\":1\"}}", client(id)).into(),

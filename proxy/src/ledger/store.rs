@@ -4,14 +4,17 @@ use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
+use checkgate_detectors::facts::Time;
 use checkgate_detectors::finding::DecisionId;
+use checkgate_detectors::identity::Identity;
 
 use super::book::{Book, Bounds, Standing};
 use super::disk::{Disk, Held};
-use super::entry::{Entry, What};
+use super::entry::{By, Entry, What};
 use super::index::{Changes, Index, IndexError, Meta};
 use super::line::{self, Hash, SALT_BYTES};
 use super::log::{self, Log, Place, Scan};
+use super::reduce;
 use crate::clock::Carried;
 
 /// Entries behind the index from which on it is brought up.
@@ -222,6 +225,27 @@ impl Store {
         (self.index, self.indexed) = (None, 0);
         Index::remove(&*self.disk)
     }
+}
+
+/// Takes out everything about `client` in a store that no process has open, and says out of how many entries.
+///
+/// # Errors
+/// The disk cannot, or a process has it open.
+pub fn erase_at_rest(disk: &Arc<dyn Disk>, client: Identity, by: By, now: Time) -> io::Result<u64> {
+    let (mut store, mut book, _) = Store::open(disk, Bounds::default(), log::SEGMENT_BYTES)?;
+    store.log.roll()?;
+    store.forget_index_unless_up()?;
+    let entries = reduce::erase(&**disk, store.log.end().segment, &client.to_string())?;
+    let what = What::Erased { client, entries };
+    let entry = Arc::new(Entry { number: store.log.last().0 + 1, time: now, by, what });
+    let batch = store.batch([&entry].into_iter(), usize::MAX);
+    store.write(&batch)?;
+    book.take(&entry);
+    store.wrote(&entry);
+    if let Some(checkpoint) = store.changes(&book, Vec::new()) {
+        store.checkpoint(checkpoint);
+    }
+    Ok(entries)
 }
 
 /// What is to be written to the index.

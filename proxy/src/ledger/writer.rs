@@ -304,6 +304,9 @@ impl Writer {
     }
 
     fn tidy(&mut self) {
+        if let Some(metrics) = &self.shared.metrics {
+            metrics.clock_ahead.set(clock::ahead_of_wall());
+        }
         let State::Open(store) = &self.state else { return };
         if self.retry_at.is_some() {
             return;

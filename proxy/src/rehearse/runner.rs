@@ -1,7 +1,6 @@
 //! Journal entries through desk and gate, as they would have gone under a policy.
 
 use std::collections::BTreeSet;
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +16,6 @@ use crate::gate::{Gate, Origin};
 use crate::lane::desk::{Desk, Step};
 use crate::metrics::Metrics;
 use crate::plan::Plan;
-use crate::records::{Outlet, Patience};
 
 /// Refused questions whose answers may still stand in the recording. Far more than a proxy has open at once; the
 /// oldest are let go first, and their answers then count as answers to nothing.
@@ -77,9 +75,7 @@ impl Runner {
     pub fn new(plan: Arc<Plan>, paces: Paces) -> anyhow::Result<Self> {
         let desk = Desk::new(Arc::clone(&plan))?;
         let metrics = Metrics::new(&[], &[])?;
-        // The outlet gets what the brake tells and nothing else; findings are read from the step.
-        let outlet = Arc::new(Outlet::start(Box::new(io::sink()), Arc::clone(&metrics), Patience::Always)?);
-        let gate = Gate::for_replay(&plan, metrics, outlet);
+        let gate = Gate::for_replay(&plan, metrics);
         gate.adopt(desk.rules().clone(), plan.limits.blocks);
         Ok(Self { desk, gate, paces, step: Step::default(), refused: BTreeSet::new(), panics: 0 })
     }
@@ -133,7 +129,7 @@ impl Runner {
         }
         let mode = self.desk.plan().model(self.step.model).map(|model| model.mode).unwrap_or_default();
         let origin = Origin { model: self.step.model, mode };
-        self.gate.apply_all(&self.step.outbox, origin, self.desk.rules())
+        self.gate.apply_all(&self.step.outbox, origin, self.desk.rules()).acting()
     }
 
     /// A question: refused before the model is asked, or judged; and held until it is judged where its model holds

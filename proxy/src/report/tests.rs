@@ -23,6 +23,7 @@ fn decided(id: u64, client: u64, detector: &str, status: Status, held_back: Opti
         lasts,
         status,
         held_back,
+        approves_itself: None,
         tenant: (client < 3).then(|| "acme".into()),
         requests: 10 * id,
         evidence: "{}".into(),

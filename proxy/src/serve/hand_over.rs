@@ -7,13 +7,16 @@
 //!                                       binds what is missing, starts; enforces, does not decide
 //!     <----------------- serving ------
 //! shuts its doors, sends its clients
-//! away, judges what waits
+//! away, judges what waits, writes
+//! its ledger and closes it
 //!     -- ownership: what is in force, what is remembered -->
+//!                                       opens the ledger
 //!     <----------------- taken --------  decides, beginning with what waited
 //! finishes what is open, ends
 //! ```
-//! Up to `taken`, whatever fails leaves the old process as it was: it opens its doors and decides again, and the new
-//! one ends. If the old one dies after `serving`, the new one begins to decide with what it has.
+//! Up to `taken`, whatever fails leaves the old process as it was: it opens its doors and its ledger and decides again,
+//! and the new one ends. The ledger's folder is claimed by one process: where both believe that it is theirs, the
+//! second one keeps its entries in memory and tries again. Both go by one clock, the old process's. If the old one dies after `serving`, the new one begins to decide with what it has.
 
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -35,6 +38,7 @@ use super::{Parts, Proxy, notify};
 use crate::admin::readiness::Phase;
 use crate::clock;
 use crate::gate::SavedGate;
+use crate::ledger::Opening;
 
 /// How long a step of the other process may take that needs no more than its attention.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
@@ -113,7 +117,7 @@ impl Giver {
         }
         let sockets = self.sockets.copies()?;
         let names = sockets.iter().map(|named| named.name.clone()).collect();
-        link.send(&Message::Hello { version: VERSION, sockets: names })?;
+        link.send(&Message::Hello { version: VERSION, sockets: names, clock: clock::reading() })?;
         link.send_sockets(&sockets)?;
         link.send(&Message::InForce(self.parts.gate.save(clock::now())))?;
         let Message::Serving = link.receive(START_MAX).context("the new process did not start")? else {
@@ -142,6 +146,7 @@ impl Giver {
     fn pass_ownership(&self, link: &mut Link) -> anyhow::Result<()> {
         let engines = self.parts.lanes.yield_ownership()?;
         self.parts.metrics.deciding.set(0);
+        self.parts.ledger.close();
         let gate = self.parts.gate.save(clock::now());
         link.send(&Message::Ownership { gate, engines })?;
         match link.receive(OWNERSHIP_MAX).context("the new process did not take ownership")? {
@@ -151,6 +156,7 @@ impl Giver {
     }
 
     fn return_to_service(&self) {
+        self.parts.ledger.open(Opening::Again);
         self.parts.lanes.resume();
         self.parts.metrics.deciding.set(1);
         self.proxy.leaving.store(false, Ordering::Relaxed);
@@ -190,7 +196,10 @@ impl Taker {
             )
         })?;
         let names = match link.receive(ANSWER_MAX)? {
-            Message::Hello { version: VERSION, sockets } => sockets,
+            Message::Hello { version: VERSION, sockets, clock } => {
+                clock::continue_from(&clock);
+                sockets
+            }
             Message::Hello { version, .. } => bail!(
                 "the running checkgate hands over by version {version}, this one by {VERSION}; restart instead"
             ),
@@ -230,6 +239,7 @@ impl Taker {
             Ok(Message::Ownership { gate, engines }) => {
                 let (pid, models) = (std::process::id(), engines.len());
                 parts.gate.restore(gate, clock::now());
+                parts.ledger.open(Opening::TakenOver);
                 parts.lanes.begin(engines);
                 tracing::info!(pid, models, "took over: this process decides from here on");
             }
@@ -241,6 +251,7 @@ impl Taker {
                     "the process before did not pass on what it remembers; this one decides from here on, with the \
                      blocks in force and without memory"
                 );
+                parts.ledger.open(Opening::TakenOver);
                 parts.lanes.begin(Vec::new());
             }
         }

@@ -19,6 +19,7 @@ use rustix::net::{
 use serde::{Deserialize, Serialize};
 
 use super::sockets::Named;
+use crate::clock::Reading;
 use crate::gate::SavedGate;
 use crate::lane::desk::SavedEngine;
 
@@ -40,6 +41,8 @@ pub enum Message {
         version: u16,
         /// Names of the sockets, in their order.
         sockets: Vec<String>,
+        /// Its clock, by which both go from here on.
+        clock: Reading,
     },
     /// The old process: what is in force now.
     InForce(SavedGate),
@@ -191,7 +194,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let named = [Named { name: address.to_string(), socket: listener.into() }];
-        old.send(&Message::Hello { version: VERSION, sockets: vec![named[0].name.clone()] }).unwrap();
+        let (sockets, clock) = (vec![named[0].name.clone()], Reading::default());
+        old.send(&Message::Hello { version: VERSION, sockets, clock }).unwrap();
         old.send_sockets(&named).unwrap();
         old.send(&Message::Refused("no".into())).unwrap();
         let patience = Duration::from_secs(10);

@@ -22,10 +22,12 @@ use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::sleep;
 
-use super::source::{Reading, Source};
+use super::source::{self, Reading, Source};
 use super::{Parts, Proxy, fixed};
+use crate::clock;
 use crate::gate::Rules;
 use crate::lane::desk::Desk;
+use crate::ledger::entry::{By, What};
 use crate::metrics::labels::ReloadOutcome;
 use crate::metrics::unix_seconds;
 use crate::plan::{ModelIds, Plan};
@@ -111,8 +113,12 @@ impl Reloader {
     fn reload(&mut self) {
         self.watch.look();
         let Reading { files, settings } = self.source.read();
+        let digest = source::digest(&files);
         self.watch.follow(files);
         let applied = settings.and_then(|settings| self.apply(settings));
+        let refused = applied.as_ref().err().map(|error| format!("{error:#}").into());
+        let what = What::Configuration { digest, refused };
+        drop(self.parts.ledger.note(clock::now(), By::itself(), what));
         let metrics = &self.parts.metrics;
         let mut status = self.parts.config.write();
         status.read = unix_seconds();

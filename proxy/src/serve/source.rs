@@ -1,8 +1,10 @@
 //! Where the settings come from: read at the start, and again at every reload.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use checkgate_config::{Document, Problem, Raw, Settings, problem};
+use ring::digest::{Context, SHA256};
 use serde_json::Value;
 
 use crate::parts;
@@ -58,6 +60,19 @@ impl Source {
         files.extend(named.iter().flat_map(|path| [folder.join(path), path.clone()]));
         files.dedup();
     }
+}
+
+/// The SHA-256 of all files that can be read, with their names, in hexadecimal digits.
+pub fn digest(files: &[PathBuf]) -> Arc<str> {
+    let mut context = Context::new(&SHA256);
+    for file in files {
+        let Ok(bytes) = std::fs::read(file) else { continue };
+        for part in [file.as_os_str().as_encoded_bytes(), &bytes] {
+            context.update(&(part.len() as u64).to_le_bytes());
+            context.update(part);
+        }
+    }
+    context.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
 }
 
 fn collect(value: &Value, found: &mut Vec<PathBuf>) {
