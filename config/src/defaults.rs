@@ -37,6 +37,7 @@ pub const DEFAULTS: &[Known] = &[
     word("state", "checkgate-state"),
     word("findings", "stdout"),
     word("log.format", "text"),
+    word("clients.hops", "x-forwarded-for"),
     quantity("clients.new_keys_per_address", "20", "1", "1000000"),
     quantity("clients.remembered", "10000", "1", "10000000"),
     quantity("brake.blocks_per_minute", "30", "1", "1000000"),

@@ -28,7 +28,7 @@ pub use upstream::{
     RawWeightedServer,
 };
 
-use crate::settings::{Hold, LogFormat, Mode, OnError};
+use crate::settings::{Hold, HopHeader, LogFormat, Mode, OnError};
 use crate::units::{ByteSize, Period};
 
 /// Settings of checkgate, an inline proxy that recognises attacks on a model through its API.
@@ -122,9 +122,12 @@ pub struct RawClients {
     /// Without it, addresses are used, and nobody is blocked while the traffic looks as if many clients share an
     /// address.
     pub identity: Option<RawIdentity>,
-    /// Load balancers in front of checkgate, as addresses or networks (`10.0.0.0/8`). Only from these is
-    /// `X-Forwarded-For` believed, read from the right.
+    /// Load balancers in front of checkgate, as addresses or networks (`10.0.0.0/8`). Only these are
+    /// believed when they say whom they speak for.
     pub trusted_proxies: Option<Vec<String>>,
+    /// Where your load balancers say it, read from the right: `x-forwarded-for`, or `forwarded` (RFC 7239). The other
+    /// header is not looked at, since a client may have written it.
+    pub hops: Option<HopHeader>,
     /// Addresses or networks that are never blocked, whatever they send.
     pub never_block: Option<Vec<String>>,
     /// Addresses or networks behind which many people sit, such as the way out of an office or of a mobile carrier. A

@@ -146,8 +146,10 @@ pub enum LogFormat {
 pub struct Clients {
     /// What tells one client from another.
     pub identity: ClientIdentity,
-    /// Peers whose `X-Forwarded-For` is believed, read from the right.
+    /// Peers that are believed when they say whom they speak for.
     pub trusted_proxies: Vec<IpNet>,
+    /// Where they say it.
+    pub hops: HopHeader,
     /// Addresses that no decision ever touches.
     pub never_block: Vec<IpNet>,
     /// Addresses behind which many people sit: a decision on one of them is a throttle at most.
@@ -156,6 +158,18 @@ pub struct Clients {
     pub new_keys_per_address: u32,
     /// Clients remembered for each model; the longest silent is forgotten first.
     pub remembered: usize,
+}
+
+/// Where trusted proxies write down the hops of a request, read from the right. One header is believed: the other one may
+/// be the client's own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum HopHeader {
+    /// `X-Forwarded-For`.
+    #[default]
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
 }
 
 /// What tells one client from another.

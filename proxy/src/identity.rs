@@ -1,5 +1,6 @@
 //! Who asks, by one function: the peer, what trusted proxies say of it, and the key or token it shows.
 
+mod hops;
 mod keys;
 mod remembered;
 mod signatures;
@@ -10,26 +11,25 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use checkgate_config::address;
-use checkgate_config::settings::{ClientIdentity, Clients};
+use checkgate_config::settings::{ClientIdentity, Clients, HopHeader};
 use checkgate_detectors::facts::Time;
 use checkgate_detectors::identity::{Address, Asker, Identity, Standing};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 use siphasher::sip::SipHasher13;
 
+use self::hops::FORWARDED_FOR;
 use self::tokens::Tokens;
 use crate::metrics::Metrics;
 use crate::transport::Peer;
 
-/// The header that a chain of proxies writes, nearest hop last.
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-/// Hops of `X-Forwarded-For` that are looked at; nobody honest has more.
+/// Hops that are looked at; nobody honest has more.
 const HOPS_MAX: usize = 32;
 
 /// How clients are told apart.
 pub struct Identify {
     trusted_proxies: Vec<IpNet>,
+    hops: HopHeader,
     key_header: Option<HeaderName>,
     by_certificate: bool,
     tokens: Option<Arc<Tokens>>,
@@ -66,6 +66,7 @@ impl Identify {
         };
         Ok(Self {
             trusted_proxies: clients.trusted_proxies.clone(),
+            hops: clients.hops,
             key_header,
             by_certificate: clients.identity == ClientIdentity::Certificate,
             tokens,
@@ -89,7 +90,15 @@ impl Identify {
 
     /// What the upstream is told of the chain: never more than this proxy believes itself.
     pub fn forwarded_for(&self, peer: &Peer, headers: &HeaderMap) -> HeaderValue {
-        if self.trusts(peer.ip) { appended(headers, &FORWARDED_FOR, &peer.name) } else { peer.name.clone() }
+        match self.hops {
+            _ if !self.trusts(peer.ip) => peer.name.clone(),
+            HopHeader::XForwardedFor => appended(headers, &FORWARDED_FOR, &peer.name),
+            // The client may have written it, for the proxies write the other one.
+            HopHeader::Forwarded => match self.named(headers) {
+                Some(client) => chain(client, &peer.name),
+                None => peer.name.clone(),
+            },
+        }
     }
 
     /// The peer, or the last hop that no trusted proxy vouches for; and whether a trusted proxy named it.
@@ -98,17 +107,20 @@ impl Identify {
         if !self.trusts(peer) {
             return (Address::of(peer), false);
         }
-        let hops = headers.get_all(FORWARDED_FOR).iter().rev();
-        let hops = hops.flat_map(|value| value.to_str().unwrap_or("?").rsplit(',')).take(HOPS_MAX);
-        for hop in hops {
-            match address::hop(hop) {
-                Some(ip) if self.trusts(ip) => {}
-                Some(ip) => return (Address::of(ip), true),
-                // A hop that is no address cannot be a client; the proxy that passed it on is the best known.
-                None => break,
-            }
+        self.named(headers).map_or((Address::of(peer), false), |client| (Address::of(client), true))
+    }
+
+    /// The last hop that no trusted proxy vouches for, as trusted proxies name it. A hop that is no address cannot be a
+    /// client, and nothing on its left counts.
+    fn named(&self, headers: &HeaderMap) -> Option<IpAddr> {
+        match self.hops {
+            HopHeader::XForwardedFor => self.first_untrusted(hops::of_x_forwarded_for(headers)),
+            HopHeader::Forwarded => self.first_untrusted(hops::of_forwarded(headers)),
         }
-        (Address::of(peer), false)
+    }
+
+    fn first_untrusted(&self, hops: impl Iterator<Item = Option<IpAddr>>) -> Option<IpAddr> {
+        hops.take(HOPS_MAX).find(|hop| hop.is_none_or(|ip| !self.trusts(ip))).flatten()
     }
 
     /// Whether a peer of this address is believed when it speaks for others.
@@ -127,6 +139,12 @@ impl Identify {
         let value = headers.get(self.key_header.as_ref()?)?;
         Some(keyed_hash(self.hash_key, value.as_bytes()))
     }
+}
+
+/// A client and the proxy that named it.
+fn chain(client: IpAddr, proxy: &HeaderValue) -> HeaderValue {
+    let told = [client.to_string().as_bytes(), proxy.as_bytes()].join(&b", "[..]);
+    HeaderValue::from_bytes(&told).unwrap_or_else(|_| proxy.clone())
 }
 
 /// What the lines of `name` say, and `last` behind it. Some proxies add to the line that came, others add a line of
@@ -176,6 +194,7 @@ mod tests {
             trusted_proxies: trusted.iter().map(|net| net.parse().unwrap()).collect(),
             never_block: Vec::new(),
             shared_addresses: Vec::new(),
+            hops: HopHeader::XForwardedFor,
             new_keys_per_address: 20,
             remembered: 100,
         };
@@ -210,6 +229,31 @@ mod tests {
         assert_eq!(client_of("::ffff:10.0.0.1", &["[2001:db8:0:7::9]"]), "2001:db8:0:7::/64");
         assert_eq!(client_of("10.0.0.1", &["192.0.2.66, unknown, 10.0.0.7"]), "10.0.0.1");
         assert_eq!(client_of("10.0.0.1", &[]), "10.0.0.1");
+    }
+
+    #[test]
+    fn proxies_that_write_forwarded_are_read_there_and_nowhere_else() {
+        let mut identify = identify(&["10.0.0.0/8"], ClientIdentity::Assumed);
+        identify.hops = HopHeader::Forwarded;
+        let both = [
+            ("x-forwarded-for", "192.0.2.66"),
+            ("forwarded", "for=192.0.2.66, for=\"[2001:db8:0:7::9]:1\";proto=https, for=10.0.0.7"),
+        ];
+        let asker = identify.asker(&peer_at("10.0.0.1"), &headers(&both), NOW);
+        assert_eq!(
+            (asker.address.to_string().as_str(), asker.standing),
+            ("2001:db8:0:7::/64", Standing::Declared)
+        );
+        let told = identify.forwarded_for(&peer_at("10.0.0.1"), &headers(&both));
+        assert_eq!(told, "2001:db8:0:7::9, 10.0.0.1", "the upstream hears what is believed");
+        let of = |peer: &str, lines: &[(&'static str, &str)]| {
+            identify.asker(&peer_at(peer), &headers(lines), NOW).address.to_string()
+        };
+        assert_eq!(of("203.0.113.9", &both), "203.0.113.9", "nobody else is believed");
+        assert_eq!(of("10.0.0.1", &both[..1]), "10.0.0.1", "the other header says nothing");
+        assert_eq!(of("10.0.0.1", &[("forwarded", "for=192.0.2.66, for=unknown, for=10.0.0.7")]), "10.0.0.1");
+        let bare = identify.forwarded_for(&peer_at("10.0.0.1"), &headers(&both[..1]));
+        assert_eq!(bare, "10.0.0.1", "what a client may have written goes no further");
     }
 
     #[test]

@@ -23,6 +23,7 @@ impl Check<'_> {
         Some(Clients {
             identity: identity?,
             trusted_proxies,
+            hops: raw.hops?,
             never_block,
             shared_addresses,
             new_keys_per_address: raw.new_keys_per_address?,

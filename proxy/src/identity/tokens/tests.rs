@@ -1,7 +1,7 @@
 //! Tokens of keys that are known here: which name a client, and why each of the others names none.
 
 use checkgate_config::key_set::KeySet;
-use checkgate_config::settings::{ClientIdentity, KeySource};
+use checkgate_config::settings::{ClientIdentity, HopHeader, KeySource};
 use ring::rand::SystemRandom;
 use ring::signature::{
     ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair,
@@ -126,6 +126,7 @@ fn clients(remembered: usize) -> Clients {
         trusted_proxies: Vec::new(),
         never_block: Vec::new(),
         shared_addresses: Vec::new(),
+        hops: HopHeader::XForwardedFor,
         new_keys_per_address: 20,
         remembered,
     }
