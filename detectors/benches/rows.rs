@@ -1,7 +1,14 @@
-//! What a row costs a lane, and what a model remembers: `cargo bench -p checkgate-detectors`.
+//! What a row costs a lane: `cargo bench -p checkgate-detectors`.
 //!
-//! Every detector is on at its defaults, the reference has 1,000 rows, and the client that asks has 1,000 rows of its
-//! own to be compared with, beside 1,000 recent rows of others. Times depend on the machine; the columns compare.
+//! Every detector is on at its defaults, and the reference has 1,000 rows. *One busy* is a client with 1,000 rows of its
+//! own to be compared with, beside 1,000 recent rows of others; *fifty* are clients that ask in turn, with a few dozen
+//! rows each. Told is the median of twenty parts of a thousand rows, as a neighbour on the machine may disturb some. Times
+//! depend on the machine; the columns compare. For numbers that do not, let callgrind count what the function `counted`
+//! does: arguments name the widths and the traffic, `busy` or `fifty`.
+//!
+//! ```text
+//! valgrind --tool=callgrind --toggle-collect='*counted*' target/release/deps/rows-HASH 104 busy
+//! ```
 
 #![allow(
     clippy::unwrap_used,
@@ -14,13 +21,16 @@
 #[path = "../tests/support/mod.rs"]
 mod support;
 
+use std::hint::black_box;
 use std::time::Instant;
 
-use checkgate_detectors::engine::Engine;
+use checkgate_detectors::engine::{Engine, Outbox};
 use checkgate_detectors::reference::{Reference, Trust};
 use support::{Request, client, engine, play};
 
 const ROWS: usize = 1000;
+/// Rows that are timed together.
+const PART: usize = 50;
 
 /// Numbers as honest rows have them: sums of uniform ones, the same on every run.
 struct Numbers(u64);
@@ -46,38 +56,85 @@ fn reference(numbers: &mut Numbers, width: usize) -> Reference {
     Reference::from_json_lines(&text, Trust::Trusted).unwrap()
 }
 
-/// Asks `rows` times as client `asker(turn)`, one row at a time.
-fn ask(engine: &mut Engine, numbers: &mut Numbers, width: usize, asker: impl Fn(usize) -> u16, from: u64) {
-    for turn in 0..ROWS {
-        let request = Request {
-            seconds: turn as f64,
-            rows: vec![numbers.row(width)],
-            predictions: vec![vec![0.9, 0.1]],
-        };
-        play(engine, client(asker(turn)), from + turn as u64, &request);
+/// An engine, what its clients ask, and the number of the next request.
+struct Traffic {
+    engine: Engine,
+    numbers: Numbers,
+    width: usize,
+    next: u64,
+}
+
+impl Traffic {
+    fn new(width: usize) -> Self {
+        let mut numbers = Numbers(1);
+        let engine = engine(Some(reference(&mut numbers, width)), &[]);
+        Self { engine, numbers, width, next: 0 }
+    }
+
+    /// Asks a thousand times as client `asker(turn)`, one row at a time; gives the microseconds that one took.
+    fn ask(&mut self, ask: fn(&mut Engine, u16, u64, &Request) -> Outbox, asker: fn(usize) -> u16) -> f64 {
+        let mut parts = Vec::new();
+        for part in 0..ROWS / PART {
+            let turns = part * PART..(part + 1) * PART;
+            let requests: Vec<(usize, Request)> = turns.map(|turn| (turn, self.request(turn))).collect();
+            let started = Instant::now();
+            for (turn, request) in &requests {
+                black_box(ask(&mut self.engine, asker(*turn), self.next, request));
+                self.next += 1;
+            }
+            parts.push(started.elapsed().as_secs_f64() * 1e6 / PART as f64);
+        }
+        parts.sort_by(f64::total_cmp);
+        parts[parts.len() / 2]
+    }
+
+    fn request(&mut self, turn: usize) -> Request {
+        let rows = vec![self.numbers.row(self.width)];
+        Request { seconds: turn as f64, rows, predictions: vec![vec![0.9, 0.1]] }
     }
 }
 
-/// Widths given as arguments, or the usual ones.
-fn widths() -> Vec<usize> {
-    let given: Vec<usize> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
-    if given.is_empty() { vec![10, 30, 64, 104] } else { given }
+fn warm_up(engine: &mut Engine, number: u16, id: u64, request: &Request) -> Outbox {
+    play(engine, client(number), id, request)
+}
+
+/// Never inlined, so that its name stands in the profile.
+#[inline(never)]
+fn counted(engine: &mut Engine, number: u16, id: u64, request: &Request) -> Outbox {
+    play(engine, client(number), id, request)
+}
+
+fn one_busy(width: usize) -> f64 {
+    let mut traffic = Traffic::new(width);
+    traffic.ask(warm_up, |_| 1);
+    traffic.ask(warm_up, |turn| 2 + (turn % 100) as u16);
+    traffic.ask(counted, |_| 1)
+}
+
+fn fifty(width: usize) -> f64 {
+    let mut traffic = Traffic::new(width);
+    traffic.ask(warm_up, |turn| (turn % 50) as u16);
+    traffic.ask(warm_up, |turn| (turn % 50) as u16);
+    traffic.ask(counted, |turn| (turn % 50) as u16)
 }
 
 fn main() {
-    println!("features   us a row   without the detectors' generator");
-    for width in widths() {
-        let mut numbers = Numbers(1);
-        let mut engine = engine(Some(reference(&mut numbers, width)), &[]);
-        ask(&mut engine, &mut numbers, width, |_| 1, 0);
-        ask(&mut engine, &mut numbers, width, |turn| 2 + (turn % 100) as u16, 1000);
-        let generated = Instant::now();
-        (0..ROWS).for_each(|_| drop(std::hint::black_box(numbers.row(width))));
-        let generating = generated.elapsed();
-        let started = Instant::now();
-        ask(&mut engine, &mut numbers, width, |_| 1, 2000);
-        let took = started.elapsed();
-        let row = |span: std::time::Duration| span.as_secs_f64() * 1e6 / ROWS as f64;
-        println!("{width:8}   {:8.2}   {:8.2}", row(took), row(took.saturating_sub(generating)));
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let mut widths: Vec<usize> = arguments.iter().filter_map(|argument| argument.parse().ok()).collect();
+    if widths.is_empty() {
+        widths = vec![10, 30, 64, 104];
+    }
+    let is_wanted = |name: &str, other: &str| {
+        arguments.iter().any(|argument| argument == name)
+            || !arguments.iter().any(|argument| argument == other)
+    };
+    println!("features   us a row: one busy      fifty");
+    for width in widths {
+        let row = |wanted: bool, traffic: fn(usize) -> f64| {
+            if wanted { format!("{:.2}", traffic(width)) } else { "-".to_owned() }
+        };
+        let (busy, fifty) =
+            (row(is_wanted("busy", "fifty"), one_busy), row(is_wanted("fifty", "busy"), fifty));
+        println!("{width:8}   {busy:>18} {fifty:>10}");
     }
 }
