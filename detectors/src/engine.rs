@@ -575,7 +575,9 @@ impl Engine {
         let mut findings = std::mem::take(&mut self.findings);
         for turn in 0..self.detectors.len() {
             let Some(label) = self.ask(turn, case, rows, &mut findings, out) else { continue };
-            if findings.drain().any(|finding| self.report(turn, label, case, finding, out)) {
+            let mut report = |finding| self.report(turn, label, case, finding, out);
+            // Nearly always there is nothing, and asking is cheaper than taking out.
+            if findings.has_told() && findings.drain().any(&mut report) {
                 break;
             }
         }
@@ -596,7 +598,9 @@ impl Engine {
         let mut findings = std::mem::take(&mut self.findings);
         for turn in 0..self.detectors.len() {
             let Some(label) = self.tell(turn, case, reply, question, &mut findings, out) else { continue };
-            if findings.drain().any(|finding| self.report(turn, label, case, finding, out)) {
+            let mut report = |finding| self.report(turn, label, case, finding, out);
+            // Nearly always there is nothing, and asking is cheaper than taking out.
+            if findings.has_told() && findings.drain().any(&mut report) {
                 break;
             }
         }
@@ -639,6 +643,10 @@ impl Engine {
         findings: &mut Findings,
         out: &mut Outbox,
     ) -> Option<Label> {
+        let running = self.detectors.get_mut(turn)?;
+        if !running.detector.as_ref()?.hears_answers() {
+            return None;
+        }
         let Memory { neighbours, reference, .. } = &self.memory;
         let earlier = |distinct_rows| EarlierRows {
             distinct_rows,
@@ -658,7 +666,7 @@ impl Engine {
         let judge = |detector: &mut dyn ErasedDetector, findings: &mut Findings| {
             detector.answered(&reply, case.client, findings);
         };
-        self.detectors.get_mut(turn)?.guarded(judge, findings, out)
+        running.guarded(judge, findings, out)
     }
 }
 

@@ -87,6 +87,7 @@ struct Slot {
 impl QueryDetector for ClientVolume {
     type Slot = Slot;
     type Population = Population;
+    const HEARS_ANSWERS: bool = false;
 
     fn observe(
         &self,

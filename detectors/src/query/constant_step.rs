@@ -75,6 +75,7 @@ impl QueryDetector for ConstantStep {
     type Slot = Slot;
     type Population = ();
 
+    const HEARS_ANSWERS: bool = false;
     fn observe(&self, exchange: &Exchange<'_>, seen: &Seen, (): &mut (), me: &mut Slot, out: &mut Findings) {
         let Some(reference) = exchange.reference else { return };
         let mut longest = None;

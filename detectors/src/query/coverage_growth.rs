@@ -113,6 +113,7 @@ struct Covered {
 impl QueryDetector for CoverageGrowth {
     type Slot = Slot;
     type Population = Population;
+    const HEARS_ANSWERS: bool = false;
 
     fn observe(
         &self,

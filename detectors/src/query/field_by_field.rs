@@ -74,6 +74,7 @@ struct Mark<'a> {
 impl QueryDetector for FieldByField {
     type Slot = Habit;
     type Population = ();
+    const HEARS_ANSWERS: bool = false;
 
     fn observe(&self, exchange: &Exchange<'_>, seen: &Seen, (): &mut (), me: &mut Habit, out: &mut Findings) {
         let hits = seen.rows().iter().flat_map(|row| seen.base_hits(row));

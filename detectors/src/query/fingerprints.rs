@@ -130,6 +130,7 @@ impl Default for Store {
 impl QueryDetector for Fingerprints {
     type Slot = Slot;
     type Population = Store;
+    const HEARS_ANSWERS: bool = false;
 
     fn observe(
         &self,

@@ -231,6 +231,12 @@ impl Findings {
         self.marked.push(position);
     }
 
+    /// Whether anything was told.
+    #[must_use]
+    pub fn has_told(&self) -> bool {
+        !self.told.is_empty()
+    }
+
     /// Takes out what was told, in order.
     pub fn drain(&mut self) -> impl Iterator<Item = Finding> + '_ {
         self.told.drain(..)
@@ -261,6 +267,9 @@ pub trait QueryDetector: Send {
     type Slot: Default + PartialEq + Clone + Send + Serialize + DeserializeOwned;
     /// What it remembers of all clients together, of bounded size; `()` for nothing.
     type Population: Default + Send + Serialize + DeserializeOwned;
+    /// Whether it is told of answers. A detector that leaves [`QueryDetector::answered`] as it is may say no, which
+    /// saves the lane some time for each answer.
+    const HEARS_ANSWERS: bool = true;
 
     /// Judges a question of the client whose slot is `me`.
     fn observe(
@@ -292,6 +301,8 @@ pub trait QueryDetector: Send {
 pub trait ErasedDetector: Send {
     /// Judges a question of a client.
     fn observe(&mut self, exchange: &Exchange<'_>, seen: &Seen, client: ClientIndex, out: &mut Findings);
+    /// Whether answers mean anything to it.
+    fn hears_answers(&self) -> bool;
     /// Judges the answer to a question of a client.
     fn answered(&mut self, reply: &Reply<'_>, client: ClientIndex, out: &mut Findings);
     /// Entries of what it remembers of all clients that were dropped to make room, ever.
@@ -322,6 +333,10 @@ impl<D: QueryDetector> ErasedDetector for Column<D> {
     fn observe(&mut self, exchange: &Exchange<'_>, seen: &Seen, client: ClientIndex, out: &mut Findings) {
         let Self { detector, population, slots } = self;
         slots.change(client, |me| detector.observe(exchange, seen, population, me, out));
+    }
+
+    fn hears_answers(&self) -> bool {
+        D::HEARS_ANSWERS
     }
 
     fn answered(&mut self, reply: &Reply<'_>, client: ClientIndex, out: &mut Findings) {

@@ -77,6 +77,7 @@ type Slot = Option<Box<Trail>>;
 impl QueryDetector for NearDuplicates {
     type Slot = Slot;
     type Population = ();
+    const HEARS_ANSWERS: bool = false;
 
     fn observe(&self, exchange: &Exchange<'_>, seen: &Seen, (): &mut (), me: &mut Slot, out: &mut Findings) {
         let Some(reference) = exchange.reference else { return };

@@ -79,6 +79,7 @@ impl OffDistribution {
 impl QueryDetector for OffDistribution {
     type Slot = Kept;
     type Population = ();
+    const HEARS_ANSWERS: bool = false;
 
     fn observe(&self, exchange: &Exchange<'_>, seen: &Seen, (): &mut (), me: &mut Kept, out: &mut Findings) {
         let Some(reference) = exchange.reference else { return };

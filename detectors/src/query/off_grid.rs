@@ -76,6 +76,7 @@ struct OffGrid {
 impl QueryDetector for OffGrid {
     type Slot = Kept;
     type Population = ();
+    const HEARS_ANSWERS: bool = false;
 
     fn observe(&self, exchange: &Exchange<'_>, seen: &Seen, (): &mut (), me: &mut Kept, out: &mut Findings) {
         let (Some(reference), Some(columns)) = (exchange.reference, exchange.columns.of_reference()) else {

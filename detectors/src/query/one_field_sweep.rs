@@ -67,6 +67,7 @@ struct OneFieldSweep {
 impl QueryDetector for OneFieldSweep {
     type Slot = Habit;
     type Population = ();
+    const HEARS_ANSWERS: bool = false;
 
     fn observe(&self, exchange: &Exchange<'_>, seen: &Seen, (): &mut (), me: &mut Habit, out: &mut Findings) {
         let hits = seen.rows().iter().flat_map(|row| seen.line_hits(row));
