@@ -1,4 +1,4 @@
-//! Differences between two rows of bytes.
+//! Differences between rows of bytes.
 //!
 //! Said in vector instructions on x86-64 (SSE2, which every such processor has): compilers find them in plain loops as
 //! well, but not in every build, and without them a row takes six times the instructions. Elsewhere the plain loops
@@ -8,55 +8,141 @@
 pub const BLOCK: usize = 16;
 /// Bytes of a part of a row.
 pub type Block = [u8; BLOCK];
+/// So many rows are compared at a time.
+pub const EIGHT: usize = 8;
 
 #[cfg(not(target_arch = "x86_64"))]
-pub use self::plain::{differences, squares};
+pub use self::plain::{Eight, Wide, differences, squares, widened};
 #[cfg(target_arch = "x86_64")]
-pub use self::vectors::{differences, squares};
+pub use self::vectors::{Eight, Wide, differences, squares, widened};
 
 #[cfg(target_arch = "x86_64")]
 mod vectors {
     use safe_arch::{
-        add_i32_m128i, add_i64_m128i, load_unaligned_m128i, m128i, mul_i16_horizontal_add_m128i,
-        sub_i16_m128i, sum_of_u8_abs_diff_m128i, unpack_high_i8_m128i, unpack_low_i8_m128i, zeroed_m128i,
+        add_i16_m128i, add_i32_m128i, add_i64_m128i, bitor_m128i, cmp_eq_mask_i16_m128i,
+        load_unaligned_m128i, m128i, move_mask_i8_m128i, mul_i16_horizontal_add_m128i, pack_i16_to_i8_m128i,
+        set_splat_i16_m128i, shl_imm_u64_m128i, sub_i16_m128i, sub_saturating_u16_m128i,
+        sum_of_u8_abs_diff_m128i, unpack_high_i8_m128i, unpack_high_i64_m128i, unpack_low_i8_m128i,
+        unpack_low_i64_m128i, zeroed_m128i,
     };
 
-    use super::Block;
+    use super::{Block, EIGHT};
+
+    /// A block with room for differences: its lower and its upper half.
+    #[derive(Clone, Copy, Debug)]
+    pub struct Wide(m128i, m128i);
+
+    /// The block with room for differences.
+    #[inline(always)]
+    pub fn widened(block: &Block) -> Wide {
+        let (block, zero) = (load_unaligned_m128i(block), zeroed_m128i());
+        Wide(unpack_low_i8_m128i(block, zero), unpack_high_i8_m128i(block, zero))
+    }
 
     /// The sum of the differences between the bytes at the same places.
     #[inline(always)]
     pub fn differences(one: &[Block], two: &[Block]) -> u32 {
-        let mut sum = zeroed_m128i();
-        for (one, two) in one.iter().zip(two) {
-            let blocks = sum_of_u8_abs_diff_m128i(load_unaligned_m128i(one), load_unaligned_m128i(two));
-            sum = add_i64_m128i(sum, blocks);
-        }
-        let [low, high] = <[u64; 2]>::from(sum);
+        let [low, high] = <[u64; 2]>::from(halves(one, two));
         (low + high) as u32
     }
 
     /// The sum of the squares of the differences between the bytes at the same places.
     #[inline(always)]
-    pub fn squares(one: &[Block], two: &[Block]) -> u32 {
-        let zero = zeroed_m128i();
+    pub fn squares(one: &[Block], two: &[Wide]) -> u32 {
         let square = |one: m128i, two: m128i| {
             let difference = sub_i16_m128i(one, two);
             mul_i16_horizontal_add_m128i(difference, difference)
         };
-        let mut sum = zero;
+        let mut sum = zeroed_m128i();
         for (one, two) in one.iter().zip(two) {
-            let (one, two) = (load_unaligned_m128i(one), load_unaligned_m128i(two));
-            let low = square(unpack_low_i8_m128i(one, zero), unpack_low_i8_m128i(two, zero));
-            let high = square(unpack_high_i8_m128i(one, zero), unpack_high_i8_m128i(two, zero));
-            sum = add_i32_m128i(sum, add_i32_m128i(low, high));
+            let one = widened(one);
+            sum = add_i32_m128i(sum, add_i32_m128i(square(one.0, two.0), square(one.1, two.1)));
         }
         <[u32; 4]>::from(sum).iter().sum()
+    }
+
+    /// The sums of differences of the first and the last eight bytes of all blocks.
+    #[inline(always)]
+    fn halves(one: &[Block], two: &[Block]) -> m128i {
+        let mut sum = zeroed_m128i();
+        for (one, two) in one.iter().zip(two) {
+            let blocks = sum_of_u8_abs_diff_m128i(load_unaligned_m128i(one), load_unaligned_m128i(two));
+            sum = add_i64_m128i(sum, blocks);
+        }
+        sum
+    }
+
+    /// Eight numbers of 16 bits.
+    #[derive(Clone, Copy, Debug)]
+    pub struct Eight(m128i);
+
+    impl Eight {
+        /// Eight times the same.
+        #[inline(always)]
+        pub fn all(number: u16) -> Self {
+            Self(set_splat_i16_m128i(number.cast_signed()))
+        }
+
+        /// The sum of the differences between `from`, of at most 16 blocks, and each of eight rows.
+        #[inline(always)]
+        pub fn differences(rows: [&[Block]; EIGHT], from: &[Block]) -> Self {
+            let sums = rows.map(|row| halves(row, from));
+            let [one, two, three, four, five, six, seven, eight] = sums;
+            let first = interleave([one, two, three, four]);
+            let last = interleave([five, six, seven, eight]);
+            Self(add_i16_m128i(unpack_low_i64_m128i(first, last), unpack_high_i64_m128i(first, last)))
+        }
+
+        /// The sums of both.
+        #[inline(always)]
+        pub fn plus(self, other: Self) -> Self {
+            Self(add_i16_m128i(self.0, other.0))
+        }
+
+        /// A bit to each number that is at most the other, the first one lowest.
+        #[inline(always)]
+        pub fn at_most(self, other: Self) -> u8 {
+            let above = sub_saturating_u16_m128i(self.0, other.0);
+            let within = cmp_eq_mask_i16_m128i(above, zeroed_m128i());
+            // One bit to a byte of the lower half, so the cast drops nothing.
+            move_mask_i8_m128i(pack_i16_to_i8_m128i(within, zeroed_m128i())) as u8
+        }
+
+        /// Whether any number is at most the other.
+        #[inline(always)]
+        pub fn any_at_most(self, other: Self) -> bool {
+            let above = sub_saturating_u16_m128i(self.0, other.0);
+            move_mask_i8_m128i(cmp_eq_mask_i16_m128i(above, zeroed_m128i())) != 0
+        }
+
+        /// The numbers.
+        #[inline(always)]
+        pub fn numbers(self) -> [u16; EIGHT] {
+            self.0.into()
+        }
+    }
+
+    /// Four sums to each half: each number of 64 bits lies below 2 to the 16.
+    #[inline(always)]
+    fn interleave(sums: [m128i; 4]) -> m128i {
+        let [one, two, three, four] = sums;
+        let low = bitor_m128i(one, shl_imm_u64_m128i::<16>(two));
+        let high = bitor_m128i(shl_imm_u64_m128i::<32>(three), shl_imm_u64_m128i::<48>(four));
+        bitor_m128i(low, high)
     }
 }
 
 #[cfg(any(test, not(target_arch = "x86_64")))]
 mod plain {
-    use super::Block;
+    use super::{Block, EIGHT};
+
+    /// A block with room for differences.
+    pub type Wide = Block;
+
+    /// The block with room for differences.
+    pub fn widened(block: &Block) -> Wide {
+        *block
+    }
 
     /// The sum of the differences between the bytes at the same places.
     #[inline(always)]
@@ -67,14 +153,54 @@ mod plain {
 
     /// The sum of the squares of the differences between the bytes at the same places.
     #[inline(always)]
-    pub fn squares(one: &[Block], two: &[Block]) -> u32 {
+    pub fn squares(one: &[Block], two: &[Wide]) -> u32 {
         let square = |(one, two): (&u8, &u8)| i32::from(i16::from(*one) - i16::from(*two)).pow(2) as u32;
         one.iter().zip(two).map(|(one, two)| one.iter().zip(two).map(square).sum::<u32>()).sum()
+    }
+
+    /// Eight numbers of 16 bits.
+    #[derive(Clone, Copy, Debug)]
+    pub struct Eight([u16; EIGHT]);
+
+    impl Eight {
+        /// Eight times the same.
+        pub fn all(number: u16) -> Self {
+            Self([number; EIGHT])
+        }
+
+        /// The sum of the differences between `from`, of at most 16 blocks, and each of eight rows.
+        pub fn differences(rows: [&[Block]; EIGHT], from: &[Block]) -> Self {
+            Self(rows.map(|row| differences(row, from) as u16))
+        }
+
+        /// The sums of both.
+        pub fn plus(self, other: Self) -> Self {
+            let mut sums = self.0;
+            sums.iter_mut().zip(other.0).for_each(|(sum, other)| *sum = sum.wrapping_add(other));
+            Self(sums)
+        }
+
+        /// A bit to each number that is at most the other, the first one lowest.
+        pub fn at_most(self, other: Self) -> u8 {
+            let bits = self.0.iter().zip(other.0).map(|(one, other)| u8::from(*one <= other));
+            bits.rev().fold(0, |bits, bit| bits << 1 | bit)
+        }
+
+        /// Whether any number is at most the other.
+        pub fn any_at_most(self, other: Self) -> bool {
+            self.at_most(other) != 0
+        }
+
+        /// The numbers.
+        pub fn numbers(self) -> [u16; EIGHT] {
+            self.0
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::array::uniform8;
     use proptest::collection::vec;
     use proptest::prelude::*;
 
@@ -87,14 +213,58 @@ mod tests {
         ) {
             let (one, two): (Vec<Block>, Vec<Block>) = rows.into_iter().unzip();
             prop_assert_eq!(differences(&one, &two), plain::differences(&one, &two));
-            prop_assert_eq!(squares(&one, &two), plain::squares(&one, &two));
+            let plain_two: Vec<_> = two.iter().map(plain::widened).collect();
+            prop_assert_eq!(squares(&one, &wide(&two)), plain::squares(&one, &plain_two));
         }
+
+        #[test]
+        fn eight_rows_together_give_what_each_gives(
+            rows in uniform8(vec(any::<Block>(), 16)),
+            from in vec(any::<Block>(), 0..17),
+            limit: u16,
+        ) {
+            let together = Eight::differences(rows.each_ref().map(Vec::as_slice), &from);
+            let plain = plain::Eight::differences(rows.each_ref().map(Vec::as_slice), &from);
+            let each = rows.each_ref().map(|row| plain::differences(row, &from) as u16);
+            prop_assert_eq!((together.numbers(), plain.numbers()), (each, each));
+            let bits = together.at_most(Eight::all(limit));
+            let plain_limit = plain::Eight::all(limit);
+            prop_assert_eq!((bits, bits != 0), (plain.at_most(plain_limit), plain.any_at_most(plain_limit)));
+            prop_assert_eq!(bits != 0, together.any_at_most(Eight::all(limit)));
+            for (place, sum) in each.iter().enumerate() {
+                prop_assert_eq!(bits >> place & 1 == 1, *sum <= limit);
+            }
+        }
+
+        #[test]
+        fn sums_of_parts_add_up(
+            one in uniform8(any::<Block>()),
+            two in uniform8(any::<Block>()),
+            from: Block,
+        ) {
+            let rows = one.iter().zip(&two).map(|(one, two)| differences(&[*one, *two], &[from, from]));
+            let each: Vec<u32> = rows.collect();
+            let part =
+                |rows: &[Block; 8]| Eight::differences(rows.each_ref().map(std::slice::from_ref), &[from]);
+            prop_assert_eq!(part(&one).plus(part(&two)).numbers().map(u32::from).to_vec(), each.clone());
+            let part = |rows: &[Block; 8]| {
+                plain::Eight::differences(rows.each_ref().map(std::slice::from_ref), &[from])
+            };
+            prop_assert_eq!(part(&one).plus(part(&two)).numbers().map(u32::from).to_vec(), each);
+        }
+    }
+
+    fn wide(blocks: &[Block]) -> Vec<Wide> {
+        blocks.iter().map(widened).collect()
     }
 
     #[test]
     fn the_farthest_rows_do_not_overflow() {
         let (low, high) = ([[0; BLOCK]; 16], [[255; BLOCK]; 16]);
         assert_eq!(differences(&low, &high), 255 * 256);
-        assert_eq!(squares(&high, &low), 255 * 255 * 256);
+        assert_eq!(squares(&high, &wide(&low)), 255 * 255 * 256);
+        let eight = Eight::differences([&low; EIGHT], &high);
+        assert_eq!(eight.numbers(), [255 * 256; EIGHT]);
+        assert_eq!(eight.at_most(Eight::all(u16::MAX)), u8::MAX);
     }
 }

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::bytes::{BLOCK, Block, squares};
-use super::sums::Sums;
+use super::bytes::{BLOCK, Block, Wide, widened};
+use super::sums::{Point, Screen, Sums, Wanted};
 use super::{Nearest, Other, RowId};
 use crate::facts::Features;
 use crate::geometry::Geometry;
@@ -19,6 +19,7 @@ pub struct Scaled {
     /// The same in sixteenths of the distance that is close, around the middle of the reference: far values stop at
     /// either end. Filled up with zeros to whole blocks.
     coarse: Vec<Block>,
+    wide: Vec<Wide>,
     /// Scratch.
     bytes: Vec<u8>,
 }
@@ -38,6 +39,8 @@ impl Scaled {
             self.bytes.resize(blocks_of(self.exact.len()) * BLOCK, 0);
             self.coarse.clear();
             self.coarse.extend_from_slice(self.bytes.as_chunks().0);
+            self.wide.clear();
+            self.wide.extend(self.coarse.iter().map(widened));
             true
         }
     }
@@ -142,15 +145,13 @@ impl Packed {
 
     /// Offers every row to `nearest`, and gives the exact values of the one that is nearest by bytes.
     pub fn scan(&self, from: &Scaled, nearest: &mut Nearest, sums: &mut Sums) -> Option<&[f32]> {
-        self.sum_up(from, u32::MAX, sums);
-        self.offer_those_below(RowId::MAX, from, nearest, sums);
+        self.offer_those_before(RowId::MAX, from, nearest, sums, Wanted::WithinAndLeast);
         Some(self.row(self.gap + sums.place_of_least()?)?.exact)
     }
 
     /// Offers the rows that came before `first` to `nearest`.
     pub fn scan_before(&self, first: RowId, from: &Scaled, nearest: &mut Nearest, sums: &mut Sums) {
-        self.sum_up(from, u32::MAX, sums);
-        self.offer_those_below(first, from, nearest, sums);
+        self.offer_those_before(first, from, nearest, sums, Wanted::Within);
     }
 
     /// Adds the rows of other clients than `client` that lie within reach of `from`, copies of it left out.
@@ -163,49 +164,49 @@ impl Packed {
         out: &mut Vec<Other>,
     ) {
         let Within { ratio, close } = within;
-        let screen = Screen::new(ratio, self.width);
-        self.sum_up(from, screen.sum, sums);
-        for row in self.rows_below(&screen, sums) {
-            if row.owner != client
+        self.screen(from, ratio, sums, Wanted::Within);
+        sums.each_within(|place| {
+            if let Some(row) = self.row(self.gap + place)
+                && row.owner != client
                 && row.owner != NOBODY
-                && screen.passes_squares(row.coarse, &from.coarse)
                 && let Some(sum) = squared_sum(row.exact, &from.exact, close * ratio * ratio)
                 && sum > 0.0
             {
                 out.push(Other { row: row.id, client: row.owner, ratio: f64::from(sum / close).sqrt() });
             }
-        }
+        });
     }
 
-    fn offer_those_below(&self, first: RowId, from: &Scaled, nearest: &mut Nearest, sums: &Sums) {
-        let mut screen = Screen::new(nearest.cutoff_ratio(), self.width);
-        for row in self.rows_below(&Screen::new(nearest.cutoff_ratio(), self.width), sums) {
-            if row.id < first
-                && screen.passes_squares(row.coarse, &from.coarse)
+    fn offer_those_before(
+        &self,
+        first: RowId,
+        from: &Scaled,
+        nearest: &mut Nearest,
+        sums: &mut Sums,
+        wanted: Wanted,
+    ) {
+        self.screen(from, nearest.cutoff_ratio(), sums, wanted);
+        sums.each_within(|place| {
+            if let Some(row) = self.row(self.gap + place)
+                && row.id < first
                 && let Some(sum) = squared_sum(row.exact, &from.exact, nearest.cutoff())
             {
                 nearest.offer(sum);
-                screen = Screen::new(nearest.cutoff_ratio(), self.width);
             }
-        }
+        });
     }
 
-    /// The sum of differences by bytes of every row, in order, exact where it is at most `limit`.
-    fn sum_up(&self, from: &Scaled, limit: u32, sums: &mut Sums) {
+    /// Finds the rows that may lie within `ratio`.
+    fn screen(&self, from: &Scaled, ratio: f32, sums: &mut Sums, wanted: Wanted) {
         let held = self.coarse.get(self.gap * blocks_of(self.width)..).unwrap_or_default();
-        sums.fill(held, &from.coarse, limit);
-    }
-
-    fn rows_below<'a>(&'a self, screen: &Screen, sums: &'a Sums) -> impl Iterator<Item = Row<'a>> {
-        sums.places_up_to(screen.sum).filter_map(|place| self.row(self.gap + place))
+        let from = Point { blocks: &from.coarse, wide: &from.wide };
+        sums.fill(held, from, Screen::new(ratio, self.width), wanted);
     }
 
     fn row(&self, place: usize) -> Option<Row<'_>> {
-        let part = |width: usize| place * width..(place + 1) * width;
         let &(id, owner) = self.owners.get(place)?;
-        let coarse = self.coarse.get(part(blocks_of(self.width)))?;
-        let exact = self.exact.get(part(self.width))?;
-        Some(Row { id, owner, coarse, exact })
+        let exact = self.exact.get(place * self.width..(place + 1) * self.width)?;
+        Some(Row { id, owner, exact })
     }
 }
 
@@ -224,31 +225,11 @@ const NOBODY: ClientIndex = ClientIndex::MAX;
 struct Row<'a> {
     id: RowId,
     owner: ClientIndex,
-    coarse: &'a [Block],
     exact: &'a [f32],
 }
 
 /// Steps of a byte to a ratio of 1.
 pub const STEPS_TO_CLOSE: f64 = 16.0;
-
-/// Tells by bytes alone what cannot lie within a ratio. Rounding adds at most one step to each difference, and the sum
-/// of n differences is at most n times their root mean square.
-struct Screen {
-    sum: u32,
-    squares: u32,
-}
-
-impl Screen {
-    fn new(ratio: f32, width: usize) -> Self {
-        let steps = ratio * STEPS_TO_CLOSE as f32 + 1.0;
-        let width = width as f32;
-        Self { sum: (width * steps) as u32, squares: (width * steps * steps) as u32 }
-    }
-
-    fn passes_squares(&self, one: &[Block], two: &[Block]) -> bool {
-        squares(one, two) <= self.squares
-    }
-}
 
 /// Sums are kept apart in so many lanes, so that one need not wait for the other.
 const LANES: usize = 8;

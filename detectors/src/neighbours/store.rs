@@ -56,11 +56,18 @@ impl Store {
 
     /// Adds a row of `client`; where there is no room, the oldest row of whoever holds most is dropped.
     pub fn insert(&mut self, client: ClientIndex, row: &Scaled) {
+        let own = self.shares.get_mut(client).and_then(Option::as_deref_mut);
+        if let Some(own) = own.filter(|own| own.len() >= self.quota.rows_per_client) {
+            // One comes and one goes: the client's rank stays.
+            own.push(client, row);
+            own.drop_oldest();
+            own.trim();
+            self.evicted += 1;
+            return;
+        }
         self.change(client, |rows| rows.push(client, row));
         self.held += 1;
-        if self.of(client).is_some_and(|rows| rows.len() > self.quota.rows_per_client) {
-            self.drop_oldest_of(client);
-        } else if self.held > self.quota.rows
+        if self.held > self.quota.rows
             && let Some(&(_, most)) = self.ranking.last()
         {
             self.drop_oldest_of(most as ClientIndex);
