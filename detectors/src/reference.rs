@@ -255,6 +255,12 @@ pub struct Learner {
     features: Vec<String>,
     rows: Vec<Learned>,
     contents: BTreeSet<u64>,
+    /// Names that give the columns of `features`: nearly every question gives its names like the one before.
+    #[serde(skip)]
+    names: Option<Names>,
+    /// Whether nothing changed since there was too little for a reference.
+    #[serde(skip)]
+    too_little: bool,
 }
 
 impl Learner {
@@ -290,23 +296,41 @@ impl Learner {
     pub fn learn(&mut self, client: Identity, content: u64, names: &Names, row: ReferenceRow) {
         if self.rows.is_empty() {
             self.features = column_names(names, row.x.len());
+            self.names = Some(names.clone());
         }
-        let fits = column_names(names, row.x.len()) == self.features && self.room(client) > 0;
+        let fits = self.fits(names, row.x.len()) && self.room(client) > 0;
         if fits && self.contents.insert(content) {
             self.rows.push(Learned { client, content, row });
+            self.too_little = false;
         }
+    }
+
+    /// Whether a row has the columns of the first.
+    fn fits(&mut self, names: &Names, width: usize) -> bool {
+        if width != self.features.len() {
+            return false;
+        }
+        if self.names.as_ref() == Some(names) {
+            return true;
+        }
+        let fits = column_names(names, width) == self.features;
+        if fits {
+            self.names = Some(names.clone());
+        }
+        fits
     }
 
     /// Takes back what a client contributed: suspected traffic never makes a reference.
     pub fn forget(&mut self, client: Identity) {
+        self.too_little = false;
         self.rows.retain(|learned| learned.client != client);
         self.contents = self.rows.iter().map(|learned| learned.content).collect();
     }
 
     /// The reference, once enough rows of enough clients are there and nobody stands for more than a third.
     #[must_use]
-    pub fn freeze(&self) -> Option<Reference> {
-        if self.rows.len() < Self::ROWS_MIN {
+    pub fn freeze(&mut self) -> Option<Reference> {
+        if self.rows.len() < Self::ROWS_MIN || self.too_little {
             return None;
         }
         let mut counts: FxHashMap<Identity, usize> = FxHashMap::default();
@@ -317,6 +341,7 @@ impl Learner {
             most = most.max(*count);
         }
         let broad = counts.len() >= Self::CLIENTS_MIN && most * 3 <= self.rows.len();
+        self.too_little = !broad;
         let rows = || self.rows.iter().map(|learned| learned.row.clone()).collect();
         broad.then(|| Reference::new(Trust::Provisional, self.features.clone(), rows()))
     }
@@ -391,5 +416,41 @@ mod tests {
         assert_eq!(learner.len(), 12);
         learner.forget(Identity::Key(1));
         assert_eq!(learner.len(), 2);
+    }
+
+    #[test]
+    fn rows_with_other_columns_are_left_however_their_names_are_given() {
+        let names = |given: &[&str]| given.iter().copied().collect::<Names>();
+        let mut numbered = Names::default();
+        numbered.push_numbered("a", 1);
+        let mut learner = Learner::default();
+        let given = [
+            (names(&["a[0]"]), 1),
+            (numbered, 2),
+            (names(&["a[1]"]), 2),
+            (names(&[]), 2),
+            (names(&["a[0]"]), 3),
+        ];
+        for (content, (names, learned)) in (0..).zip(given) {
+            learner.learn(Identity::Key(1), content, &names, row(1.0));
+            assert_eq!(learner.len(), learned, "{names:?}");
+        }
+        learner.forget(Identity::Key(1));
+        learner.learn(Identity::Key(1), 9, &Names::default(), row(1.0));
+        assert_eq!(learner.len(), 1, "the first row says which columns there are");
+    }
+
+    #[test]
+    fn a_reference_is_looked_for_anew_after_each_row() {
+        let freezes = |learner: &mut Learner| learner.freeze().is_some();
+        let mut lopsided = Learner::default();
+        learn(&mut lopsided, 1, 0..167);
+        (2..=3).for_each(|client| learn(&mut lopsided, client, client * 1000..client * 1000 + 166));
+        assert_eq!((lopsided.len(), freezes(&mut lopsided)), (499, false), "one row short");
+        learn(&mut lopsided, 4, 9000..9001);
+        assert_eq!((lopsided.len(), freezes(&mut lopsided)), (500, false), "one holds more than a third");
+        assert!(!freezes(&mut lopsided), "still");
+        learn(&mut lopsided, 4, 9001..9010);
+        assert!(freezes(&mut lopsided));
     }
 }
