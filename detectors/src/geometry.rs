@@ -135,10 +135,7 @@ impl Geometry {
     /// Fills `out` with a byte to a scaled value: its distance from the column's mean in sixteenths of what is close.
     pub fn coarsen(&self, scaled: &[f32], out: &mut Vec<u8>) {
         let steps = STEPS_TO_CLOSE / (self.close_squared_sum / self.width().max(1) as f64).sqrt();
-        let byte = |(value, center): (&f32, &f64)| {
-            // Casting stops at either end of the byte.
-            libm::round((f64::from(*value) - center) * steps + 128.0) as u8
-        };
+        let byte = |(value, center): (&f32, &f64)| nearest_byte((f64::from(*value) - center) * steps + 128.0);
         out.clear();
         out.extend(scaled.iter().zip(&self.centers).map(byte));
     }
@@ -228,6 +225,14 @@ fn tenth_nearest(rows: &[&[f64]], index: usize, limit: f64) -> f64 {
     last
 }
 
+/// The number rounded to the nearest byte, halves away from zero; what lies beyond stops at either end. As
+/// `libm::round` has it, without a call.
+fn nearest_byte(number: f64) -> u8 {
+    let number = number.clamp(0.0, 255.0);
+    let whole = number as u8;
+    whole.saturating_add(u8::from(number - f64::from(whole) >= 0.5))
+}
+
 /// The value below which a `share` of the ascending `values` lies; 0 where there are none.
 fn quantile(values: &[f64], share: f64) -> f64 {
     let at = libm::ceil(share * values.len() as f64) as usize;
@@ -247,6 +252,8 @@ fn centers(rows: &[f64], width: usize) -> Vec<f64> {
 /// Columns after which a sum is compared with its limit, each in a lane of its own, so that one need not wait for the
 /// other.
 const LANES: usize = 16;
+/// Columns of the rest after which it is compared.
+const STRIDE: usize = 4;
 
 /// The sum of the squared differences, or nothing as soon as it is seen to exceed `limit`; NaN exceeds everything.
 fn squared_sum(left: &[f64], right: &[f64], limit: f64) -> Option<f64> {
@@ -263,8 +270,22 @@ fn squared_sum(left: &[f64], right: &[f64], limit: f64) -> Option<f64> {
             return None;
         }
     }
-    let rest = left_rest.iter().zip(right_rest).map(|(left, right)| (left - right) * (left - right));
-    let sum = rest.fold(sum, |sum, square| sum + square);
+    rest_of_squared_sum(sum, left_rest, right_rest, limit)
+}
+
+/// Adds the squares of the last columns one by one. Of narrow rows these are all, and most of those are far: so some
+/// are looked at before others.
+fn rest_of_squared_sum(mut sum: f64, left: &[f64], right: &[f64], limit: f64) -> Option<f64> {
+    let (left, left_last) = left.as_chunks::<STRIDE>();
+    let (right, right_last) = right.as_chunks::<STRIDE>();
+    let square = |(left, right): (&f64, &f64)| (left - right) * (left - right);
+    for (left, right) in left.iter().zip(right) {
+        sum = left.iter().zip(right).map(square).fold(sum, |sum, square| sum + square);
+        if sum > limit {
+            return None;
+        }
+    }
+    let sum = left_last.iter().zip(right_last).map(square).fold(sum, |sum, square| sum + square);
     (sum <= limit).then_some(sum)
 }
 
@@ -314,6 +335,8 @@ fn floored(spreads: Vec<Spread>) -> Option<Vec<f64>> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn question(values: &[Cell]) -> Features {
@@ -347,6 +370,43 @@ mod tests {
     fn a_gap_in_a_numeric_column_is_near_nothing() {
         let row = question(&[Cell::Missing, Cell::Number(0.0), Cell::Missing]);
         assert!(!grid().is_near(&row, 0, &[0, 1, 2], &mut Vec::new()));
+    }
+
+    /// As the sum is defined: the lanes of sixteen columns first, the rest one by one.
+    fn whole_sum(left: &[f64], right: &[f64], limit: f64) -> Option<f64> {
+        let squares: Vec<f64> =
+            left.iter().zip(right).map(|(one, other)| (one - other) * (one - other)).collect();
+        let (lanes, rest) = squares.as_chunks::<LANES>();
+        let sum = lanes.iter().fold(0.0, |sum, lanes| sum + total(*lanes));
+        let sum = rest.iter().fold(sum, |sum, square| sum + square);
+        (sum <= limit).then_some(sum)
+    }
+
+    proptest! {
+        #[test]
+        fn sums_of_squares_are_the_same_to_the_last_bit(
+            pairs in proptest::collection::vec((-9.0..9.0_f64, -9.0..9.0_f64), 0..40),
+            part in 0.0..2.0_f64,
+            gap in proptest::option::of(0..40_usize),
+        ) {
+            let (mut left, right): (Vec<f64>, Vec<f64>) = pairs.into_iter().unzip();
+            let sum = whole_sum(&left, &right, f64::INFINITY).unwrap();
+            for limit in [sum, sum.next_down(), sum * part, f64::INFINITY] {
+                prop_assert_eq!(squared_sum(&left, &right, limit), whole_sum(&left, &right, limit));
+            }
+            if let Some(value) = gap.and_then(|gap| left.get_mut(gap)) {
+                *value = f64::NAN;
+                prop_assert_eq!(squared_sum(&left, &right, f64::INFINITY), None);
+            }
+        }
+
+        #[test]
+        fn bytes_are_rounded_as_by_libm(number: f64, near in -10.0..300.0_f64, half in -3..300_i32) {
+            let half = f64::from(half) + 0.5;
+            for number in [number, near, half, half.next_down(), half.next_up(), 0.5_f64.next_down()] {
+                prop_assert_eq!(nearest_byte(number), libm::round(number) as u8, "{}", number);
+            }
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::{Exchange, Finding, Findings, Needs, ParameterError, Parameters, QueryDetector, QuerySpec};
 use crate::finding::Tier;
 use crate::lines::{Origin, Trail};
+use crate::neighbours::WIDTH_MAX;
 use crate::seen::Seen;
 
 /// The entry of the visible list.
@@ -74,8 +75,8 @@ struct Slot {
 impl QueryDetector for ConstantStep {
     type Slot = Slot;
     type Population = ();
-
     const HEARS_ANSWERS: bool = false;
+
     fn observe(&self, exchange: &Exchange<'_>, seen: &Seen, (): &mut (), me: &mut Slot, out: &mut Findings) {
         let Some(reference) = exchange.reference else { return };
         let mut longest = None;
@@ -103,7 +104,7 @@ impl Slot {
     fn step(&mut self, before: &[f32], row: &[f32], origin: Origin) {
         let changes = || row.iter().zip(before).map(|(row, before)| row - before);
         let length = changes().map(|change| change * change).sum::<f32>().sqrt();
-        let projection = changes().zip(weights()).map(|(change, weight)| change * weight).sum::<f32>();
+        let projection = changes().zip(WEIGHTS).map(|(change, weight)| change * weight).sum::<f32>();
         let same = |one: f32, other: f32| (one - other).abs() <= SAME * length;
         if length > 0.0 && same(length, self.length) && same(projection, self.projection) {
             self.run.get_or_insert_default().add(origin);
@@ -116,15 +117,33 @@ impl Slot {
 
 /// One weight to a column, between -1 and 1, that no two columns share: multiples of the golden ratio without their
 /// whole part.
-fn weights() -> impl Iterator<Item = f32> {
+const WEIGHTS: [f32; WIDTH_MAX] = weights();
+
+const fn weights() -> [f32; WIDTH_MAX] {
     const GOLDEN: f32 = 0.618_034;
-    (1_u16..).map(|column| (f32::from(column) * GOLDEN).fract() * 2.0 - 1.0)
+    let mut weights = [0.0; WIDTH_MAX];
+    let mut rest: &mut [f32] = &mut weights;
+    let mut column = 1_u16;
+    while let Some((weight, behind)) = rest.split_first_mut() {
+        let multiple = column as f32 * GOLDEN;
+        *weight = (multiple - (multiple as i32) as f32) * 2.0 - 1.0;
+        rest = behind;
+        column += 1;
+    }
+    weights
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::facts::Time;
+
+    #[test]
+    fn weights_are_what_is_left_of_multiples_of_the_golden_ratio() {
+        for (weight, column) in WEIGHTS.into_iter().zip(1_u16..) {
+            assert_eq!(weight, (f32::from(column) * 0.618_034).fract() * 2.0 - 1.0, "{column}");
+        }
+    }
 
     fn run(rows: &[[f32; 3]]) -> u32 {
         let mut slot = Slot::default();
