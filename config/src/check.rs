@@ -4,6 +4,8 @@ mod clients;
 mod listeners;
 mod models;
 mod parts;
+mod policies;
+mod tenants;
 mod tls;
 mod tokens;
 mod upstreams;
@@ -12,6 +14,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
+use self::policies::Ground;
 use crate::defaults::{self, DEFAULTS};
 use crate::parts::Parts;
 use crate::path::Path;
@@ -43,8 +46,16 @@ pub(crate) fn settings(
     environment: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Settings, Vec<Problem>> {
     let Typed { typed, whole, source } = document;
-    let mut check =
-        Check { typed, whole, source, parts, environment, listeners: Vec::new(), problems: Vec::new() };
+    let mut check = Check {
+        typed,
+        whole,
+        source,
+        parts,
+        environment,
+        listeners: Vec::new(),
+        ground: Ground::default(),
+        problems: Vec::new(),
+    };
     let settings = check.settings(raw);
     match settings {
         Some(settings) if check.problems.is_empty() => Ok(settings),
@@ -64,6 +75,8 @@ struct Check<'a> {
     environment: &'a dyn Fn(&str) -> Option<String>,
     /// Every listener of this process, the operators' included.
     listeners: Vec<Listen>,
+    /// What rules are checked against.
+    ground: Ground,
     problems: Vec<Problem>,
 }
 
@@ -81,6 +94,13 @@ impl Check<'_> {
         self.listeners.extend(admin.iter().map(|admin| Listen::Tcp(admin.listen)));
         let tls = self.tls(raw.tls.as_ref(), listen.as_deref());
         let clients = self.clients(raw.clients.as_ref()?);
+        let tenants = self.tenants(raw.tenants.as_deref().unwrap_or_default());
+        let decisions = policies::decisions(raw.decisions.as_ref()?)?;
+        self.ground = Ground {
+            tiers: tenants.iter().flatten().map(|tenant| tenant.tier.clone()).collect(),
+            proposal_expires: decisions.proposal_expires,
+        };
+        let maintenance = self.maintenance(raw);
         let shared = models::shared_by_all_models(raw);
         let unclaimed = self.unclaimed(&shared);
         let models = self.models(raw.models.as_deref().unwrap_or_default(), &shared);
@@ -97,6 +117,9 @@ impl Check<'_> {
             log: raw.log.as_ref()?.format?,
             clients: clients?,
             brake: brake(raw.brake.as_ref()?)?,
+            decisions,
+            tenants: tenants?,
+            maintenance: maintenance?,
             limits: limits(raw.limits.as_ref()?)?,
             timeouts: timeouts(raw.timeouts.as_ref()?)?,
             unclaimed: unclaimed?,

@@ -22,7 +22,7 @@ use std::borrow::Cow;
 pub use identity::{RawToken, RawTokenForm};
 pub use ladder::{RUNGS_MAX, RawLadder};
 pub use listen::{RawCertificate, RawListen, RawTls};
-pub use policy::RawPolicy;
+pub use policy::{RawDecisions, RawMaintenance, RawPolicy, RawRule, RawTenant, RawTierPolicy, RawWhen};
 pub use upstream::{
     RawEjection, RawHealthCheck, RawServer, RawUpstream, RawUpstreamSettings, RawUpstreamTls,
     RawWeightedServer,
@@ -59,6 +59,12 @@ pub struct Raw {
     pub clients: Option<RawClients>,
     /// When enforcement holds itself back: more decisions on clients than this are written down and not acted on.
     pub brake: Option<RawBrake>,
+    /// How long decisions, proposals and offences last at most.
+    pub decisions: Option<RawDecisions>,
+    /// Your customers, where what follows from a finding depends on whose client it is about.
+    pub tenants: Option<Vec<RawTenant>>,
+    /// When models are exchanged: what rests on a model's reference is then only told, as muted.
+    pub maintenance: Option<Vec<RawMaintenance>>,
     /// Bounds on what is kept in memory and on disk; each has a counter that says when it was reached.
     pub limits: Option<RawLimits>,
     /// How long anything may take.
@@ -81,8 +87,8 @@ pub struct Raw {
     /// What follows from a finding, for every model that does not say otherwise.
     pub policy: Option<RawPolicy>,
     /// How long a decision lasts, for every model that does not say otherwise: at a client's first offence, its second
-    /// and so on, the last also for every further one; or one time for all. An offence counts for a week after its
-    /// decision has ended.
+    /// and so on, the last also for every further one; or one time for all. An offence counts for
+    /// `decisions.offences_count_for` after its decision has ended.
     pub block_for: Option<RawLadder>,
     /// How requests and answers are read, for every model that does not say otherwise: a protocol's name, or one name
     /// with its parameters below it. Without it, the protocol is found from the traffic.

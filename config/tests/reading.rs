@@ -9,12 +9,13 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use checkgate_config::raw::{RawClients, RawIdentity, RawModel};
 use checkgate_config::settings::{
-    ClientIdentity, Findings, Hold, Listen, Mode, OnTierOne, OnTierTwo, OnViolation, Policy, Server,
+    ClientIdentity, Findings, Hold, Listen, Mode, OnTierOne, OnTierTwo, OnViolation, Policy, Rules, Server,
     ServerAddress, Settings, Upstream,
 };
 use checkgate_config::{Document, Problem, Raw, from_raw, problem, read};
@@ -151,6 +152,8 @@ fn a_models_policy_replaces_the_top_levels_key_by_key() {
     let defaults = Policy {
         on_tier_one: OnTierOne::Degrade,
         on_tier_two: OnTierTwo::Alert,
+        rules: Rules { place: "policy.rules".into(), list: Vec::new() },
+        tiers: BTreeMap::new(),
         digits: 3,
         delay: Duration::from_millis(500),
         requests_per_minute: 60,
@@ -159,6 +162,8 @@ fn a_models_policy_replaces_the_top_levels_key_by_key() {
     let own = Policy {
         on_tier_one: OnTierOne::Throttle,
         on_tier_two: OnTierTwo::Throttle,
+        rules: Rules { place: "policy.rules".into(), list: Vec::new() },
+        tiers: BTreeMap::new(),
         delay: Duration::ZERO,
         ..defaults
     };

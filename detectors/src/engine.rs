@@ -36,6 +36,7 @@ mod agreement;
 mod answers;
 mod campaigns;
 mod decisions;
+mod judgement;
 #[cfg(test)]
 mod tests;
 
@@ -240,6 +241,8 @@ struct SpokenOf {
     distinct_violations: u32,
     /// What each detector, in their order, told of the client last.
     told: Vec<Told>,
+    /// What rules count.
+    lately: judgement::Lately,
 }
 
 /// What one detector told of one client last.
@@ -269,6 +272,7 @@ impl Subject {
 struct Case {
     subject: Subject,
     client: ClientIndex,
+    address: Address,
     request: u64,
     time: Time,
 }
@@ -316,18 +320,19 @@ impl Engine {
     pub fn asked(&mut self, asked: &Asked<'_>, out: &mut Outbox) {
         self.memory.recent.count(asked.asker.address);
         let subject = self.subject(&asked.asker, asked.time, out);
-        if self.rests(subject, asked.time) {
+        let address = asked.asker.address;
+        if self.rests(subject, address, asked.time) {
             return;
         }
         let client = self.enter(subject.identity, asked.time);
-        let case = Case { subject, client, request: asked.id, time: asked.time };
+        let case = Case { subject, client, address, request: asked.id, time: asked.time };
         if let Some(tally) = self.memory.tallies.entry(client) {
             tally.requests = tally.requests.saturating_add(1);
             let inspected = u32::from(matches!(asked.question, Question::Rows(_)));
             tally.inspected = tally.inspected.saturating_add(inspected);
         }
         match asked.question {
-            Question::Rows(rows) => self.take(case, asked.asker.address, rows, out),
+            Question::Rows(rows) => self.take(case, rows, out),
             Question::NotInspected(reason) => self.memory.open.open(
                 case.request,
                 OpenQuestion {
@@ -349,12 +354,13 @@ impl Engine {
         if let Some(question) = &question {
             subject.identity = question.identity;
         }
-        if self.rests(subject, answered.time) {
+        let address = answered.asker.address;
+        if self.rests(subject, address, answered.time) {
             return;
         }
         self.memory.keys.answered(&answered.asker, answered.status, answered.time, &mut out.proven_keys);
         if let Some(client) = self.memory.clients.index_of(subject.identity) {
-            let case = Case { subject, client, request: answered.id, time: answered.time };
+            let case = Case { subject, client, address, request: answered.id, time: answered.time };
             self.judge_answer(case, question.as_ref(), answered, out);
             // What the contract has just blocked needs no second decision.
             if let Some(question) = question.as_ref().filter(|_| out.blocks.is_empty()) {
@@ -515,9 +521,15 @@ impl Engine {
     }
 
     /// Whether the subject's evidence does not count now, for a decision on it is in force.
-    fn rests(&mut self, subject: Subject, time: Time) -> bool {
-        let action = self.memory.in_force.on(subject.identity, subject.may_be_blocked(), time);
-        action.is_some_and(|action| self.rules.policy.suspends(action, subject.identity))
+    fn rests(&mut self, subject: Subject, address: Address, time: Time) -> bool {
+        let decision = self.memory.in_force.on(subject.identity, subject.may_be_blocked(), time);
+        decision.is_some_and(|decision| {
+            let policy = &self.rules.policy;
+            let suspends = || {
+                policy.suspends(policy.tenant(subject.identity, address), decision.action, subject.identity)
+            };
+            decision.is_proposed(time) || suspends()
+        })
     }
 
     /// Finds the client's place; whatever stands under a reused index is forgotten everywhere.
@@ -531,7 +543,7 @@ impl Engine {
         place.index
     }
 
-    fn take(&mut self, case: Case, address: Address, rows: &Features, out: &mut Outbox) {
+    fn take(&mut self, case: Case, rows: &Features, out: &mut Outbox) {
         let identity = case.subject.identity;
         let origin = Origin { request: case.request, time: case.time };
         let hashing = self.rules.hashing;
@@ -547,7 +559,7 @@ impl Engine {
         let first_row = self.memory.neighbours.first_row();
         let question = OpenQuestion { identity, distinct_rows, first_row, not_inspected: None, samples };
         self.memory.open.open(case.request, question);
-        self.link_rows(case, address, out);
+        self.link_rows(case, out);
         self.ask_detectors(case, rows, out);
     }
 

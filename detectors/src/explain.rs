@@ -7,12 +7,13 @@ use std::time::Duration;
 use crate::campaign::Campaign;
 use crate::contract::Violation;
 use crate::facts::Time;
-use crate::finding::Action;
+use crate::finding::{Action, Grounds, Proposed};
 use crate::identity::Identity;
 use crate::ladder::Rung;
 use crate::lines::Trail;
 use crate::reference::Trust;
 use crate::standing::Doubt;
+use crate::tenants::TenantTag;
 
 /// Why the gate may not act on a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,8 +39,7 @@ pub fn evidence(client: Identity, did: &str, trail: &Trail, time: Time) -> Strin
 /// What follows from a decision on a client.
 #[must_use]
 pub fn decision(action: Action, rung: Rung, until: Time, reservation: Option<Reservation>) -> String {
-    let place = if rung.of > 1 { format!(" (rung {} of {})", rung.number, rung.of) } else { String::new() };
-    let lasts = format!("for {}{place}, until {} UTC", span(rung.lasts), clock(until));
+    let lasts = format!("for {}{}, until {} UTC", span(rung.lasts), place(rung), clock(until));
     let (done, undone) = match action {
         Action::Tag => ("Its requests are to be tagged for the model server", "tagged"),
         Action::Throttle => ("Its requests are to be throttled", "throttled"),
@@ -52,9 +52,55 @@ pub fn decision(action: Action, rung: Rung, until: Time, reservation: Option<Res
     }
 }
 
+/// What follows from a proposal of a decision on a client.
+#[must_use]
+pub fn proposal(proposed: &Proposed, rung: Rung, reservation: Option<Reservation>) -> String {
+    if let Some(reservation) = reservation {
+        return format!("Nothing is proposed: {}.", reason(reservation));
+    }
+    let done = match proposed.action {
+        Action::Tag => "to tag its requests for the model server",
+        Action::Throttle => "to throttle its requests",
+        Action::Degrade => "to coarsen and delay its answers",
+        _ => "to refuse its requests",
+    };
+    let waits = match (proposed.approves, proposed.expires) {
+        (Some(approves), _) => format!("it approves itself at {} UTC unless it is rejected", clock(approves)),
+        (None, Some(expires)) => format!("it can be approved until {} UTC", clock(expires)),
+        (None, None) => "it waits for approval".to_owned(),
+    };
+    format!(
+        "It is proposed {done} for {}{}; {waits}, and nothing is done before.",
+        span(rung.lasts),
+        place(rung)
+    )
+}
+
+/// The rule and the tenant that policy went by, each as a sentence with a space in front.
+#[must_use]
+pub fn grounds(grounds: &Grounds) -> String {
+    let rule = grounds.rule.as_ref().map(|rule| format!(" So says {rule}."));
+    let tenant = grounds
+        .tenant
+        .as_ref()
+        .map(|TenantTag { name, tier }| format!(" The client belongs to the tenant {name} of tier {tier}."));
+    rule.into_iter().chain(tenant).collect()
+}
+
 /// What follows from an alert.
 #[must_use]
-pub fn alert(rests_on: Option<Trust>) -> &'static str {
+pub fn alert(rests_on: Option<Trust>, grounds: &Grounds, muted_until: Option<Time>) -> String {
+    let follows = match (&grounds.muted, muted_until) {
+        (Some(note), Some(until)) => format!(
+            "This is an alert, muted until {} UTC ({note}): what rests on the reference decides nothing meanwhile.",
+            clock(until)
+        ),
+        _ => usual_alert(rests_on).to_owned(),
+    };
+    format!("{follows}{}", self::grounds(grounds))
+}
+
+fn usual_alert(rests_on: Option<Trust>) -> &'static str {
     match rests_on {
         Some(Trust::Provisional) => {
             "This is an alert: the reference was learned from traffic and nobody has vouched for it; name one with \
@@ -122,6 +168,11 @@ fn reason(reservation: Reservation) -> &'static str {
              tell clients apart with --client ip, --client header:NAME or --trusted-proxy CIDR"
         }
     }
+}
+
+/// The place of a rung on its ladder, with a space in front; nothing where there is one rung only.
+fn place(rung: Rung) -> String {
+    if rung.of > 1 { format!(" (rung {} of {})", rung.number, rung.of) } else { String::new() }
 }
 
 fn plural(count: u64, noun: &str) -> String {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use crate::campaign::Campaign;
 use crate::facts::Time;
 use crate::identity::Identity;
+use crate::tenants::TenantTag;
 
 /// Whether a gate acts on its decisions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -22,7 +24,7 @@ pub enum Mode {
 }
 
 /// How far a finding may go by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Tier {
     /// Precise enough to block on.
     One,
@@ -36,6 +38,16 @@ impl Serialize for Tier {
             Self::One => 1,
             Self::Two => 2,
         })
+    }
+}
+
+impl<'de> Deserialize<'de> for Tier {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match u8::deserialize(deserializer)? {
+            1 => Ok(Self::One),
+            2 => Ok(Self::Two),
+            other => Err(serde::de::Error::custom(format_args!("a tier is 1 or 2, not {other}"))),
+        }
     }
 }
 
@@ -202,10 +214,46 @@ pub struct Record {
     /// The campaign that it is about, if it is about several clients together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub campaign: Option<Campaign>,
+    /// What policy went by, where there is something to say.
+    #[serde(flatten)]
+    pub grounds: Grounds,
     /// Up to three example request ids.
     pub requests: Vec<String>,
     /// The same in a sentence for a person at 3 a.m.
     pub explanation: String,
+}
+
+/// What policy went by. What there is not is left out of the record.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Grounds {
+    /// The rule that was applied: `rule 2 of policy.rules`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// The tenant that the client belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<TenantTag>,
+    /// What was proposed; until somebody approves it, nothing is done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proposed: Option<Proposed>,
+    /// Whether a maintenance window kept it from counting, and what that is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub muted: Option<String>,
+}
+
+/// A proposal, as its record tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Proposed {
+    /// What is done once it is approved.
+    pub action: Action,
+    /// For how long then, in seconds.
+    #[serde(serialize_with = "as_length")]
+    pub lasts: Duration,
+    /// When it is too late to approve it, as Unix seconds; none where it approves itself.
+    #[serde(serialize_with = "as_optional_seconds", skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Time>,
+    /// When it approves itself, as Unix seconds.
+    #[serde(serialize_with = "as_optional_seconds", skip_serializing_if = "Option::is_none")]
+    pub approves: Option<Time>,
 }
 
 /// How a request id is printed, in records and in the journal.
@@ -220,6 +268,10 @@ fn as_seconds<S: Serializer>(time: &Time, serializer: S) -> Result<S::Ok, S::Err
 
 fn as_optional_seconds<S: Serializer>(time: &Option<Time>, serializer: S) -> Result<S::Ok, S::Error> {
     time.map(Time::seconds).serialize(serializer)
+}
+
+fn as_length<S: Serializer>(length: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(length.as_secs_f64())
 }
 
 fn as_text<S: Serializer>(text: &impl fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {

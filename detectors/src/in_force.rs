@@ -25,11 +25,21 @@ pub struct InForceDecision {
     pub id: DecisionId,
     /// What is done to the client.
     pub action: Action,
-    /// When it ends.
+    /// From when on it acts: later than it was taken where it was proposed.
+    pub acts_from: Time,
+    /// When it ends, or when it is too late to approve it.
     pub until: Time,
     /// Whether it is but an observation, because of where the client's requests came from: once requests come that
     /// may be acted on, evidence counts again.
     pub only_observed: bool,
+}
+
+impl InForceDecision {
+    /// Whether it waits for approval at `time`.
+    #[must_use]
+    pub fn is_proposed(&self, time: Time) -> bool {
+        time < self.acts_from
+    }
 }
 
 impl InForce {
@@ -60,16 +70,30 @@ impl InForce {
         self.evicted
     }
 
-    /// What is done to `identity`, if anything; `may_act` tells whether a decision on the request at hand may be acted
-    /// on.
-    pub fn on(&mut self, identity: Identity, may_act: bool, time: Time) -> Option<Action> {
-        let decision = self.decisions.get(&identity)?;
+    /// The decision on `identity`, if there is one; `may_act` tells whether a decision on the request at hand may be
+    /// acted on.
+    pub fn on(&mut self, identity: Identity, may_act: bool, time: Time) -> Option<InForceDecision> {
+        let decision = *self.decisions.get(&identity)?;
         let over = decision.until <= time || (decision.only_observed && may_act);
         if over {
             self.decisions.remove(&identity);
             return None;
         }
-        Some(decision.action)
+        Some(decision)
+    }
+
+    /// A proposal was approved: it acts from `time` on. Gives whom it is about, and the decision as it was.
+    pub fn approve(
+        &mut self,
+        id: DecisionId,
+        until: Time,
+        time: Time,
+    ) -> Option<(Identity, InForceDecision)> {
+        let mut all = self.decisions.iter_mut();
+        let (identity, decision) = all.find(|(_, decision)| decision.id == id)?;
+        let before = *decision;
+        (decision.acts_from, decision.until) = (time, until);
+        Some((*identity, before))
     }
 
     /// Ends a decision at an operator's word.
@@ -83,7 +107,30 @@ mod tests {
     use super::*;
 
     fn decision(until: u64, only_observed: bool) -> InForceDecision {
-        InForceDecision { id: DecisionId(until), action: Action::Block, until: Time(until), only_observed }
+        InForceDecision {
+            id: DecisionId(until),
+            action: Action::Block,
+            acts_from: Time(0),
+            until: Time(until),
+            only_observed,
+        }
+    }
+
+    fn on(in_force: &mut InForce, client: Identity, may_act: bool, time: Time) -> Option<Action> {
+        in_force.on(client, may_act, time).map(|decision| decision.action)
+    }
+
+    #[test]
+    fn a_proposal_waits_until_it_is_approved() {
+        let client = Identity::Key(1);
+        let mut in_force = InForce::new(9);
+        in_force.enter(client, InForceDecision { acts_from: Time::NEVER, ..decision(10, false) }, Time(0));
+        assert!(in_force.on(client, true, Time(5)).is_some_and(|decision| decision.is_proposed(Time(5))));
+        let before = in_force.approve(DecisionId(10), Time(30), Time(6));
+        assert_eq!(before.map(|(client, before)| (client, before.acts_from)), Some((client, Time::NEVER)));
+        assert!(in_force.on(client, true, Time(29)).is_some_and(|decision| !decision.is_proposed(Time(29))));
+        assert!(in_force.on(client, true, Time(30)).is_none());
+        assert!(in_force.approve(DecisionId(7), Time(30), Time(6)).is_none(), "another decision");
     }
 
     #[test]
@@ -91,11 +138,11 @@ mod tests {
         let client = Identity::Key(1);
         let mut in_force = InForce::new(9);
         in_force.enter(client, decision(10, false), Time(0));
-        assert_eq!(in_force.on(client, true, Time(9)), Some(Action::Block));
-        assert_eq!(in_force.on(client, true, Time(10)), None);
+        assert_eq!(on(&mut in_force, client, true, Time(9)), Some(Action::Block));
+        assert_eq!(on(&mut in_force, client, true, Time(10)), None);
         in_force.enter(client, decision(20, false), Time(10));
         in_force.lift(DecisionId(20));
-        assert_eq!(in_force.on(client, true, Time(11)), None);
+        assert_eq!(on(&mut in_force, client, true, Time(11)), None);
     }
 
     #[test]
@@ -103,8 +150,8 @@ mod tests {
         let client = Identity::Key(1);
         let mut in_force = InForce::new(9);
         in_force.enter(client, decision(10, true), Time(0));
-        assert_eq!(in_force.on(client, false, Time(5)), Some(Action::Block));
-        assert_eq!(in_force.on(client, true, Time(5)), None);
+        assert_eq!(on(&mut in_force, client, false, Time(5)), Some(Action::Block));
+        assert_eq!(on(&mut in_force, client, true, Time(5)), None);
     }
 
     #[test]

@@ -9,10 +9,6 @@ use crate::facts::Time;
 use crate::finding::DecisionId;
 use crate::identity::Identity;
 
-/// How long an offence counts after its decision has ended. Longer than any pause that an attack could bear, and short
-/// enough that an address which changed hands starts anew.
-pub const COUNTS_FOR: Duration = Duration::from_secs(7 * 86_400);
-
 /// Past offences of one model's clients, one entry to a client.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Offences {
@@ -42,14 +38,21 @@ impl Offences {
         past.map_or(0, |past| past.offences)
     }
 
-    /// Notes the offence that led to a decision until `until`. Full, the memory lets go of what no longer counts,
+    /// Notes the offence that led to a decision until `until`, and counts for so long after it. Full, the memory lets go of what no longer counts,
     /// then of the client whose offences would have counted for the shortest time.
-    pub fn note(&mut self, identity: Identity, decision: DecisionId, until: Time, time: Time) {
+    pub fn note(
+        &mut self,
+        identity: Identity,
+        decision: DecisionId,
+        until: Time,
+        counts_for: Duration,
+        time: Time,
+    ) {
         let offences = self.of(identity, time).saturating_add(1);
         if !self.past.contains_key(&identity) {
             self.make_room(time);
         }
-        self.past.insert(identity, Past { offences, last: decision, counts_until: until.plus(COUNTS_FOR) });
+        self.past.insert(identity, Past { offences, last: decision, counts_until: until.plus(counts_for) });
     }
 
     /// An operator lifted a decision: it was no offence.
@@ -85,6 +88,7 @@ mod tests {
     use super::*;
 
     const CLIENT: Identity = Identity::Key(1);
+    const COUNTS_FOR: Duration = Duration::from_secs(7 * 86_400);
 
     fn day(day: u64) -> Time {
         Time(day * 86_400_000_000)
@@ -94,19 +98,19 @@ mod tests {
     fn offences_add_up_until_a_week_after_the_last_decision_ended() {
         let mut offences = Offences::new(9);
         assert_eq!(offences.of(CLIENT, day(0)), 0);
-        offences.note(CLIENT, DecisionId(1), day(1), day(0));
-        offences.note(CLIENT, DecisionId(2), day(3), day(2));
+        offences.note(CLIENT, DecisionId(1), day(1), COUNTS_FOR, day(0));
+        offences.note(CLIENT, DecisionId(2), day(3), COUNTS_FOR, day(2));
         assert_eq!(offences.of(CLIENT, Time(day(10).0 - 1)), 2);
         assert_eq!(offences.of(CLIENT, day(10)), 0, "a week has passed");
-        offences.note(CLIENT, DecisionId(3), day(11), day(10));
+        offences.note(CLIENT, DecisionId(3), day(11), COUNTS_FOR, day(10));
         assert_eq!(offences.of(CLIENT, day(11)), 1, "what no longer counts is not added to");
     }
 
     #[test]
     fn a_lifted_decision_was_no_offence() {
         let mut offences = Offences::new(9);
-        offences.note(CLIENT, DecisionId(1), day(1), day(0));
-        offences.note(CLIENT, DecisionId(2), day(2), day(1));
+        offences.note(CLIENT, DecisionId(1), day(1), COUNTS_FOR, day(0));
+        offences.note(CLIENT, DecisionId(2), day(2), COUNTS_FOR, day(1));
         offences.lift(DecisionId(2));
         assert_eq!(offences.of(CLIENT, day(2)), 1);
         offences.lift(DecisionId(7));
@@ -117,7 +121,7 @@ mod tests {
     fn what_counts_shortest_makes_room_and_is_counted() {
         let mut offences = Offences::new(2);
         for (key, until) in [(1, 9), (2, 5), (3, 7)] {
-            offences.note(Identity::Key(key), DecisionId(key), day(until), day(0));
+            offences.note(Identity::Key(key), DecisionId(key), day(until), COUNTS_FOR, day(0));
         }
         let known: Vec<u32> = (1..=3).map(|key| offences.of(Identity::Key(key), day(1))).collect();
         assert_eq!((known, offences.evicted()), (vec![1, 0, 1], 1));

@@ -1,12 +1,20 @@
 //! Policy: from a finding to a decision.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::finding::{Action, Mode, Tier};
-use crate::identity::Identity;
+use serde::{Deserialize, Serialize};
+
+use crate::finding::{Action, Mode};
+use crate::identity::{Address, Identity};
 use crate::ladder::Ladder;
+use crate::maintenance::Maintenance;
 use crate::networks::Networks;
-use crate::reference::Trust;
+use crate::rules::Course;
+use crate::tenants::{TenantTag, Tenants};
+
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// What policy was told.
 #[derive(Clone, Debug)]
@@ -15,16 +23,41 @@ pub struct Policy {
     pub mode: Mode,
     /// Whether questions can be refused for what they hold: they are held for a verdict.
     pub refuses_content: bool,
-    /// What follows from a finding that may act by itself: an alert, or what is done to a client.
-    pub on_tier_one: Action,
-    /// What follows where two detectors that only tell agree on a client of great volume; never a block.
-    pub on_tier_two: Action,
+    /// What follows from a finding.
+    pub course: Course,
+    /// The same for the clients of tenants, by their tier.
+    pub tiers: BTreeMap<String, Course>,
     /// How long a decision lasts.
     pub ladder: Ladder,
+    /// How long anything about decisions may last.
+    pub spans: Spans,
+    /// The operator's customers.
+    pub tenants: Arc<Tenants>,
+    /// When what rests on the reference does not count.
+    pub maintenance: Vec<Maintenance>,
     /// Addresses that no decision touches.
     pub never_block: Networks,
     /// Addresses behind which many people sit: nothing stronger than a throttle follows on one of them.
     pub shared_addresses: Networks,
+}
+
+/// How long decisions, offences and proposals last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spans {
+    /// The longest that any decision may last.
+    pub at_most: Duration,
+    /// How long an offence counts after its decision has ended.
+    pub offences_count_for: Duration,
+    /// How long a proposal waits for an operator.
+    pub proposal_expires: Duration,
+}
+
+impl Default for Spans {
+    /// Thirty days, a week, a day. A week is longer than any pause that an attack could bear, and short enough that an
+    /// address which changed hands starts anew.
+    fn default() -> Self {
+        Self { at_most: 30 * DAY, offences_count_for: 7 * DAY, proposal_expires: DAY }
+    }
 }
 
 impl Default for Policy {
@@ -34,9 +67,12 @@ impl Default for Policy {
         let rungs = [900, 7200, 86_400].map(Duration::from_secs);
         Self {
             mode: Mode::Observe,
-            on_tier_one: Action::Block,
-            on_tier_two: Action::Alert,
+            course: Course::default(),
+            tiers: BTreeMap::new(),
             ladder: Ladder::new(rungs.to_vec()),
+            spans: Spans::default(),
+            tenants: Arc::default(),
+            maintenance: Vec::new(),
             refuses_content: false,
             never_block: Networks::default(),
             shared_addresses: Networks::default(),
@@ -45,21 +81,16 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// What is done about a finding of this tier that rests on a reference of this trust, or on none. What rests on
-    /// a provisional reference never leads to a decision, not even to an observed one: that would suspend the
-    /// client's other evidence.
+    /// The tenant that a client belongs to.
     #[must_use]
-    pub fn action(&self, tier: Tier, rests_on: Option<Trust>) -> Action {
-        match (tier, rests_on) {
-            (Tier::One, None | Some(Trust::Trusted)) => self.on_tier_one,
-            (Tier::One, Some(Trust::Provisional)) | (Tier::Two, _) => Action::Alert,
-        }
+    pub fn tenant(&self, identity: Identity, address: Address) -> Option<&TenantTag> {
+        self.tenants.of(identity, address)
     }
 
-    /// What follows from several findings of tier two together. No setting makes it a block.
+    /// What holds for the clients of a tenant.
     #[must_use]
-    pub fn together(&self) -> Action {
-        self.on_tier_two.min(Action::Degrade)
+    pub fn course_of(&self, tenant: Option<&TenantTag>) -> &Course {
+        tenant.and_then(|tenant| self.tiers.get(&tenant.tier)).unwrap_or(&self.course)
     }
 
     /// What remains of `action` on a client: on an address that many people share, at most a throttle.
@@ -74,9 +105,10 @@ impl Policy {
     }
 
     /// Whether a client's evidence rests while `action` is in force on it: nothing stronger could follow from it.
-    /// Otherwise whoever gets itself throttled would be safe from a block.
+    /// Otherwise whoever gets itself throttled would be safe from a block. A tag takes nothing from the client, so
+    /// what is found meanwhile is told.
     #[must_use]
-    pub fn suspends(&self, action: Action, identity: Identity) -> bool {
-        action >= self.held_back(self.on_tier_one, identity)
+    pub fn suspends(&self, tenant: Option<&TenantTag>, action: Action, identity: Identity) -> bool {
+        action > Action::Tag && action >= self.held_back(self.course_of(tenant).strongest(), identity)
     }
 }

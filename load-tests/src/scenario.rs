@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use serde::Deserialize;
@@ -41,7 +42,18 @@ pub struct Exchange {
     /// What the client must get; what the model answers where absent. After a block it is either, as a decision may take a moment.
     #[serde(default)]
     pub status: Option<u16>,
+    /// Whether the model server must be told of a decision.
+    #[serde(default)]
+    pub tagged: Option<bool>,
+    /// Whether the exchange happens again and again until it is as it must be, for ten seconds at most.
+    #[serde(default)]
+    pub eventually: bool,
 }
+
+/// How long an exchange may take to become what it must be.
+const EVENTUALLY: Duration = Duration::from_secs(10);
+/// A decision that no client can make up.
+const FORGED: &str = "d-0000000000000000";
 
 fn once() -> u32 {
     1
@@ -107,7 +119,11 @@ impl Scenario {
             let fails =
                 header("x-scenario-fails").and_then(|status| http::StatusCode::from_bytes(status).ok());
             let answer = Answer::json(header("x-scenario-answer").unwrap_or_default().to_vec());
-            answer.status(fails.unwrap_or_default())
+            let answer = answer.status(fails.unwrap_or_default());
+            match question.headers.get("checkgate-decision").and_then(|id| id.to_str().ok()) {
+                Some(decision) => answer.header("x-scenario-decision", decision),
+                None => answer,
+            }
         });
         let server = server.await?;
         let start = Start::in_front_of(server.address).with_file(&self.folder.join("config.yaml"));
@@ -123,12 +139,13 @@ impl Scenario {
             let client =
                 clients.entry(&exchange.client).or_insert_with(|| checkgate.client(&exchange.client));
             for _ in 0..exchange.times {
-                let status = exchange.send(client).await?;
-                let answered = exchange.fails.unwrap_or(200);
-                let allowed = exchange
-                    .status
-                    .map_or(status == answered || status == 403, |expected| status == expected);
-                ensure!(allowed, "{}: line {} got {status}", self.name(), number + 1);
+                let began = Instant::now();
+                let mut got = exchange.send(client).await?;
+                while exchange.eventually && !exchange.allows(&got) && began.elapsed() < EVENTUALLY {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    got = exchange.send(client).await?;
+                }
+                ensure!(exchange.allows(&got), "{}: line {} got {got:?}", self.name(), number + 1);
             }
         }
         Ok(())
@@ -149,16 +166,37 @@ impl Scenario {
     }
 }
 
+/// What a client got, and what the model server was told with its request.
+#[derive(Debug)]
+struct Got {
+    status: u16,
+    decision: Option<String>,
+}
+
 impl Exchange {
-    async fn send(&self, client: &mut Client) -> anyhow::Result<u16> {
+    fn allows(&self, got: &Got) -> bool {
+        let answered = self.fails.unwrap_or(200);
+        let status = self
+            .status
+            .map_or(got.status == answered || got.status == 403, |expected| got.status == expected);
+        let decision = got.decision.as_deref();
+        status
+            && decision != Some(FORGED)
+            && self.tagged.is_none_or(|tagged| tagged == decision.is_some_and(|id| id.starts_with("d-")))
+    }
+
+    async fn send(&self, client: &mut Client) -> anyhow::Result<Got> {
         let answer = self.answer.clone().unwrap_or_else(|| vec![vec![100.0]; self.rows.len()]);
         let answer = inference::answer(&self.model, &answer).to_string();
         let asked = inference::question(&self.rows).to_string();
         let request = http::Request::post(inference::infer_path(&self.model))
             .header("content-type", "application/json")
             .header("x-scenario-answer", answer)
+            .header("checkgate-decision", FORGED)
             .header("x-scenario-fails", self.fails.unwrap_or(200));
-        Ok(client.send(request.body(crate::whole(asked))?).await?.status.as_u16())
+        let reply = client.send(request.body(crate::whole(asked))?).await?;
+        let decision = reply.headers.get("x-scenario-decision").and_then(|id| id.to_str().ok());
+        Ok(Got { status: reply.status.as_u16(), decision: decision.map(str::to_owned) })
     }
 }
 

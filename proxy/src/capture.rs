@@ -18,7 +18,7 @@ use crate::decode::KeptLine;
 use crate::plan::{self, Plan};
 
 /// The version of the byte form. Fields are only ever appended, under a new number.
-pub const VERSION: u16 = 3;
+pub const VERSION: u16 = 4;
 
 /// The body of a part, as far as it was kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,6 +142,26 @@ pub struct Lift {
     pub decision: DecisionId,
 }
 
+/// An operator approved a proposal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Approved {
+    /// When.
+    pub time: Time,
+    /// The decision that acts from now on.
+    pub decision: DecisionId,
+    /// When it ends.
+    pub until: Time,
+}
+
+/// An operator turned a proposal down.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rejected {
+    /// When.
+    pub time: Time,
+    /// The decision that never acts.
+    pub decision: DecisionId,
+}
+
 /// A reload: from here on another plan holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Replanned {
@@ -163,6 +183,10 @@ pub enum Entry {
     Lift(Lift),
     /// A reload.
     Plan(Replanned),
+    /// An operator's approval.
+    Approve(Approved),
+    /// An operator's rejection.
+    Reject(Rejected),
 }
 
 impl Entry {
@@ -174,6 +198,8 @@ impl Entry {
             Self::Answered(answered) => answered.time,
             Self::Lift(lift) => lift.time,
             Self::Plan(replanned) => replanned.time,
+            Self::Approve(approved) => approved.time,
+            Self::Reject(rejected) => rejected.time,
         }
     }
 }

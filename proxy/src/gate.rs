@@ -29,7 +29,7 @@ use checkgate_config::settings::Settings;
 use checkgate_detectors::engine::{Block, Outbox};
 use checkgate_detectors::facts::Time;
 use checkgate_detectors::finding::{
-    ATLAS_VERSION, Action, DecisionId, FindingId, Kind, Mode, Record, Tier, Window,
+    ATLAS_VERSION, Action, DecisionId, FindingId, Grounds, Kind, Mode, Record, Tier, Window,
 };
 use checkgate_detectors::identity::{Asker, Identity};
 use checkgate_detectors::networks::Networks;
@@ -91,7 +91,7 @@ impl GateSettings {
                 share_of_clients: settings.brake.share_of_clients,
             },
             never_block: clients.never_block.iter().chain(&clients.trusted_proxies).copied().collect(),
-            at_most: None,
+            at_most: Some(settings.decisions.at_most),
             shared_addresses: clients.shared_addresses.clone(),
             kill_switch,
         }
@@ -129,7 +129,7 @@ impl Rules {
             spared: Networks::new(plan.never_block.iter().copied()),
             shared: Networks::new(plan.shared_addresses.iter().copied()),
             brake,
-            at_most: None,
+            at_most: Some(plan.spans.at_most),
         }
     }
 }
@@ -761,6 +761,7 @@ fn brake_finding(trip: &Trip, block: &Block, why: &Record, mode: Mode, now: Time
         until: None,
         fields: Vec::new(),
         campaign: None,
+        grounds: Grounds::default(),
         requests: Vec::new(),
         explanation,
     }

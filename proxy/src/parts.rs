@@ -115,6 +115,9 @@ mod tests {
             ("timeouts", format!("{:?}", everything.timeouts), format!("{:?}", least.timeouts)),
             ("clients", format!("{:?}", everything.clients), format!("{:?}", least.clients)),
             ("brake", format!("{:?}", everything.brake), format!("{:?}", least.brake)),
+            ("decisions", format!("{:?}", everything.decisions), format!("{:?}", least.decisions)),
+            ("tenants", format!("{:?}", everything.tenants), format!("{:?}", least.tenants)),
+            ("maintenance", format!("{:?}", everything.maintenance), format!("{:?}", least.maintenance)),
             ("admin", format!("{:?}", everything.admin), format!("{:?}", least.admin)),
         ] {
             assert_eq!(shown, held, "{what} are not shown with their defaults");

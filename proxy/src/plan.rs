@@ -2,18 +2,24 @@
 //!
 //! A recording begins with the plan it was made under, so a replay needs nothing but the recording.
 
+mod course;
 mod ids;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use checkgate_config::settings::{self, OnTierOne, OnTierTwo, OnViolation, Settings};
+use checkgate_config::settings::{self, OnViolation, Settings};
 use checkgate_detectors::contract::Contract;
 use checkgate_detectors::finding::{Action, Mode};
+use checkgate_detectors::maintenance::Maintenance;
+use checkgate_detectors::policy::Spans;
+use checkgate_detectors::rules::Course;
+use checkgate_detectors::tenants::Tenants;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -41,6 +47,10 @@ pub struct Plan {
     pub blocks_per_minute: u32,
     /// Share of the recently active clients above which they do.
     pub share_of_clients: f64,
+    /// How long decisions, offences and proposals last at most.
+    pub spans: Spans,
+    /// The operator's customers.
+    pub tenants: Arc<Tenants>,
     /// Bounds.
     pub limits: Limits,
 }
@@ -85,10 +95,12 @@ pub struct ModelPlan {
     pub reference: Option<String>,
     /// Whether questions wait for a verdict.
     pub holds_questions: bool,
-    /// What follows from a finding that may act by itself.
-    pub on_tier_one: Action,
-    /// What follows where findings that only tell agree.
-    pub on_tier_two: Action,
+    /// What follows from a finding.
+    pub course: Course,
+    /// The same for the clients of tenants, by their tier.
+    pub tiers: BTreeMap<String, Course>,
+    /// When what rests on its reference does not count.
+    pub maintenance: Vec<Maintenance>,
     /// How long a decision lasts, by how often its client offended before.
     pub block_for: Vec<Duration>,
 }
@@ -99,9 +111,10 @@ impl Plan {
     /// # Errors
     /// When a reference file cannot be read, or there are no ids left.
     pub fn new(settings: &Settings, hash_key: [u64; 2], ids: &mut ModelIds) -> anyhow::Result<Self> {
-        let mut planned = |model: &settings::Model| Ok((ids.assign(&model.name)?, ModelPlan::new(model)?));
+        let model = |model: &settings::Model| ModelPlan::new(model, &settings.maintenance);
+        let mut planned = |settings: &settings::Model| Ok((ids.assign(&settings.name)?, model(settings)?));
         let models = settings.models.iter().map(&mut planned).collect::<anyhow::Result<_>>()?;
-        let unclaimed = settings.unclaimed.as_ref().map(ModelPlan::new).transpose()?;
+        let unclaimed = settings.unclaimed.as_ref().map(model).transpose()?;
         Ok(Self {
             hash_key,
             protocols: DECODERS.iter().map(|spec| spec.name.to_owned()).collect(),
@@ -111,6 +124,8 @@ impl Plan {
             shared_addresses: pairs(&settings.clients.shared_addresses),
             blocks_per_minute: settings.brake.blocks_per_minute,
             share_of_clients: settings.brake.share_of_clients,
+            spans: course::spans(&settings.decisions),
+            tenants: Arc::new(course::tenants(settings)),
             limits: Limits::new(settings),
         })
     }
@@ -138,6 +153,8 @@ impl Plan {
         self.hash_key == other.hash_key
             && self.never_block == other.never_block
             && self.shared_addresses == other.shared_addresses
+            && self.spans == other.spans
+            && self.tenants == other.tenants
             && self.limits == other.limits
     }
 }
@@ -184,7 +201,7 @@ impl Limits {
 }
 
 impl ModelPlan {
-    fn new(model: &settings::Model) -> anyhow::Result<Self> {
+    fn new(model: &settings::Model, maintenance: &[settings::Maintenance]) -> anyhow::Result<Self> {
         let contract = serde_json::from_value(model.contract.parameters.clone())
             .with_context(|| format!("contract of model {:?}", model.name))?;
         Ok(Self {
@@ -196,8 +213,9 @@ impl ModelPlan {
             detectors: model.detectors.iter().map(|d| (d.name.clone(), d.parameters.clone())).collect(),
             reference: model.reference.as_ref().map(read_reference).transpose()?,
             holds_questions: model.hold == settings::Hold::Question,
-            on_tier_one: on_tier_one(model.policy.on_tier_one),
-            on_tier_two: on_tier_two(model.policy.on_tier_two),
+            course: course::course(&model.policy),
+            tiers: course::tiers(&model.policy),
+            maintenance: course::maintenance(maintenance, &model.name),
             block_for: model.block_for.clone(),
         })
     }
@@ -209,23 +227,6 @@ pub fn mode(mode: settings::Mode) -> Mode {
     match mode {
         settings::Mode::Observe => Mode::Observe,
         settings::Mode::Enforce => Mode::Enforce,
-    }
-}
-
-fn on_tier_one(action: OnTierOne) -> Action {
-    match action {
-        OnTierOne::Block => Action::Block,
-        OnTierOne::Degrade => Action::Degrade,
-        OnTierOne::Throttle => Action::Throttle,
-        OnTierOne::Alert => Action::Alert,
-    }
-}
-
-fn on_tier_two(action: OnTierTwo) -> Action {
-    match action {
-        OnTierTwo::Alert => Action::Alert,
-        OnTierTwo::Throttle => Action::Throttle,
-        OnTierTwo::Degrade => Action::Degrade,
     }
 }
 
@@ -267,8 +268,9 @@ pub(crate) mod tests {
             detectors: BTreeMap::new(),
             reference: None,
             holds_questions: false,
-            on_tier_one: Action::Block,
-            on_tier_two: Action::Alert,
+            course: Course::default(),
+            tiers: BTreeMap::new(),
+            maintenance: Vec::new(),
             block_for: vec![Duration::from_secs(900)],
         };
         Plan {
@@ -280,6 +282,8 @@ pub(crate) mod tests {
             never_block: vec![("192.0.2.0".parse().unwrap(), 24)],
             blocks_per_minute: 30,
             share_of_clients: 0.2,
+            spans: Spans::default(),
+            tenants: Arc::default(),
             limits: Limits {
                 rows_per_exchange: 256,
                 columns: 4096,

@@ -229,7 +229,9 @@ pub(crate) mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
     use checkgate_detectors::facts::Time;
-    use checkgate_detectors::finding::{ATLAS_VERSION, Action, DecisionId, FindingId, Mode, Tier, Window};
+    use checkgate_detectors::finding::{
+        ATLAS_VERSION, Action, DecisionId, FindingId, Grounds, Mode, Tier, Window,
+    };
     use checkgate_detectors::identity::{Address, Identity};
 
     use super::*;
@@ -256,6 +258,7 @@ pub(crate) mod tests {
             until: Some(Time(1_700_000_600_000_000)),
             fields: vec!["area".into()],
             campaign: None,
+            grounds: Grounds::default(),
             requests: vec![],
             explanation: "it moved one field \"area\"\nand nothing else".into(),
         }

@@ -34,7 +34,26 @@ pub struct Told {
     until: Option<f64>,
     fields: Vec<String>,
     requests: Vec<String>,
+    rule: Option<String>,
+    tenant: Option<Tenant>,
+    proposed: Option<Proposed>,
+    muted: Option<String>,
     explanation: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Tenant {
+    name: String,
+    tier: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Proposed {
+    action: String,
+    expires: Option<f64>,
+    approves: Option<f64>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -145,6 +164,15 @@ impl Told {
         if !self.requests.is_empty() {
             fact("examples", &self.requests.join(", "));
         }
+        if let Some(Tenant { name, tier }) = &self.tenant {
+            fact("tenant", &format!("{name} of tier {tier}"));
+        }
+        if let Some(rule) = &self.rule {
+            fact("rule", rule);
+        }
+        if let Some(muted) = &self.muted {
+            fact("muted", muted);
+        }
         fact("technique", &self.technique());
     }
 
@@ -161,6 +189,10 @@ impl Told {
             let _ = writeln!(page, "  decision   none: {}", clean(&self.action));
             return;
         };
+        if let Some(proposed) = &self.proposed {
+            proposed.write(page, decision);
+            return;
+        }
         let until = self.until.map_or(String::new(), |until| format!(" until {}", moment(until)));
         let _ = writeln!(page, "  decision   {}: {}{until}", clean(decision), clean(&self.action));
         let next = if self.mode == "observe" {
@@ -169,6 +201,19 @@ impl Told {
             format!("to lift it: DELETE /v1/decisions/{} on the admin listener", clean(decision))
         };
         let _ = writeln!(page, "             {next}");
+    }
+}
+
+impl Proposed {
+    fn write(&self, page: &mut String, decision: &str) {
+        let when = match (self.approves, self.expires) {
+            (Some(approves), _) => format!("approves itself {}", moment(approves)),
+            (None, Some(expires)) => format!("waits for approval until {}", moment(expires)),
+            (None, None) => "waits for approval".to_owned(),
+        };
+        let (decision, action) = (clean(decision), clean(&self.action));
+        let _ = writeln!(page, "  decision   {decision}: {action} is proposed and {when}");
+        let _ = writeln!(page, "             until it is approved, nothing is done");
     }
 }
 
@@ -209,7 +254,9 @@ pub fn clean(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use checkgate_detectors::finding::Kind;
+    use checkgate_detectors::facts::Time;
+    use checkgate_detectors::finding::{Action, Grounds, Kind, Proposed};
+    use checkgate_detectors::tenants::TenantTag;
 
     use super::*;
     use crate::records::{line, tests::record};
@@ -234,6 +281,29 @@ it moved one field \"area\"\u{fffd}and nothing else
              to lift it: DELETE /v1/decisions/d-0000000000000007 on the admin listener
 ";
         assert_eq!(page, expected);
+    }
+
+    #[test]
+    fn a_page_tells_the_rule_the_tenant_and_what_was_proposed() {
+        let mut record = record(Kind::Decision, 7);
+        record.grounds = Grounds {
+            rule: Some("rule 2 of policy.rules".into()),
+            tenant: Some(TenantTag { name: "acme".into(), tier: "enterprise".into() }),
+            proposed: Some(Proposed {
+                action: Action::Block,
+                lasts: Duration::from_secs(900),
+                expires: None,
+                approves: Some(Time(1_700_000_600_000_000)),
+            }),
+            muted: Some("pricing v2".into()),
+        };
+        let page = page(&line(&record)).unwrap();
+        for told in [
+            "  tenant     acme of tier enterprise\n  rule       rule 2 of policy.rules\n  muted      pricing v2\n",
+            "  decision   d-0000000000000007: block is proposed and approves itself Tue, 14 Nov 2023 22:23:20 GMT\n",
+        ] {
+            assert!(page.contains(told), "{page}");
+        }
     }
 
     #[test]

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use super::{Check, TEXT_MAX};
 use crate::files;
 use crate::path::Path;
 
-use crate::raw::{RUNGS_MAX, Raw, RawLadder, RawModel, RawPolicy};
-use crate::settings::{Model, Policy};
+use crate::raw::{Raw, RawModel};
+use crate::settings::Model;
 
 /// Name under which models are counted that nobody configured.
 const DISCOVERED: &str = "discovered";
@@ -99,6 +98,7 @@ impl Check<'_> {
         let detectors = self.detectors(scope, own, shared);
         let block_for = inherited(scope, "block_for", own.block_for.as_ref(), shared.block_for.as_ref())
             .and_then(|(typed, path)| self.ladder(&path, typed));
+        let policy = self.policy(scope, own.policy.as_ref(), shared.policy.as_ref());
         let reference = self.reference(&scope.key("reference"), own.reference.as_deref());
         Some(Model {
             name,
@@ -111,29 +111,9 @@ impl Check<'_> {
             contract: contract?,
             reference: reference?,
             detectors: detectors?,
-            policy: policy(own.policy.as_ref(), shared.policy.as_ref())?,
+            policy: policy?,
             block_for: block_for?,
         })
-    }
-
-    /// The rungs, each at least as long as the one before.
-    fn ladder(&mut self, path: &Path, typed: &RawLadder) -> Option<Vec<Duration>> {
-        let rungs: Vec<Duration> = typed.0.iter().map(|period| period.0).collect();
-        if rungs.is_empty() || rungs.len() > RUNGS_MAX {
-            self.refuse(
-                path,
-                format!("a ladder has 1 to {RUNGS_MAX} times; write for example [15m, 2h, 24h]"),
-            );
-            return None;
-        }
-        if !rungs.is_sorted() {
-            self.refuse(
-                path,
-                "a further offence would last shorter than the one before; begin with the shortest time",
-            );
-            return None;
-        }
-        Some(rungs)
     }
 
     fn path_prefix(&mut self, path: &Path, typed: &str) -> String {
@@ -153,19 +133,6 @@ impl Check<'_> {
         self.or_refuse(path, files::must_exist(&file))?;
         Some(Some(file))
     }
-}
-
-/// A model's own policy, and the top level's key by key where it says nothing.
-fn policy(own: Option<&RawPolicy>, shared: Option<&RawPolicy>) -> Option<Policy> {
-    let (nothing, shared) = (RawPolicy::default(), shared?);
-    let own = own.unwrap_or(&nothing);
-    Some(Policy {
-        on_tier_one: own.on_tier_one.or(shared.on_tier_one)?,
-        on_tier_two: own.on_tier_two.or(shared.on_tier_two)?,
-        digits: own.digits.or(shared.digits)?,
-        delay: own.delay.or(shared.delay)?.0,
-        requests_per_minute: own.requests_per_minute.or(shared.requests_per_minute)?,
-    })
 }
 
 /// The settings of the top level that hold for every model, as a model without a name.

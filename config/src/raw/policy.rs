@@ -1,9 +1,12 @@
 //! What follows from a finding, as typed.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::settings::{OnTierOne, OnTierTwo};
+use super::RawLadder;
+use crate::settings::{OnTierOne, OnTierTwo, Severity, Subject, Word};
 use crate::units::Period;
 
 /// What follows from a finding. A model's own policy replaces the one at the top level key by key.
@@ -11,16 +14,124 @@ use crate::units::Period;
 #[serde(deny_unknown_fields, default, expecting = "a mapping of settings")]
 pub struct RawPolicy {
     /// What follows from a finding of tier 1, which is precise enough to act on: `block` (403), `degrade` (the answer is
-    /// coarsened and comes later), `throttle` (429 beyond so many requests a minute) or `alert` (it is told and nothing
-    /// else).
+    /// coarsened and comes later), `throttle` (429 beyond so many requests a minute), `tag` (requests go on and name
+    /// the decision to the model server), `propose` (a block that waits for an operator's approval) or `alert` (it is
+    /// told and nothing else).
     pub on_tier_one: Option<OnTierOne>,
     /// What follows where two different detectors of tier 2 tell of one client within an hour and it asks for more
-    /// distinct rows than 95 % of at least twenty others: `alert`, `throttle` or `degrade`. It never blocks.
+    /// distinct rows than 95 % of at least twenty others: `alert`, `tag`, `throttle` or `degrade`. It never blocks.
     pub on_tier_two: Option<OnTierTwo>,
+    /// Rules, in their order: the first that matches a finding says what follows from it, in place of `on_tier_one` and
+    /// `on_tier_two`.
+    pub rules: Option<Vec<RawRule>>,
+    /// What follows from findings on the clients of tenants, by the tier of the tenant; what is left out comes from the
+    /// policy around it.
+    pub tiers: Option<BTreeMap<String, RawTierPolicy>>,
     /// Significant digits that a degraded answer keeps of a number with a fraction.
     pub digits: Option<u8>,
     /// By how much a degraded answer comes later: always by the same time.
     pub delay: Option<Period>,
     /// Requests that a throttled client may send within a minute.
     pub requests_per_minute: Option<u32>,
+}
+
+/// What follows from findings on the clients of tenants of one tier.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, expecting = "a mapping of settings")]
+pub struct RawTierPolicy {
+    /// What follows from a finding of tier 1, as under `policy`.
+    pub on_tier_one: Option<OnTierOne>,
+    /// What follows where two detectors of tier 2 agree, as under `policy`.
+    pub on_tier_two: Option<OnTierTwo>,
+    /// Rules that stand in place of those of the policy around it.
+    pub rules: Option<Vec<RawRule>>,
+}
+
+/// One rule: what it asks for, and what follows.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, expecting = "a mapping of settings")]
+#[schemars(extend("required" = ["then"]))]
+pub struct RawRule {
+    /// What it asks for; a rule without it matches every finding on a client.
+    pub when: Option<RawWhen>,
+    /// What follows: `alert`, `tag`, `propose`, `throttle`, `degrade` or `block`. Required.
+    pub then: Option<Word>,
+    /// What is proposed, with `then: propose`: `tag`, `throttle`, `degrade` or `block`; by default `block`.
+    pub action: Option<Word>,
+    /// After how long a proposal approves itself; without it, only an operator approves it.
+    pub approves_after: Option<Period>,
+    /// How long what follows lasts, as with `block_for`, which holds by default.
+    #[serde(rename = "for")]
+    pub lasts: Option<RawLadder>,
+    /// The longest that it may last; never more than `decisions.at_most`.
+    pub at_most: Option<Period>,
+}
+
+/// What a rule asks for; what is left out may be anything.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, expecting = "a mapping of settings")]
+pub struct RawWhen {
+    /// Detectors, one of which made the finding; `output_contract` and `campaign` may be named as well.
+    pub detectors: Option<Vec<String>>,
+    /// The finding's tier: 1 is precise enough to act on, 2 only tells.
+    #[schemars(extend("enum" = [1, 2]))]
+    pub tier: Option<u8>,
+    /// Its severity, this or graver: `high` (tier 1, where `on_tier_one` blocks), `medium` (other findings of tier 1,
+    /// and agreements that lead to a decision) or `low`.
+    pub severity: Option<Severity>,
+    /// Whom it is about: `key`, `address` or `campaign`. A rule that names no campaign is not asked about campaigns.
+    pub subject: Option<Subject>,
+    /// The tier of the tenant that the client belongs to.
+    pub tenant_tier: Option<String>,
+    /// Whether two detectors of tier 2 agree on a client of great volume, as with `on_tier_two`.
+    pub agreed: Option<bool>,
+    /// So many findings must have been told of the client within `within`, this one included: 2 to 64, of any of the
+    /// named detectors.
+    pub count: Option<u32>,
+    /// The time in which they are counted, 1s to 30d.
+    pub within: Option<Period>,
+}
+
+/// How long anything about decisions may last.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, expecting = "a mapping of settings")]
+pub struct RawDecisions {
+    /// The longest that any decision may last, whoever takes it: a detector, an operator or a program.
+    pub at_most: Option<Period>,
+    /// How long a proposal waits for an operator; then it is gone, and counts as no offence.
+    pub proposal_expires: Option<Period>,
+    /// How long an offence counts after its decision has ended.
+    pub offences_count_for: Option<Period>,
+}
+
+/// A customer of yours, and who belongs to it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, expecting = "a mapping of settings")]
+#[schemars(extend("required" = ["name", "tier", "clients"]))]
+pub struct RawTenant {
+    /// Its name in records: 1 to 64 letters, digits, `.`, `_` or `-`. Required.
+    pub name: Option<String>,
+    /// Its tier, by which policies differ; written like a name. Required.
+    pub tier: Option<String>,
+    /// Its clients: keys and certificates as records print them (`key:` and 16 digits), addresses or networks. The key
+    /// counts before the address, and the narrowest network before the wider. Required.
+    pub clients: Option<Vec<String>>,
+}
+
+/// A time in which what rests on the reference of a model does not count, because the model is being exchanged.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, expecting = "a mapping of settings")]
+#[schemars(extend("required" = ["from"]))]
+pub struct RawMaintenance {
+    /// The model; every model without it.
+    pub model: Option<String>,
+    /// When it begins, such as `2026-11-28T14:00:00Z` (RFC 3339). Required.
+    pub from: Option<String>,
+    /// When it ends, written the same; or `for`.
+    pub to: Option<String>,
+    /// How long it lasts; or `to`.
+    #[serde(rename = "for")]
+    pub lasts: Option<Period>,
+    /// What it is for, as records of muted findings say.
+    pub note: Option<String>,
 }

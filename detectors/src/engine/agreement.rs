@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use super::{Case, Engine};
 use crate::facts::Time;
-use crate::finding::{Action, Tier};
+use crate::finding::Tier;
 use crate::query::Finding;
-use crate::reference::Trust;
+use crate::tenants::TenantTag;
 
 /// How long an alert counts towards an agreement. Also the length of the windows that volumes are counted in.
 const COUNTS_FOR: Duration = Duration::from_secs(3600);
@@ -48,27 +48,26 @@ impl Engine {
     }
 
     /// Notes a finding that does not act by itself, and says whether policy may act on it together with others. What
-    /// rests on a provisional reference never counts. An agreement is used up by the decision that follows from it.
-    pub(super) fn agreement(&mut self, turn: usize, case: Case, finding: &Finding) -> Option<Agreement> {
-        if finding.tier != Tier::Two || finding.rests_on == Some(Trust::Provisional) {
+    /// rests on a provisional reference is not to be handed in. An agreement is used up by the decision that follows
+    /// from it.
+    pub(super) fn agreement(
+        &mut self,
+        turn: usize,
+        case: Case,
+        finding: &Finding,
+        tenant: Option<&TenantTag>,
+    ) -> Option<Agreement> {
+        if finding.tier != Tier::Two {
             return None;
         }
         self.told(turn, case)?.agrees_since = case.time;
-        let action = self.rules.policy.held_back(self.rules.policy.together(), case.subject.identity);
-        let may_act = case.subject.may_be_blocked();
-        let in_force = self.memory.in_force.on(case.subject.identity, may_act, case.time);
-        if action == Action::Alert || in_force >= Some(action) {
+        if !self.rules.policy.course_of(tenant).looks_for_agreement() {
             return None;
         }
         let ally = self.ally(turn, case)?;
         let rows = self.memory.tallies.get(case.client)?.volume.rows();
         let usual = self.memory.population.quantile(QUANTILE, rows, CLIENTS_MIN)?;
-        if f64::from(rows) <= usual {
-            return None;
-        }
-        let spoken_of = self.memory.tallies.get_mut(case.client)?.spoken_of.as_deref_mut()?;
-        spoken_of.told.iter_mut().for_each(|told| told.agrees_since = Time(0));
-        Some(Agreement { ally, rows, usual })
+        (f64::from(rows) > usual).then_some(Agreement { ally, rows, usual })
     }
 
     /// Another detector that told of the client lately.

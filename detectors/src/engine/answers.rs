@@ -58,38 +58,27 @@ impl Engine {
         }
         let (count, trail) = (tally.violations.rows, tally.violations);
         let block_after = self.rules.contract.block_after;
-        let action = self.rules.policy.action(Tier::One, None);
-        let decides = block_after > 0 && tally.distinct_violations >= block_after && action > Action::Alert;
-        if !decides && before.checked_ilog2() == count.checked_ilog2() {
+        let is_proof = block_after > 0 && tally.distinct_violations >= block_after;
+        let fresh = before.checked_ilog2() != count.checked_ilog2();
+        if !is_proof && !fresh {
             return;
         }
-        let record = self.violation_record(case, first, trail);
-        if decides {
-            self.decide(case, record, action, out);
-        } else {
-            out.records.push(Record { action: self.rules.contract_action, ..record });
+        let finding = violation_finding(first, trail);
+        let label = Label { name: contract::NAME, atlas: contract::ATLAS, owasp: contract::OWASP };
+        let judgement = self.judge(None, label, case, &finding, fresh);
+        let decides = is_proof && judgement.then.action > Action::Alert;
+        if !decides && !fresh {
+            return;
         }
-    }
-
-    fn violation_record(&mut self, case: Case, first: &Violation, trail: Trail) -> Record {
-        let count = u64::from(trail.rows);
-        let action = self.rules.contract_action;
-        let explanation = explain::violation(case.subject.identity, &first.output, first, count, action);
-        let finding = Finding {
-            tier: Tier::One,
-            statistic: first.value,
-            limit: first.bound,
-            trail,
-            fields: vec![first.output.clone()],
-            did: String::new(),
-            rests_on: None,
-        };
-        self.record(
-            Label { name: contract::NAME, atlas: contract::ATLAS, owasp: contract::OWASP },
-            case,
-            finding,
-            explanation,
-        )
+        let (client, action) = (case.subject.identity, self.rules.contract_action);
+        let explanation = explain::violation(client, &first.output, first, u64::from(count), action);
+        let mut record = self.record(label, case, finding, explanation);
+        if decides {
+            self.decide(case, record, judgement, out);
+        } else {
+            record.grounds.tenant = judgement.grounds.tenant;
+            out.records.push(Record { action, ..record });
+        }
     }
 
     /// Rows of the question at hand that a reference may be learned from.
@@ -128,5 +117,17 @@ impl Engine {
             self.columns.forget();
             self.memory.learner = Learner::default();
         }
+    }
+}
+
+fn violation_finding(first: &Violation, trail: Trail) -> Finding {
+    Finding {
+        tier: Tier::One,
+        statistic: first.value,
+        limit: first.bound,
+        trail,
+        fields: vec![first.output.clone()],
+        did: String::new(),
+        rests_on: None,
     }
 }

@@ -4,7 +4,6 @@ use super::{Case, Engine, Label, Memory, Outbox};
 use crate::campaign::{self, Grown, Sighting};
 use crate::explain;
 use crate::finding::{Action, DecisionId, Kind, Record, Tier};
-use crate::identity::Address;
 use crate::lines::Origin;
 use crate::neighbours::RowId;
 use crate::query::Finding;
@@ -12,7 +11,7 @@ use crate::reference::Trust;
 
 impl Engine {
     /// Links the new rows of the question at hand to those of other clients that lie near.
-    pub(super) fn link_rows(&mut self, case: Case, address: Address, out: &mut Outbox) {
+    pub(super) fn link_rows(&mut self, case: Case, out: &mut Outbox) {
         for position in 0..self.memory.seen.rows().len() {
             let Memory { neighbours, campaigns, reference, .. } = &mut self.memory;
             let Some(reference) = reference.as_ref() else { return };
@@ -29,7 +28,7 @@ impl Engine {
                 near: &found.others,
                 is_crowded: found.is_crowded(),
                 client: case.subject.identity,
-                address,
+                address: case.address,
                 origin: Origin { request: case.request, time: case.time },
             });
             let trust = reference.trust;
@@ -42,11 +41,9 @@ impl Engine {
 
     fn tell_campaign(&mut self, case: Case, grown: &Grown, trust: Trust, out: &mut Outbox) {
         let campaign = self.memory.campaigns.told(grown);
-        let refuses = self.rules.policy.refuses_content && trust == Trust::Trusted;
-        let until = case.time.plus(self.rules.policy.ladder.rung(0).lasts);
-        let did = explain::campaign(&campaign, &grown.trail, case.time, refuses.then_some(until));
-        let finding = Finding {
-            tier: if refuses { Tier::One } else { Tier::Two },
+        let may_refuse = self.rules.policy.refuses_content && trust == Trust::Trusted;
+        let mut finding = Finding {
+            tier: if may_refuse { Tier::One } else { Tier::Two },
             statistic: grown.clients as f64,
             limit: campaign::CLIENTS_MIN as f64,
             trail: grown.trail,
@@ -55,7 +52,14 @@ impl Engine {
             rests_on: Some(trust),
         };
         let label = Label { name: campaign::NAME, atlas: campaign::ATLAS, owasp: campaign::OWASP };
+        let judgement = self.judge_campaign(label, case, &finding);
+        let refuses = judgement.then.action == Action::Block;
+        finding.tier = if refuses { Tier::One } else { Tier::Two };
+        let until = case.time.plus(self.lasts(0, &judgement).lasts);
+        let mut did = explain::campaign(&campaign, &grown.trail, case.time, refuses.then_some(until));
+        did.push_str(&explain::grounds(&judgement.grounds));
         let mut record = Record { campaign: Some(campaign), ..self.record(label, case, finding, did) };
+        record.grounds = judgement.grounds;
         if refuses {
             let number = super::decisions::next(&mut self.memory.decisions, case.time);
             let id = DecisionId(self.rules.hashing.numbered(&self.rules.model, number));

@@ -2,13 +2,19 @@
 
 use std::sync::Arc;
 
+use super::judgement::Judgement;
 use super::{Block, Case, Engine, Label, Outbox, Told};
-use crate::explain;
+use crate::explain::{self, Reservation};
 use crate::facts::Time;
-use crate::finding::{ATLAS_VERSION, Action, DecisionId, FindingId, Kind, Record, Window, request_id};
+use crate::finding::{
+    ATLAS_VERSION, Action, DecisionId, FindingId, Grounds, Kind, Proposed, Record, Window, request_id,
+};
 use crate::in_force::InForceDecision;
+use crate::ladder::{Ladder, Rung};
 use crate::lines::Trail;
+use crate::policy::Spans;
 use crate::query::Finding;
+use crate::rules::Approval;
 use crate::shelf::ClientIndex;
 
 impl Engine {
@@ -22,23 +28,21 @@ impl Engine {
         out: &mut Outbox,
     ) -> bool {
         let did = explain::evidence(case.subject.identity, &finding.did, &finding.trail, case.time);
-        let action = self.rules.policy.action(finding.tier, finding.rests_on);
-        if action > Action::Alert {
+        let fresh = !self.is_quiet(turn, case);
+        let judgement = self.judge(Some(turn), label, case, &finding, fresh);
+        if judgement.then.action > Action::Alert {
+            let did = match &judgement.agreement {
+                Some(agreement) => format!("{did} {agreement}"),
+                None => did,
+            };
             let record = self.record(label, case, finding, did);
-            self.decide(case, record, action, out);
-            return true;
+            return self.decide(case, record, judgement, out);
         }
-        let agreement = self.agreement(turn, case, &finding);
-        if let Some(agreement) = agreement {
-            let action = self.rules.policy.together();
-            let record = self.record(label, case, finding, format!("{did} {agreement}"));
-            self.decide(case, record, action, out);
-            let action = self.rules.policy.held_back(action, case.subject.identity);
-            return self.rules.policy.suspends(action, case.subject.identity);
-        }
-        if !self.is_quiet(turn, case) {
-            let explanation = format!("{did} {}", explain::alert(finding.rests_on));
-            out.records.push(self.record(label, case, finding, explanation));
+        if fresh {
+            let alert = explain::alert(finding.rests_on, &judgement.grounds, judgement.muted_until);
+            let mut record = self.record(label, case, finding, format!("{did} {alert}"));
+            record.grounds = judgement.grounds;
+            out.records.push(record);
         }
         false
     }
@@ -90,6 +94,7 @@ impl Engine {
             until: None,
             fields: finding.fields,
             campaign: None,
+            grounds: Grounds::default(),
             requests: finding.trail.examples().map(request_id).collect(),
             explanation,
         }
@@ -107,47 +112,91 @@ impl Engine {
         }
     }
 
-    /// Turns a finding into a decision on its client: both are told, and where nothing stronger could follow, the
-    /// client's evidence stops counting.
-    pub(super) fn decide(&mut self, case: Case, mut record: Record, wanted: Action, out: &mut Outbox) {
-        let reservation = case.subject.reservation;
-        let identity = case.subject.identity;
-        let action = self.rules.policy.held_back(wanted, identity);
-        let rung = self.rules.policy.ladder.rung(self.memory.offences.of(identity, case.time));
-        let until = case.time.plus(rung.lasts);
+    /// Turns a finding into a decision on its client, or proposes one: both are told. Where nothing stronger could
+    /// follow, and as long as a proposal waits, the client's evidence stops counting; says whether it does.
+    pub(super) fn decide(
+        &mut self,
+        case: Case,
+        mut record: Record,
+        judgement: Judgement,
+        out: &mut Outbox,
+    ) -> bool {
+        let wanted = judgement.then.action;
+        let action = self.rules.policy.held_back(wanted, case.subject.identity);
+        let rung = self.lasts(self.memory.offences.of(case.subject.identity, case.time), &judgement);
+        let term = Term::new(case.time, rung, judgement.then.approval, &self.rules.policy.spans);
         let number = next(&mut self.memory.decisions, case.time);
         let id = DecisionId(self.rules.hashing.numbered(&self.rules.model, number));
+        self.use_up(case, &judgement);
         record.decision_id = Some(id);
-        record.until = Some(until);
-        record.action = if reservation.is_none() { action } else { Action::Alert };
-        record.explanation.push(' ');
-        record.explanation.push_str(&explain::decision(action, rung, until, reservation));
+        record.grounds = judgement.grounds;
+        tell(&mut record, action, &term, case.subject.reservation);
         if action < wanted {
             record.explanation.push_str(explain::SHARED);
         }
         out.records.push(record.clone());
         out.records.push(Record { kind: Kind::Decision, ..record });
-        let active_since = Time(case.time.0.saturating_sub(Self::ACTIVE.as_micros() as u64));
-        out.blocks.push(Block {
-            id,
-            client: identity,
-            action,
-            time: case.time,
-            acts_from: case.time,
-            until,
-            lasts: rung.lasts,
-            may_act: reservation.is_none(),
-            clients_active: self.memory.clients.active(active_since),
-        });
-        let only_observed = !case.subject.may_be_blocked();
-        self.memory.in_force.enter(identity, InForceDecision { id, action, until, only_observed }, case.time);
-        if reservation.is_none() {
-            self.memory.offences.note(identity, id, until, case.time);
-        }
-        self.memory.learner.forget(identity);
-        if self.rules.policy.suspends(action, identity) {
+        out.blocks.push(self.block(case, id, action, &term));
+        self.enter_in_force(case, id, action, &term);
+        self.memory.learner.forget(case.subject.identity);
+        let tenant = self.rules.policy.tenant(case.subject.identity, case.address);
+        let rests =
+            term.approval.is_some() || self.rules.policy.suspends(tenant, action, case.subject.identity);
+        if rests {
             self.forget(case.client);
         }
+        rests
+    }
+
+    /// How long a decision on a client lasts that offended `before` times.
+    pub(super) fn lasts(&self, before: u32, judgement: &Judgement) -> Rung {
+        let policy = &self.rules.policy;
+        let own = judgement.lasts.clone().map(Ladder::new);
+        let rung = own.as_ref().unwrap_or(&policy.ladder).rung(before);
+        let at_most = judgement.at_most.map_or(policy.spans.at_most, |own| own.min(policy.spans.at_most));
+        Rung { lasts: rung.lasts.min(at_most), ..rung }
+    }
+
+    fn block(&self, case: Case, id: DecisionId, action: Action, term: &Term) -> Block {
+        let active_since = Time(case.time.0.saturating_sub(Self::ACTIVE.as_micros() as u64));
+        Block {
+            id,
+            client: case.subject.identity,
+            action,
+            time: case.time,
+            acts_from: term.acts_from,
+            until: term.until,
+            lasts: term.rung.lasts,
+            may_act: case.subject.reservation.is_none(),
+            clients_active: self.memory.clients.active(active_since),
+        }
+    }
+
+    /// Remembers the decision. Nobody offended by a proposal that only an operator can approve, before one does.
+    fn enter_in_force(&mut self, case: Case, id: DecisionId, action: Action, term: &Term) {
+        let identity = case.subject.identity;
+        let Term { acts_from, until, .. } = *term;
+        let may_be_blocked = case.subject.may_be_blocked();
+        let decision = InForceDecision { id, action, acts_from, until, only_observed: !may_be_blocked };
+        self.memory.in_force.enter(identity, decision, case.time);
+        if may_be_blocked && acts_from < until {
+            let counts_for = self.rules.policy.spans.offences_count_for;
+            self.memory.offences.note(identity, id, until, counts_for, case.time);
+        }
+    }
+
+    /// An operator approved a proposal: its client offended, and the decision lasts from now until `until`.
+    pub fn approve(&mut self, id: DecisionId, until: Time, time: Time) {
+        let Some((identity, before)) = self.memory.in_force.approve(id, until, time) else { return };
+        if before.is_proposed(time) && before.acts_from >= before.until && !before.only_observed {
+            let counts_for = self.rules.policy.spans.offences_count_for;
+            self.memory.offences.note(identity, id, until, counts_for, time);
+        }
+    }
+
+    /// An operator turned a proposal down: it is no offence, and its client's evidence starts afresh.
+    pub fn reject(&mut self, id: DecisionId, time: Time) {
+        self.lift(id, time);
     }
 
     /// Forgets a client's evidence.
@@ -171,4 +220,47 @@ pub(super) fn next(series: &mut u64, now: Time) -> u64 {
     let number = *series;
     *series += 1;
     number
+}
+
+/// From when to when a decision acts.
+struct Term {
+    rung: Rung,
+    approval: Option<Approval>,
+    acts_from: Time,
+    /// Its end, or where only an operator approves it, when that is too late.
+    until: Time,
+}
+
+impl Term {
+    fn new(time: Time, rung: Rung, approval: Option<Approval>, spans: &Spans) -> Self {
+        let (acts_from, until) = match approval {
+            None => (time, time.plus(rung.lasts)),
+            Some(Approval { after: Some(after) }) => (time.plus(after), time.plus(after).plus(rung.lasts)),
+            Some(Approval { after: None }) => (Time::NEVER, time.plus(spans.proposal_expires)),
+        };
+        Self { rung, approval, acts_from, until }
+    }
+
+    fn proposed(&self, action: Action) -> Option<Proposed> {
+        let approval = self.approval?;
+        let approves = approval.after.map(|_| self.acts_from);
+        let expires = approval.after.is_none().then_some(self.until);
+        Some(Proposed { action, lasts: self.rung.lasts, expires, approves })
+    }
+}
+
+/// Writes into a record what follows. What is only proposed or held back is an alert.
+fn tell(record: &mut Record, action: Action, term: &Term, reservation: Option<Reservation>) {
+    let proposed = term.proposed(action);
+    let acts_of_itself = term.acts_from < term.until;
+    record.until = acts_of_itself.then_some(term.until);
+    let acts_at_once = proposed.is_none() && reservation.is_none();
+    record.action = if acts_at_once { action } else { Action::Alert };
+    let follows = match &proposed {
+        Some(proposed) => explain::proposal(proposed, term.rung, reservation),
+        None => explain::decision(action, term.rung, term.until, reservation),
+    };
+    record.grounds.proposed = proposed;
+    let grounds = explain::grounds(&record.grounds);
+    record.explanation = format!("{} {follows}{grounds}", record.explanation);
 }

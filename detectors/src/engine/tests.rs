@@ -12,7 +12,12 @@ use crate::facts::{Cell, NotInspected};
 use crate::finding::{FindingId, Kind, Mode, Tier, request_id};
 use crate::identity::{Address, Standing};
 use crate::ladder::Ladder;
+use crate::maintenance::Maintenance;
 use crate::networks::Networks;
+use crate::policy::Spans;
+use crate::query::Finding;
+use crate::rules::{self, Approval, Count, Course, Then, When};
+use crate::tenants::{Tenant, TenantTag, Tenants};
 
 const BLOCK_FOR: Duration = Duration::from_secs(600);
 
@@ -354,7 +359,7 @@ fn the_never_block_list_beats_addresses_and_their_keys() {
 fn on_a_shared_address_nothing_stronger_than_a_throttle_follows_but_on_its_keys() {
     let played = |on_tier_one: Action, key: Option<u64>| {
         let mut build = build(Mode::Enforce);
-        build.policy.on_tier_one = on_tier_one;
+        build.policy.course.on_tier_one = on_tier_one.into();
         build.policy.shared_addresses = Networks::new([(IpAddr::from([198, 51, 100, 0]), 24)]);
         let asker = Asker { key, keys_verified: true, ..declared(1) };
         let records = play(&mut Engine::new(build).unwrap(), &sweep(asker, 0, 60));
@@ -618,6 +623,10 @@ fn a_usual_client_takes_at_most_256_bytes_beyond_its_rows() {
 struct Panics;
 
 impl ErasedDetector for Panics {
+    fn hears_answers(&self) -> bool {
+        false
+    }
+
     fn answered(&mut self, _: &Reply<'_>, _: ClientIndex, _: &mut Findings) {}
 
     fn observe(&mut self, exchange: &Exchange<'_>, _: &Seen, _: ClientIndex, _: &mut Findings) {
@@ -820,6 +829,10 @@ fn a_column_invented_for_each_request_hides_no_sweep_from_a_trusted_reference() 
     }
 }
 
+fn following(course: Course) -> Policy {
+    Policy { course, ..Policy::default() }
+}
+
 fn with_policy(policy: Policy) -> Engine {
     let mut build = build(Mode::Enforce);
     build.policy = policy;
@@ -833,7 +846,8 @@ fn policy_says_what_follows_from_a_sweep() {
         (Action::Degrade, "Its answers are to be coarsened and delayed for 15 min (rung 1 of 3)"),
         (Action::Block, "Its requests are to be refused for 15 min (rung 1 of 3)"),
     ] {
-        let mut engine = with_policy(Policy { on_tier_one, ..Policy::default() });
+        let mut engine =
+            with_policy(following(Course { on_tier_one: on_tier_one.into(), ..Course::default() }));
         let mut steps = sweep(declared(1), 0, 40).into_iter().map(|fact| step(&mut engine, &fact));
         let out = steps.by_ref().find(|out| !out.records.is_empty()).unwrap();
         assert_eq!((out.records[1].kind, out.records[1].action), (Kind::Decision, on_tier_one));
@@ -848,7 +862,8 @@ fn policy_says_what_follows_from_a_sweep() {
 
 #[test]
 fn a_policy_that_only_alerts_decides_nothing_and_repeats_nothing() {
-    let mut engine = with_policy(Policy { on_tier_one: Action::Alert, ..Policy::default() });
+    let mut engine =
+        with_policy(following(Course { on_tier_one: Action::Alert.into(), ..Course::default() }));
     let records = play(&mut engine, &sweep(declared(1), 0, 40));
     let told: Vec<_> = records.iter().map(|record| (record.kind, record.action, record.tier)).collect();
     assert_eq!(told, [(Kind::Finding, Action::Alert, Tier::One)]);
@@ -872,7 +887,7 @@ fn evidence_counts_on_while_something_weaker_is_in_force() {
 /// a field within one request.
 fn suspicious(on_tier_two: Action) -> (Engine, Vec<Fact>) {
     let mut build = build(Mode::Enforce);
-    build.policy = Policy { on_tier_two, ..Policy::default() };
+    build.policy = following(Course { on_tier_two, ..Course::default() });
     build.detectors = vec![
         ("client_volume".to_owned(), json!({"rows_min": 40, "times": 2.0})),
         ("one_field_sweep".to_owned(), json!({})),
@@ -956,4 +971,306 @@ fn a_detector_that_was_quarantined_from_outside_is_never_asked_again() {
 /// Questions of one client, each with another row.
 fn traffic_of(questions: u64) -> Vec<Fact> {
     (0..questions).map(|id| asked(id, declared(1), vec![customer(id)])).collect()
+}
+
+fn rule(when: When, then: impl Into<Then>) -> rules::Rule {
+    rules::Rule { when, then: then.into(), lasts: None, at_most: None }
+}
+
+fn tier(tier: Tier) -> When {
+    When { tier: Some(tier), ..When::default() }
+}
+
+fn proposes(after: Option<Duration>) -> Then {
+    Then { action: Action::Block, approval: Some(Approval { after }) }
+}
+
+fn by_rules(rules: Vec<rules::Rule>) -> Policy {
+    following(Course { rules, ..Course::default() })
+}
+
+/// A row whose fields are then changed one after the other.
+fn star(asker: Asker, first_id: u64) -> Vec<Fact> {
+    let rows = std::iter::once(customer(9)).chain((0..7).map(|field| swept(9, field, 0)));
+    rows.zip(first_id..).map(|(row, id)| asked(id, asker, vec![row])).collect()
+}
+
+/// What an engine told and what it decided, as (kind, action).
+fn told(records: &[Record]) -> Vec<(Kind, Action)> {
+    records.iter().map(|record| (record.kind, record.action)).collect()
+}
+
+#[test]
+fn the_first_rule_that_matches_says_what_follows_and_how_long() {
+    let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
+    let rules = vec![
+        rule(tier(Tier::Two), Action::Tag),
+        rules::Rule {
+            lasts: Some(vec![minutes(60), minutes(600)]),
+            at_most: Some(minutes(90)),
+            ..rule(tier(Tier::One), Action::Throttle)
+        },
+    ];
+    let mut engine = with_policy(by_rules(rules));
+    let mut ends = Vec::new();
+    for (first_id, offence) in [(0, 1_u32), (10_000, 2)] {
+        let out = sweep(declared(1), first_id, 12).iter().map(|fact| step(&mut engine, fact)).last().unwrap();
+        assert_eq!(
+            told(&out.records),
+            [(Kind::Finding, Action::Throttle), (Kind::Decision, Action::Throttle)]
+        );
+        assert_eq!(
+            out.records[0].grounds.rule.as_deref(),
+            Some("rule 2 of policy.rules"),
+            "offence {offence}"
+        );
+        assert!(out.records[0].explanation.ends_with(" So says rule 2 of policy.rules."));
+        ends.push(out.blocks[0].lasts);
+    }
+    assert_eq!(ends, [minutes(60), minutes(90)], "the second rung is longer than the rule lets it be");
+}
+
+#[test]
+fn nothing_lasts_longer_than_the_operator_allows() {
+    let spans = Spans { at_most: Duration::from_secs(60), ..Spans::default() };
+    let mut engine = with_policy(Policy { spans, ..Policy::default() });
+    let out = sweep(declared(1), 0, 12).iter().map(|fact| step(&mut engine, fact)).last().unwrap();
+    assert_eq!(out.blocks[0].until, time(11.0 + 60.0));
+    assert!(out.records[1].explanation.contains("for 60 s (rung 1 of 3)"), "{}", out.records[1].explanation);
+}
+
+#[test]
+fn a_rule_may_ask_for_several_findings_within_a_time() {
+    let counted = |findings, within| When {
+        count: Some(Count { findings, within: Duration::from_secs(within) }),
+        ..tier(Tier::One)
+    };
+    let of = |within: u64| {
+        let rules = vec![rule(counted(2, within), Action::Block), rule(tier(Tier::One), Action::Alert)];
+        let mut engine = with_policy(by_rules(rules));
+        // Another detector tells of the same client.
+        let facts: Vec<_> = sweep(declared(1), 0, 12).into_iter().chain(star(declared(1), 500)).collect();
+        told(&play(&mut engine, &facts))
+    };
+    let alert = (Kind::Finding, Action::Alert);
+    assert_eq!(of(3_600), [alert, (Kind::Finding, Action::Block), (Kind::Decision, Action::Block)]);
+    assert_eq!(of(60), [alert, alert], "the first is too long ago");
+}
+
+#[test]
+fn a_tag_takes_nothing_and_what_is_found_meanwhile_is_told() {
+    let rules = vec![
+        rule(When { detectors: vec!["one_field_sweep".into()], ..When::default() }, Action::Tag),
+        rule(tier(Tier::One), Action::Block),
+    ];
+    let mut engine = with_policy(by_rules(rules));
+    let records = play(&mut engine, &sweep(declared(1), 0, 30));
+    assert_eq!(told(&records), [(Kind::Finding, Action::Tag), (Kind::Decision, Action::Tag)], "told once");
+    let later = star(declared(1), 500);
+    assert_eq!(blocks(&play(&mut engine, &later)).len(), 1, "the stronger decision follows");
+}
+
+#[test]
+fn a_proposal_rests_the_evidence_waits_and_is_approved_rejected_or_forgotten() {
+    let propose = || following(Course { on_tier_one: proposes(None), ..Course::default() });
+    let sweeping = |engine: &mut Engine, first_id| -> Vec<Outbox> {
+        let facts = sweep(declared(1), first_id, 40);
+        facts.iter().map(|fact| step(engine, fact)).filter(|out| !out.records.is_empty()).collect()
+    };
+    let proposed = |engine: &mut Engine, first_id| {
+        let mut outs = sweeping(engine, first_id);
+        assert_eq!(outs.len(), 1, "one proposal, and no flood of them");
+        let out = outs.remove(0);
+        assert_eq!(told(&out.records), [(Kind::Finding, Action::Alert), (Kind::Decision, Action::Alert)]);
+        let proposed = out.records[1].grounds.proposed.unwrap();
+        assert_eq!((proposed.action, proposed.expires), (Action::Block, Some(out.blocks[0].until)));
+        assert_eq!((out.records[1].until, out.blocks[0].acts_from), (None, Time::NEVER));
+        (out.blocks[0].id, out.blocks[0].time, proposed.lasts)
+    };
+    let (quarter, two_hours) = (Duration::from_secs(900), Duration::from_secs(7_200));
+
+    let mut engine = with_policy(propose());
+    let (_, _, lasts) = proposed(&mut engine, 0);
+    assert_eq!(lasts, quarter);
+    let (id, at, lasts) = proposed(&mut engine, 90_000);
+    assert_eq!(lasts, quarter, "a proposal that nobody approved is no offence");
+    engine.reject(id, at);
+    let (id, at, lasts) = proposed(&mut engine, 91_000);
+    assert_eq!(lasts, quarter, "neither is one that was rejected");
+    engine.approve(id, at.plus(quarter), at);
+    assert!(sweeping(&mut engine, 91_500).is_empty(), "evidence rests while it lasts");
+    let (_, _, lasts) = proposed(&mut engine, 95_000);
+    assert_eq!(lasts, two_hours, "one that was approved is");
+}
+
+#[test]
+fn a_proposal_that_approves_itself_is_an_offence_unless_it_is_rejected() {
+    let ten = Duration::from_secs(600);
+    let course = Course { on_tier_one: proposes(Some(ten)), ..Course::default() };
+    let of = |rejected: bool| {
+        let mut engine = with_policy(following(course.clone()));
+        let first = |engine: &mut Engine, id| {
+            let facts = sweep(declared(1), id, 40);
+            facts
+                .iter()
+                .map(|fact| step(engine, fact))
+                .find(|out| !out.blocks.is_empty())
+                .map(|mut out| out.blocks.remove(0))
+        };
+        let block = first(&mut engine, 0).unwrap();
+        assert_eq!(
+            (block.acts_from, block.until),
+            (block.time.plus(ten), block.time.plus(ten).plus(block.lasts))
+        );
+        if rejected {
+            engine.reject(block.id, block.time);
+        } else {
+            assert!(first(&mut engine, 1_000).is_none(), "it is in force");
+        }
+        first(&mut engine, 5_000).unwrap().lasts.as_secs()
+    };
+    assert_eq!((of(false), of(true)), (7_200, 900));
+}
+
+#[test]
+fn tenants_have_a_course_of_their_own_and_records_name_them() {
+    let tenant = |name: &str, tier: &str, number: u32| Tenant {
+        tag: TenantTag { name: name.into(), tier: tier.into() },
+        keys: Vec::new(),
+        networks: vec![(address(number).ip(), 32)],
+    };
+    let tenants = Tenants::new(vec![tenant("acme", "enterprise", 1), tenant("bolt", "free", 2)]);
+    let enterprise = Course {
+        rules: vec![rule(tier(Tier::One), Action::Throttle)],
+        place: "policy.tiers.enterprise.rules".into(),
+        ..Course::default()
+    };
+    let rules = vec![rule(When { tenant_tier: Some("free".into()), ..tier(Tier::One) }, Action::Degrade)];
+    let policy = Policy {
+        tenants: Arc::new(tenants),
+        tiers: [("enterprise".to_owned(), enterprise)].into(),
+        ..by_rules(rules)
+    };
+    let mut engine = with_policy(policy);
+    for (number, action, tenant, said) in [
+        (1, Action::Throttle, Some("acme"), "So says rule 1 of policy.tiers.enterprise.rules."),
+        (2, Action::Degrade, Some("bolt"), "So says rule 1 of policy.rules."),
+        (3, Action::Block, None, ""),
+    ] {
+        let records = play(&mut engine, &sweep(declared(number), u64::from(number) * 100, 12));
+        let decision = blocks(&records)[0];
+        let told = decision.grounds.tenant.as_ref().map(|tag| tag.name.as_str());
+        assert_eq!((decision.action, told), (action, tenant));
+        assert!(decision.explanation.contains(said), "{}", decision.explanation);
+    }
+}
+
+#[test]
+fn maintenance_mutes_what_rests_on_the_reference_and_no_attack() {
+    let policy = |note: &str| Policy {
+        maintenance: vec![Maintenance { from: Time(0), until: time(1e6), note: note.into() }],
+        ..Policy::default()
+    };
+    let mut engine = with_policy(policy("v2"));
+    let records = play(&mut engine, &sweep(declared(1), 0, 12));
+    assert_eq!(blocks(&records).len(), 1, "a sweep rests on nothing but itself");
+    let finding = |rests_on| Finding {
+        tier: Tier::One,
+        statistic: 2.0,
+        limit: 1.0,
+        trail: Trail::default(),
+        fields: Vec::new(),
+        did: "asked far from the reference".into(),
+        rests_on,
+    };
+    let case = |engine: &mut Engine, number, seconds| {
+        let subject = Subject { identity: Identity::Address(address(number)), reservation: None };
+        let client = engine.enter(subject.identity, time(seconds));
+        Case { subject, client, address: address(number), request: 1, time: time(seconds) }
+    };
+    let label = Label { name: "off_distribution", atlas: "AML.T0024.002", owasp: "ML05:2023" };
+    let mut report = |number, seconds, rests_on| {
+        let case = case(&mut engine, number, seconds);
+        let mut out = Outbox::default();
+        engine.report(0, label, case, finding(rests_on), &mut out);
+        out.records
+    };
+    let muted = report(2, 20.0, Some(Trust::Trusted));
+    assert_eq!((muted[0].action, muted[0].grounds.muted.as_deref()), (Action::Alert, Some("v2")));
+    assert!(muted[0].explanation.contains("muted until 13:46:40 UTC (v2)"), "{}", muted[0].explanation);
+    assert_eq!(report(3, 30.0, None)[0].action, Action::Block, "it does not rest on the reference");
+    let after = report(4, 1e6, Some(Trust::Trusted));
+    assert_eq!((after[0].action, &after[0].grounds.muted), (Action::Block, &None), "the window has ended");
+}
+
+fn any_then() -> impl Strategy<Value = Then> {
+    let action = prop::sample::select(vec![
+        Action::Alert,
+        Action::Tag,
+        Action::Throttle,
+        Action::Degrade,
+        Action::Block,
+    ]);
+    let after = prop::option::of((0..100_000_u64).prop_map(Duration::from_secs));
+    let approval = prop::option::of(after.prop_map(|after| Approval { after }));
+    (action, approval).prop_map(|(action, approval)| Then { action, approval })
+}
+
+fn any_rule() -> impl Strategy<Value = rules::Rule> {
+    let spans = || prop::option::of((0..1_000_000_u64).prop_map(Duration::from_secs));
+    let count = prop::option::of(
+        (2..4_u32, 1..5_000_u64)
+            .prop_map(|(findings, within)| Count { findings, within: Duration::from_secs(within) }),
+    );
+    let tiers = prop::option::of(prop::sample::select(vec![Tier::One, Tier::Two]));
+    (tiers, prop::option::of(any::<bool>()), count, any_then(), spans(), spans()).prop_map(
+        |(tier, agreed, count, then, lasts, at_most)| rules::Rule {
+            when: When { tier, agreed, count, ..When::default() },
+            then,
+            lasts: lasts.map(|lasts| vec![lasts]),
+            at_most,
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Rules as no configuration would let them pass: the core by itself keeps to what evidence is worth.
+    #[test]
+    fn no_rules_block_by_tier_two_touch_the_spared_or_outlast_the_bound(
+        rules in prop::collection::vec(any_rule(), 0..6),
+        on_tier_one in any_then(),
+        on_tier_two in prop::sample::select(vec![Action::Alert, Action::Throttle, Action::Block]),
+        at_most in 1..100_000_u64,
+    ) {
+        let (mut engine, mut facts) = suspicious(on_tier_two);
+        let spared = (address(40).ip(), 32);
+        engine.rules.policy = Policy {
+            course: Course { rules, on_tier_one, on_tier_two, ..Course::default() },
+            spans: Spans { at_most: Duration::from_secs(at_most), ..Spans::default() },
+            never_block: Networks::new([spared]),
+            ..Policy::default()
+        };
+        for (client, first_id) in [(1, 1_000), (40, 2_000), (41, 3_000)] {
+            facts.extend(sweep(declared(client), first_id, 30));
+            let row = |number: u64| (0..7).map(|field| (number * 7 + field) as f64).collect::<Vec<f64>>();
+            facts.push(asked(first_id + 100, declared(client), (0..60).map(|number| row(first_id + number)).collect()));
+            facts.push(asked(first_id + 101, declared(client), (0..20).map(|step| swept(first_id, 2, step)).collect()));
+        }
+        for fact in &facts {
+            let out = step(&mut engine, fact);
+            for block in &out.blocks {
+                let why = out.records.iter().find(|record| record.decision_id == Some(block.id)).unwrap();
+                prop_assert!(block.lasts <= Duration::from_secs(at_most));
+                if block.acts_from < block.until {
+                    prop_assert!(block.until.since(block.acts_from) <= Duration::from_secs(at_most));
+                }
+                prop_assert!(block.action < Action::Block || why.tier == Tier::One, "tier two blocked: {why:?}");
+                if block.client == Identity::Address(address(40)) {
+                    prop_assert!(!block.may_act && why.action == Action::Alert, "a spared client: {why:?}");
+                }
+            }
+        }
+    }
 }

@@ -169,6 +169,16 @@ impl Desk {
                     seat.engine.lift(lift.decision, lift.time);
                 }
             }
+            Entry::Approve(approved) => {
+                for seat in self.seats.values_mut().chain(self.discovered.values_mut()) {
+                    seat.engine.approve(approved.decision, approved.until, approved.time);
+                }
+            }
+            Entry::Reject(rejected) => {
+                for seat in self.seats.values_mut().chain(self.discovered.values_mut()) {
+                    seat.engine.reject(rejected.decision, rejected.time);
+                }
+            }
             Entry::Plan(replanned) => self.adopt(replanned.plan, step),
         }
     }
@@ -530,9 +540,12 @@ fn build(plan: &Plan, model: &ModelPlan, name: Arc<str>) -> Result<Build, DeskEr
         policy: Policy {
             mode: model.mode,
             refuses_content: model.holds_questions,
-            on_tier_one: model.on_tier_one,
-            on_tier_two: model.on_tier_two,
+            course: model.course.clone(),
+            tiers: model.tiers.clone(),
             ladder: Ladder::new(model.block_for.clone()),
+            spans: plan.spans,
+            tenants: Arc::clone(&plan.tenants),
+            maintenance: model.maintenance.clone(),
             never_block: Networks::new(plan.never_block.iter().copied()),
             shared_addresses: Networks::new(plan.shared_addresses.iter().copied()),
         },

@@ -22,6 +22,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use checkgate_detectors::engine::Outbox;
+use checkgate_detectors::facts::Time;
 use checkgate_detectors::finding::{DecisionId, Kind, Mode, Record};
 use parking_lot::Mutex;
 
@@ -30,7 +31,7 @@ use self::desk::{Desk, DeskError, SavedEngine, Step};
 use self::queue::{Offered, Parcel, Queue};
 use self::roster::Roster;
 use self::watchdog::{DEPOSED_MAX, STUCK_AFTER};
-use crate::capture::{Entry, Lift};
+use crate::capture::{Approved, Entry, Lift, Rejected};
 use crate::clock;
 use crate::gate::{Applied, Gate, Handed, Origin, Reason};
 use crate::journal::{JournalError, JournalWriter};
@@ -228,9 +229,22 @@ impl Lanes {
 
     /// Tells every lane that an operator lifted a decision.
     pub fn lift(&self, decision: DecisionId) {
+        self.enter(|time| Entry::Lift(Lift { time, decision }));
+    }
+
+    /// Tells every lane that an operator approved a proposal, which lasts until `until` now.
+    pub fn approve(&self, decision: DecisionId, until: Time) {
+        self.enter(|time| Entry::Approve(Approved { time, decision, until }));
+    }
+
+    /// Tells every lane that an operator turned a proposal down.
+    pub fn reject(&self, decision: DecisionId) {
+        self.enter(|time| Entry::Reject(Rejected { time, decision }));
+    }
+
+    fn enter(&self, entry: impl Fn(Time) -> Entry) {
         for queue in &self.queues {
-            let entry = Entry::Lift(Lift { time: clock::now(), decision });
-            queue.offer(Parcel { entry, client: 0, bell: None });
+            queue.offer(Parcel { entry: entry(clock::now()), client: 0, bell: None });
             queue.wake(true);
         }
     }

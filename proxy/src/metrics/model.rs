@@ -44,6 +44,7 @@ pub struct ModelMetrics {
     pub would_block: PerLabel<Reason>,
     /// Answers with a contract.
     pub contract_answers: PerLabel<ContractOutcome>,
+    muted: IntCounter,
     not_inspected: [PerLabel<NotInspected>; 2],
     records: Vec<PerDetector>,
     sizes: Sizes,
@@ -103,6 +104,7 @@ impl ModelMetrics {
             contract_answers: PerLabel::resolve(|outcome| {
                 all.contract_answers.with_label_values(&[name, outcome])
             }),
+            muted: all.muted.with_label_values(&[name]),
             not_inspected: [not_inspected(Part::Question), not_inspected(Part::Answer)],
             records: detectors.iter().copied().chain([OTHER]).map(per_detector).collect(),
             sizes: Sizes::resolve(all, name),
@@ -122,6 +124,9 @@ impl ModelMetrics {
         let Some(counters) = self.records.iter().find(|counters| counters.detector == detector) else {
             return;
         };
+        if record.grounds.muted.is_some() {
+            self.muted.inc();
+        }
         match record.kind {
             Kind::Finding => counters.findings.inc(),
             Kind::Decision => counters.decisions.inc(),

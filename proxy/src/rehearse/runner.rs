@@ -115,6 +115,8 @@ impl Runner {
     fn step(&mut self, entry: Entry) -> Vec<DecisionId> {
         match &entry {
             Entry::Lift(lift) => _ = self.gate.lift(lift.decision),
+            Entry::Approve(approved) => _ = self.gate.approve(approved.decision, approved.time),
+            Entry::Reject(rejected) => _ = self.gate.reject(rejected.decision, rejected.time),
             Entry::Asked(_) | Entry::Answered(_) | Entry::Plan(_) => {}
         }
         let replans = matches!(entry, Entry::Plan(_));

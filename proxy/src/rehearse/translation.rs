@@ -30,6 +30,8 @@ pub struct Translation {
     unasked: BTreeSet<String>,
     /// Lifts that were left out: what they lifted was decided under another policy.
     lifts: u64,
+    /// Approvals and rejections that were left out, for the same reason.
+    approvals: u64,
     /// Reloads that were left out.
     reloads: u64,
 }
@@ -53,6 +55,7 @@ impl Translation {
             saw_key: false,
             unnamed: BTreeMap::new(),
             lifts: 0,
+            approvals: 0,
             reloads: 0,
         })
     }
@@ -92,6 +95,12 @@ impl Translation {
                 self.lifts
             ));
         }
+        if self.approvals > 0 {
+            notes.push(format!(
+                "{} proposals were approved or rejected by operators when this was recorded; here nobody does either.",
+                self.approvals
+            ));
+        }
         if self.wants_keys() && !self.saw_key {
             notes.push(
                 "The file tells clients apart by a header, token or certificate, but the recording holds none: it was made \
@@ -109,6 +118,10 @@ impl Translation {
             Entry::Answered(answered) => Some(Entry::Answered(self.answered(answered))),
             Entry::Lift(_) => {
                 self.lifts += 1;
+                None
+            }
+            Entry::Approve(_) | Entry::Reject(_) => {
+                self.approvals += 1;
                 None
             }
             Entry::Plan(replanned) => {

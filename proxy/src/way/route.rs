@@ -60,7 +60,7 @@ impl Guard {
             enforces: model.mode == Mode::Enforce,
             hold: model.hold,
             refuses_for: model.block_for.first().copied().unwrap_or_default(),
-            policy: model.policy,
+            policy: model.policy.clone(),
             contract: contract.with_context(|| format!("contract of model {:?}", model.name))?,
             on_violation: model.contract.on_violation.clone(),
             on_error: model.contract.on_error,
