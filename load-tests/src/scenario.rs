@@ -210,8 +210,10 @@ pub fn lasting(findings: &str) -> anyhow::Result<String> {
         let mut record: Value = serde_json::from_str(line).with_context(|| line.to_owned())?;
         if let Some(record) = record.as_object_mut() {
             record.retain(|member, _| !CHANGING.contains(&member.as_str()));
-            if let Some(window) = record.get_mut("window").and_then(Value::as_object_mut) {
-                window.remove("seconds");
+            for (part, member) in [("window", "seconds"), ("proposed", "approves"), ("proposed", "expires")] {
+                if let Some(part) = record.get_mut(part).and_then(Value::as_object_mut) {
+                    part.remove(member);
+                }
             }
         }
         lasting.push_str(&record.to_string());

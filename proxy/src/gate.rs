@@ -437,6 +437,7 @@ impl Gate {
         if block.acts_from < block.until {
             entry.until = rules.end(block.acts_from, block.until);
         }
+        entry.lasts = rules.at_most.map_or(block.lasts, |at_most| block.lasts.min(at_most));
         self.metrics.blocks_evicted.inc_by(self.table.insert(entry, now) as u64);
         self.show_blocks();
         if let Some(reason) = reason {

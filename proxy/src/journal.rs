@@ -240,7 +240,7 @@ mod tests {
     use super::*;
     use std::sync::Arc;
 
-    use crate::capture::{Lift, Replanned};
+    use crate::capture::{Approved, Lift, Rejected, Replanned};
     use crate::plan::tests::plan;
 
     fn entry(number: u64) -> Entry {
@@ -291,6 +291,23 @@ mod tests {
         writer.flush().unwrap();
         let (entries, torn, ended) = read(&path);
         assert_eq!(entries, [replanned]);
+        assert!(!torn && ended.is_ok());
+    }
+
+    #[test]
+    fn what_operators_say_of_proposals_reads_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("recording");
+        let mut writer = JournalWriter::create(&path, &plan(), u64::MAX).unwrap();
+        let decision = DecisionId(7);
+        let said = [
+            Entry::Approve(Approved { time: Time(7), decision, until: Time(9) }),
+            Entry::Reject(Rejected { time: Time(8), decision }),
+        ];
+        said.iter().for_each(|entry| assert_eq!(writer.append(entry).unwrap(), Appended::Yes));
+        writer.flush().unwrap();
+        let (entries, torn, ended) = read(&path);
+        assert_eq!(entries, said);
         assert!(!torn && ended.is_ok());
     }
 

@@ -18,7 +18,9 @@ const COUNT_MAX: u32 = 64;
 /// What rules may name besides the detectors of the binary.
 const OTHER_DETECTORS: [&str; 2] = ["output_contract", CAMPAIGN];
 const CAMPAIGN: &str = "campaign";
-const DAY: Duration = Duration::from_secs(86_400);
+/// The shortest and the longest time of a rule.
+const SHORTEST: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(30 * 86_400);
 
 /// What the whole document says that rules are checked against.
 #[derive(Clone, Debug, Default)]
@@ -96,14 +98,17 @@ impl Check<'_> {
         let nothing = RawWhen::default();
         let when = self.when(&path.key("when"), typed.when.as_ref().unwrap_or(&nothing));
         let then = self.then(path, typed);
-        let lasts = match &typed.lasts {
-            Some(ladder) => Some(self.ladder(&path.key("for"), ladder)?),
+        let lasts = typed.lasts.as_ref().map(|ladder| self.ladder(&path.key("for"), ladder));
+        let spans = typed.lasts.iter().flat_map(|ladder| ladder.0.iter().map(|span| ("for", span)));
+        for (key, span) in spans.chain(typed.at_most.iter().map(|span| ("at_most", span))) {
+            if span.0 < SHORTEST || span.0 > LONGEST {
+                self.refuse(&path.key(key), "out of range; allowed is 1s to 30d");
+            }
+        }
+        let lasts = match lasts {
+            Some(ladder) => Some(ladder?),
             None => None,
         };
-        let spans = typed.lasts.iter().flat_map(|ladder| &ladder.0).chain(&typed.at_most);
-        if spans.into_iter().any(|span| span.0 < Duration::from_secs(1) || span.0 > 30 * DAY) {
-            self.refuse(path, "a time of a rule is out of range; allowed is 1s to 30d");
-        }
         let rule = Rule { when: when?, then: then?, lasts, at_most: typed.at_most.map(|at_most| at_most.0) };
         self.no_more_than_proven(path, &rule);
         Some(rule)
@@ -140,7 +145,7 @@ impl Check<'_> {
             if !(2..=COUNT_MAX).contains(&findings) {
                 self.refuse(&path.key("count"), format!("out of range; allowed is 2 to {COUNT_MAX}"));
             }
-            if within < Duration::from_secs(1) || within > 30 * DAY {
+            if within < SHORTEST || within > LONGEST {
                 self.refuse(&path.key("within"), "out of range; allowed is 1s to 30d");
             }
         }

@@ -519,8 +519,8 @@ fn no_decision_lasts_longer_than_the_operator_allows_whoever_takes_it() {
     it.gate.impose(&long(2), &records::tests::record(Kind::Decision, 2), "operator", NOW);
     it.apply(&Block { acts_from: Time::NEVER, ..long(3) }, ENFORCE);
     it.gate.approve(DecisionId(3), NOW).unwrap();
-    let ends: BTreeSet<Time> = it.gate.list(NOW).iter().map(|block| block.until).collect();
-    assert_eq!(ends, BTreeSet::from([NOW.plus(day)]));
+    let ends: BTreeSet<_> = it.gate.list(NOW).iter().map(|block| (block.until, block.lasts)).collect();
+    assert_eq!(ends, BTreeSet::from([(NOW.plus(day), day)]), "also by what a refused client is told");
     assert_eq!(it.gate.latest_end(NOW), NOW.plus(day));
 }
 

@@ -2,12 +2,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use checkgate_detectors::facts::Time;
-use checkgate_detectors::finding::{DecisionId, Mode};
+use checkgate_detectors::finding::{Action, DecisionId, Mode};
 use checkgate_detectors::identity::{Address, Asker, Standing};
+use checkgate_detectors::rules::{Approval, Course, Then};
 use serde_json::json;
 
 use super::*;
-use crate::capture::{Lift, Outcome, Replanned};
+use crate::capture::{Approved, Lift, Outcome, Rejected, Replanned};
 use crate::plan::tests::plan;
 
 const OIP: Option<u8> = Some(0);
@@ -176,6 +177,43 @@ fn a_lift_lets_the_evidence_start_afresh() {
         }
     }
     assert!(decided.len() > 1, "after a lift the same client can be found again: {decided:?}");
+}
+
+/// A question for each step of a sweep of 80; a decision is answered by what `word` makes of it. Gives the decisions,
+/// and the lines that were told.
+fn swept(plan: &Arc<Plan>, word: impl Fn(&engine::Block) -> Option<Entry>) -> (usize, Vec<String>) {
+    let mut desk = Desk::new(Arc::clone(plan)).unwrap();
+    let mut step = Step::default();
+    let (mut decided, mut lines) = (0, Vec::new());
+    for id in 0..80 {
+        desk.step(Entry::Asked(asked(id, Some(0), "pricing", &[1.0, 2.0, id as f64])), &mut step);
+        lines.extend(step.outbox.records.iter().map(crate::records::line));
+        decided += step.outbox.blocks.len();
+        if let Some(entry) = step.outbox.blocks.first().and_then(&word) {
+            desk.step(entry, &mut step);
+        }
+    }
+    (decided, lines)
+}
+
+#[test]
+fn approvals_and_rejections_are_entries_that_give_the_same_words_again() {
+    let course = Course {
+        on_tier_one: Then { action: Action::Block, approval: Some(Approval { after: None }) },
+        ..Course::default()
+    };
+    let plan = sweeping(|plan| pricing(plan).course = course);
+    let approve = |block: &engine::Block| {
+        let until = block.time.plus(Duration::from_secs(20));
+        Some(Entry::Approve(Approved { time: block.time, decision: block.id, until }))
+    };
+    let reject =
+        |block: &engine::Block| Some(Entry::Reject(Rejected { time: block.time, decision: block.id }));
+    let (approved, rejected, waiting) = (swept(&plan, approve), swept(&plan, reject), swept(&plan, |_| None));
+    assert_eq!(waiting.0, 1, "evidence rests while a proposal waits");
+    assert!(rejected.0 > approved.0 && approved.0 > waiting.0, "{} {}", rejected.0, approved.0);
+    assert_eq!(approved, swept(&plan, approve), "the same entries");
+    assert!(approved.1.iter().all(|line| line.contains(r#""proposed":{"action":"block""#)));
 }
 
 #[test]
