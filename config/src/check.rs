@@ -19,8 +19,8 @@ use crate::defaults::{self, DEFAULTS};
 use crate::parts::Parts;
 use crate::path::Path;
 use crate::problem::Problem;
-use crate::raw::{Raw, RawBrake, RawLimits, RawTimeouts};
-use crate::settings::{Brake, Findings, Limits, Listen, Settings, Timeouts};
+use crate::raw::{Raw, RawBrake, RawLedger, RawLimits, RawTimeouts};
+use crate::settings::{Brake, Findings, Ledger, Limits, Listen, Settings, Timeouts};
 use crate::source::Source;
 use crate::units::{ByteSize, Period, quantity};
 
@@ -120,6 +120,7 @@ impl Check<'_> {
             decisions,
             tenants: tenants?,
             maintenance: maintenance?,
+            ledger: ledger(raw.ledger.as_ref()?)?,
             limits: limits(raw.limits.as_ref()?)?,
             timeouts: timeouts(raw.timeouts.as_ref()?)?,
             unclaimed: unclaimed?,
@@ -221,6 +222,15 @@ impl Check<'_> {
 
 fn brake(raw: &RawBrake) -> Option<Brake> {
     Some(Brake { blocks_per_minute: raw.blocks_per_minute?, share_of_clients: raw.share_of_clients? })
+}
+
+fn ledger(raw: &RawLedger) -> Option<Ledger> {
+    let findings_for = raw.findings_for?.0;
+    Some(Ledger {
+        findings_for,
+        decisions_for: raw.decisions_for?.0.max(findings_for),
+        bytes_max: raw.bytes_max?.0,
+    })
 }
 
 fn limits(raw: &RawLimits) -> Option<Limits> {

@@ -65,6 +65,8 @@ pub struct Raw {
     pub tenants: Option<Vec<RawTenant>>,
     /// When models are exchanged: what rests on a model's reference is then only told, as muted.
     pub maintenance: Option<Vec<RawMaintenance>>,
+    /// How long the ledger in the state folder keeps what.
+    pub ledger: Option<RawLedger>,
     /// Bounds on what is kept in memory and on disk; each has a counter that says when it was reached.
     pub limits: Option<RawLimits>,
     /// How long anything may take.
@@ -154,6 +156,19 @@ pub struct RawBrake {
     pub blocks_per_minute: Option<u32>,
     /// Share of the clients seen in the last ten minutes that may be blocked at once, 0 to 1.
     pub share_of_clients: Option<f64>,
+}
+
+/// How long the ledger keeps what. Entries stay in its chain; what goes is their content, and the oldest files.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, expecting = "a mapping of settings")]
+pub struct RawLedger {
+    /// How long the content of findings is kept.
+    pub findings_for: Option<Period>,
+    /// How long everything else is kept: decisions, and what operators did. Not shorter than `findings_for`; a
+    /// decision that can still act is kept in any case.
+    pub decisions_for: Option<Period>,
+    /// Bytes of the ledger; beyond it the oldest goes first, however young it is.
+    pub bytes_max: Option<ByteSize>,
 }
 
 /// Bounds on what is kept.

@@ -19,6 +19,7 @@ const SECTIONS: &[(&str, &str)] = &[
     ("decisions", "RawDecisions"),
     ("tenants[]", "RawTenant"),
     ("maintenance[]", "RawMaintenance"),
+    ("ledger", "RawLedger"),
     ("limits", "RawLimits"),
     ("timeouts", "RawTimeouts"),
     ("upstream", "RawUpstreamSettings"),

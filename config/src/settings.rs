@@ -43,6 +43,8 @@ pub struct Settings {
     pub tenants: Vec<Tenant>,
     /// When models are exchanged.
     pub maintenance: Vec<Maintenance>,
+    /// How long the ledger keeps what.
+    pub ledger: Ledger,
     /// Bounds on what is kept.
     pub limits: Limits,
     /// How long anything may take.
@@ -245,6 +247,17 @@ pub struct Brake {
     pub blocks_per_minute: u32,
     /// So do blocks beyond this share of the clients seen in the last ten minutes, 0 to 1.
     pub share_of_clients: f64,
+}
+
+/// How long the ledger keeps what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ledger {
+    /// The content of findings.
+    pub findings_for: Duration,
+    /// Everything else; not shorter.
+    pub decisions_for: Duration,
+    /// Bytes of the ledger; beyond it the oldest goes first.
+    pub bytes_max: u64,
 }
 
 /// Bounds on what is kept; each has a counter that says when it was reached.

@@ -281,7 +281,7 @@ fn start_ledger(
         disk: Arc::new(Folder(settings.state.join("ledger"))),
         bounds: Bounds::default(),
         segment_bytes: SEGMENT_BYTES,
-        retention: Retention::default(),
+        retention: Retention::of(settings.ledger),
         clock: clock::reading,
     };
     Ledger::start(settings, hooks, Some(Arc::clone(metrics)))

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::Duration;
 
+use checkgate_config::settings;
 use checkgate_detectors::facts::Time;
 use checkgate_detectors::finding::DecisionId;
 
@@ -30,6 +31,16 @@ pub struct Retention {
     pub bytes_max: u64,
 }
 
+impl Retention {
+    /// What the operator's settings mean.
+    #[must_use]
+    pub fn of(settings: settings::Ledger) -> Self {
+        let settings::Ledger { findings_for, decisions_for, bytes_max } = settings;
+        Self { findings_for, decisions_for, bytes_max }
+    }
+}
+
+#[cfg(test)]
 impl Default for Retention {
     fn default() -> Self {
         Self {

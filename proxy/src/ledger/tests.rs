@@ -467,3 +467,56 @@ fn a_folder_is_claimed_by_one_process_and_its_files_are_private() {
     let read_only = disk::ReadOnly(folder.path().join("state/ledger"));
     assert!(read_only.open(&segment_name(1), false).unwrap().set_length(0).is_err(), "it only reads");
 }
+
+/// What a start with many decisions takes; the longer set runs it as a release build.
+#[test]
+#[ignore = "writes 200 MB"]
+#[allow(clippy::print_stdout)]
+fn a_hundred_thousand_open_decisions_load_in_a_second() {
+    use super::entry::Decided;
+    use crate::gate::{Gate, GateSettings};
+    let folder = tempfile::tempdir().unwrap();
+    let disk: Arc<dyn Disk> = Arc::new(disk::Folder(folder.path().join("ledger")));
+    let now = crate::clock::now();
+    let until = now.plus(Duration::from_secs(86_400));
+    let padding = "x".repeat(700);
+    let (mut store, mut book, _) = Store::open(&disk, Bounds::default(), SEGMENT_BYTES).unwrap();
+    let entries = (1..=100_000).map(|number| {
+        let evidence = format!("{{\"client\":\"{}\",\"why\":\"{padding}\"}}", client(number)).into();
+        let decided = Decided { time: now, until, evidence, ..decided(number) };
+        Arc::new(Entry { number, time: now, by: By::itself(), what: What::Decision(Box::new(decided)) })
+    });
+    let entries: Vec<_> = entries.collect();
+    for chunk in entries.chunks(1000) {
+        let batch = store.batch(chunk.iter(), usize::MAX);
+        store.write(&batch).unwrap();
+        chunk.iter().for_each(|entry| book.take(entry));
+    }
+    let checkpoint = store.changes(&book, Vec::new()).unwrap();
+    assert!(store.checkpoint(checkpoint));
+    drop((store, book, entries));
+    let settings = GateSettings {
+        blocks_max: 100_000,
+        proven_keys_max: 1,
+        brake: Default::default(),
+        never_block: vec![],
+        at_most: None,
+        shared_addresses: Vec::new(),
+        kill_switch: folder.path().join("kill-switch"),
+    };
+    let gate = Gate::new(settings, Metrics::new(&[], &[]).unwrap());
+    let began = Instant::now();
+    let (_store, book, recovered) = Store::open(&disk, Bounds::default(), SEGMENT_BYTES).unwrap();
+    let opened = began.elapsed();
+    gate.resume(book.open(now), now);
+    let took = began.elapsed();
+    println!("100000 open decisions: index read in {opened:.2?}, in force after {took:.2?}");
+    assert_eq!((gate.list(now).len(), recovered.read), (100_000, 0));
+    std::fs::remove_file(folder.path().join("ledger").join(index::NAME)).unwrap();
+    drop((_store, book));
+    let began = Instant::now();
+    let (_, book, _) = Store::open(&disk, Bounds::default(), SEGMENT_BYTES).unwrap();
+    println!("without the index, from the log: {:.2?}", began.elapsed());
+    assert_eq!(book.open(now).count(), 100_000);
+    assert!(cfg!(debug_assertions) || took < Duration::from_secs(1), "it took {took:?}");
+}

@@ -28,6 +28,7 @@ use crate::clock;
 use crate::gate::Rules;
 use crate::lane::desk::Desk;
 use crate::ledger::entry::{By, What};
+use crate::ledger::reduce::Retention;
 use crate::metrics::labels::ReloadOutcome;
 use crate::metrics::unix_seconds;
 use crate::plan::{ModelIds, Plan};
@@ -163,6 +164,7 @@ impl Reloader {
         }
         self.parts.gate.adopt(Rules::of(&plan), settings.limits.blocks);
         self.parts.in_flight.bound(settings.limits.in_flight);
+        self.parts.ledger.retain(Retention::of(settings.ledger));
         self.parts.settings.store(Arc::new(settings.clone()));
         self.proxy.way.store(way);
         (self.settings, self.plan, self.ids) = (settings, plan, ids);
