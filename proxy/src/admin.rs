@@ -45,6 +45,7 @@ use self::readiness::{Phase, Readiness};
 use crate::gate::Gate;
 use crate::gate::table::ActiveBlock;
 use crate::ledger::Ledger;
+use crate::ledger::entry::{By, What};
 use crate::metrics::Metrics;
 use crate::records::Outlet;
 use crate::serve::ConfigStatus;
@@ -201,6 +202,7 @@ async fn status(State(state): State<AdminState>) -> impl IntoResponse {
         "brake": { "engaged": state.gate.brake_is_engaged((state.clock)()) },
         "config": (state.config)(),
         "state": &*state.directory,
+        "ledger": { "durable": state.ledger.trouble().is_none(), "trouble": state.ledger.trouble() },
         "models": (state.models)(),
     }))
 }
@@ -302,6 +304,7 @@ async fn lift(
         return Err(Problem::new(StatusCode::NOT_FOUND, format!("{id} is not in force"), mend));
     };
     (state.lift)(id);
+    drop(state.ledger.note((state.clock)(), by_api(), What::Lifted { id }));
     tracing::info!(decision = %id, client = %block.client, "an operator lifted a decision");
     Ok(StatusCode::NO_CONTENT)
 }
@@ -321,6 +324,7 @@ async fn kill_switch_off(State(state): State<AdminState>) -> Result<Response, Pr
 /// Switches on a thread that may wait for the disk.
 async fn switch(state: AdminState, on: bool) -> Result<Response, Problem> {
     let gate = Arc::clone(&state.gate);
+    drop(state.ledger.note((state.clock)(), by_api(), What::KillSwitch { on }));
     match tokio::task::spawn_blocking(move || gate.set_kill_switch(on)).await {
         Ok(Ok(())) => Ok(kill_switch(State(state)).await.into_response()),
         Ok(Err(error)) => {
@@ -337,6 +341,11 @@ async fn switch(state: AdminState, on: bool) -> Result<Response, Problem> {
             "use its file",
         )),
     }
+}
+
+/// Whoever has the token.
+fn by_api() -> By {
+    By { who: "admin token".into(), ..By::default() }
 }
 
 #[cfg(test)]

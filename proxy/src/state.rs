@@ -5,6 +5,7 @@
 //! admin.token    the bearer token of the admin API, where the operator configured none
 //! kill-switch    while this file exists, nothing is enforced
 //! references/    references that were learned
+//! ledger/        what was found and decided, see `ledger/`
 //! ```
 //!
 //! Whatever cannot be read or written is replaced by a value in memory and told: a full or read-only disk costs

@@ -311,7 +311,12 @@ impl Log {
         let cut = end.and_then(|end| Some((cut(&**disk, end).ok()?, end)));
         let (file, end) = match cut {
             Some(there) => there,
-            None => begin(&**disk, last_segment.unwrap_or(0) + 1)?,
+            None => {
+                if let Some(last) = last_segment {
+                    disk.open(&segment_name(last), false)?.sync()?;
+                }
+                begin(&**disk, last_segment.unwrap_or(0) + 1)?
+            }
         };
         let (last, head) = (scan.last, scan.head);
         Ok(Self { disk: Arc::clone(disk), file, end, last, head, segment_bytes, unsure: false })
@@ -381,8 +386,9 @@ fn cut(disk: &dyn Disk, end: Place) -> io::Result<Arc<dyn DiskFile>> {
     }
     if length > end.offset {
         file.set_length(end.offset)?;
-        file.sync()?;
     }
+    // What was read may come from a process that could not sync it: from here on it counts as written.
+    file.sync()?;
     Ok(file)
 }
 

@@ -5,6 +5,7 @@ use http::HeaderMap;
 
 use crate::decode::json::{self, Kind, Value};
 use crate::decode::{self, DECODERS, Head, Part};
+use crate::ledger::log::{Place, Scan};
 
 /// Most rows and columns that [`decoded`] keeps: small, so that a short body can pass them.
 pub const ROWS_MAX: usize = 4;
@@ -23,6 +24,14 @@ pub fn decoded(headers: &HeaderMap, body: &[u8]) -> Vec<Result<Features, NotInsp
             decoder.decode(&head, body, &mut features).map(|()| features)
         })
         .collect()
+}
+
+/// What a reader of the ledger's log makes of a file: how many lines are whole, how many bytes were torn, and how many
+/// entries were lost.
+pub fn ledger_lines(bytes: &[u8]) -> (u64, u64, u64) {
+    let mut scan = Scan::default();
+    scan.segment(bytes, Place { segment: 1, offset: 0 }, true, &mut |_, _| {});
+    (scan.lines, scan.torn, scan.lost())
 }
 
 /// How many decoders there are.
