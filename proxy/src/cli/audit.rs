@@ -172,7 +172,7 @@ fn say_line(said: &mut String, line: &Line, entry: Option<&Entry>, place: Place)
     let header = &line.header;
     let what = match entry {
         Some(entry) => told::clean(&summary(entry)),
-        None => format!("(no content any more; {})", segment_name(place.segment)).into(),
+        None => format!("(no content any more; {})", segment_name(place.segment)),
     };
     let who = told::clean(&header.by.who);
     say!(said, "{:>8}  {}  {:<13}  {who}  {what}", header.entry, date(header.time), header.kind);

@@ -233,7 +233,11 @@ impl Drop for Index {
     fn drop(&mut self) {
         let database = self.database.take();
         // What is not closed properly is checked when it is opened.
-        guarded(|| Ok(drop(database))).ok();
+        guarded(|| {
+            drop(database);
+            Ok(())
+        })
+        .ok();
     }
 }
 

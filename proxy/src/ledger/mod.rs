@@ -93,12 +93,17 @@ pub struct LedgerSettings {
     pub clock: fn() -> Reading,
 }
 
+/// Hears an entry.
+type Told = Box<dyn Fn(&Entry) + Send + Sync>;
+/// Hears what a book holds at a moment.
+type Opened = Box<dyn Fn(&Book, Time) + Send + Sync>;
+
 /// Whom the ledger tells, on its own thread.
 pub struct Hooks {
     /// Hears each entry once, when it is synced or known to stay in memory.
-    pub told: Box<dyn Fn(&Entry) + Send + Sync>,
+    pub told: Told,
     /// Hears what an earlier process left behind, once it is known. Nobody else changes the book meanwhile.
-    pub opened: Box<dyn Fn(&Book, Time) + Send + Sync>,
+    pub opened: Opened,
 }
 
 impl fmt::Debug for Hooks {
