@@ -228,8 +228,9 @@ async fn decisions(
     page: Result<Query<Page>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let limit = limit(page)?;
-    let blocks = state.gate.list((state.clock)());
-    let active = array(blocks.iter().take(limit).map(active_block));
+    let now = (state.clock)();
+    let blocks = state.gate.list(now);
+    let active = array(blocks.iter().take(limit).map(|block| active_block(block, now)));
     let recent = array(state.outlet.recent(Kind::Decision).iter().take(limit));
     Ok(json(format!(r#"{{"active_total":{},"active":{active},"recent":{recent}}}"#, blocks.len())))
 }
@@ -263,16 +264,17 @@ async fn finding(
     Ok(([(CONTENT_TYPE, "text/plain; charset=utf-8")], page).into_response())
 }
 
-/// A block in force, or an observation, with the record that explains it. The record is JSON already.
-fn active_block(block: &ActiveBlock) -> String {
+/// A block in force, an observation or a proposal, with the record that explains it. The record is JSON already.
+fn active_block(block: &ActiveBlock, now: Time) -> String {
     format!(
-        r#"{{"decision_id":"{}","client":"{}","action":"{}","since":{},"until":{},"acts":{},"record":{}}}"#,
+        r#"{{"decision_id":"{}","client":"{}","action":"{}","since":{},"until":{},"acts":{},"proposed":{},"record":{}}}"#,
         block.id,
         block.client,
         block.action.as_str(),
         block.time.seconds(),
         block.until.seconds(),
-        block.acts,
+        block.is_in_force(now),
+        block.is_proposed(now),
         if block.evidence.is_empty() { "null" } else { &block.evidence },
     )
 }

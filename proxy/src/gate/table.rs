@@ -123,7 +123,8 @@ impl ActiveBlock {
     }
 
     /// Whether it acts at `now`.
-    fn is_in_force(&self, now: Time) -> bool {
+    #[must_use]
+    pub fn is_in_force(&self, now: Time) -> bool {
         self.acts && self.acts_from <= now && now < self.until
     }
 
