@@ -1,5 +1,6 @@
 //! From what was typed to what is meant: every value in range, every name known, every file there.
 
+mod admin;
 mod clients;
 mod listeners;
 mod models;

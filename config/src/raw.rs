@@ -28,7 +28,7 @@ pub use upstream::{
     RawWeightedServer,
 };
 
-use crate::settings::{Hold, HopHeader, LogFormat, Mode, OnError};
+use crate::settings::{Hold, HopHeader, LogFormat, Mode, OnError, Scope};
 use crate::units::{ByteSize, Period};
 
 /// Settings of checkgate, an inline proxy that recognises attacks on a model through its API.
@@ -110,6 +110,39 @@ pub struct RawAdmin {
     pub token: Option<RawSecret>,
     /// File that holds the token, instead of `token`; white space around it is ignored.
     pub token_file: Option<PathBuf>,
+    /// Tokens with names and scopes of their own, at most 64. `checkgate token new NAME` makes one and prints its entry.
+    pub tokens: Option<Vec<RawAdminToken>>,
+    /// TLS on the operators' listener, written like the top-level `tls`. With `client_ca`, the names in `certificates`
+    /// may ask without a token.
+    pub tls: Option<RawTls>,
+    /// Names in client certificates that may ask, at most 64. It needs `tls.client_ca`.
+    pub certificates: Option<Vec<RawCertificateName>>,
+}
+
+/// A token of the operators' listener, of which only the hash is kept.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, expecting = "a mapping of settings")]
+#[schemars(extend("required" = ["name", "sha256", "scopes"]))]
+pub struct RawAdminToken {
+    /// Who uses it, as the ledger names them: 1 to 64 letters, digits, `.`, `_` or `-`. Required.
+    #[schemars(extend("pattern" = "^[A-Za-z0-9._-]{1,64}$"))]
+    pub name: Option<String>,
+    /// SHA-256 of the token, 64 hexadecimal digits. Required.
+    #[schemars(extend("pattern" = "^[0-9A-Fa-f]{64}$"))]
+    pub sha256: Option<String>,
+    /// What it may do: `read`, `decide` (decisions and the never-block list) or `admin` (everything). Required.
+    pub scopes: Option<Vec<Scope>>,
+}
+
+/// A name in client certificates that may ask the operators' listener.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, expecting = "a mapping of settings")]
+#[schemars(extend("required" = ["name", "scopes"]))]
+pub struct RawCertificateName {
+    /// A DNS name or URI among the certificate's alternative names, or its common name. Required.
+    pub name: Option<String>,
+    /// What it may do: `read`, `decide` (decisions and the never-block list) or `admin` (everything). Required.
+    pub scopes: Option<Vec<Scope>>,
 }
 
 /// The program's own log, on standard error.

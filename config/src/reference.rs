@@ -11,6 +11,8 @@ const SECTIONS: &[(&str, &str)] = &[
     ("tls", "RawTls"),
     ("tls.certificates[]", "RawCertificate"),
     ("admin", "RawAdmin"),
+    ("admin.tokens[]", "RawAdminToken"),
+    ("admin.certificates[]", "RawCertificateName"),
     ("log", "RawLog"),
     ("clients", "RawClients"),
     ("clients.identity", "RawHeader"),

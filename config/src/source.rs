@@ -108,7 +108,7 @@ fn collect_secrets(node: &Node, secret: bool, found: &mut Vec<Span>) {
         Kind::Mapping(entries) => {
             for entry in entries {
                 let secret = match entry.key.as_str() {
-                    "listen" | "token_file" => false,
+                    "listen" | "token_file" | "name" | "scopes" | "tls" | "certificates" => false,
                     key => secret || key == "admin" || key.to_lowercase().contains("token"),
                 };
                 collect_secrets(&entry.value, secret, found);

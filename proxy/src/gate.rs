@@ -12,6 +12,7 @@
 
 pub mod allowance;
 pub mod brake;
+pub mod by_hand;
 pub mod kill_switch;
 pub mod met;
 mod proven;
@@ -31,7 +32,7 @@ use checkgate_detectors::facts::Time;
 use checkgate_detectors::finding::{
     ATLAS_VERSION, Action, DecisionId, FindingId, Grounds, Kind, Mode, Record, Tier, Window,
 };
-use checkgate_detectors::identity::{Asker, Identity};
+use checkgate_detectors::identity::{Address, Asker, Identity};
 use checkgate_detectors::networks::Networks;
 use ipnet::IpNet;
 use parking_lot::Mutex;
@@ -233,6 +234,8 @@ pub struct Gate {
     proven: ProvenKeys,
     /// Whom requests are spared by; what lanes decide rests on the rules that they bring.
     rules: ArcSwap<Rules>,
+    /// Whom operators spared while the program ran; no reload takes that back.
+    spared_by_hand: ArcSwap<Networks>,
     kill_switch: KillSwitch,
     /// One for each model, so that what it decides depends on that model's own order of decisions alone.
     brakes: Mutex<BTreeMap<Arc<str>, Brake>>,
@@ -255,6 +258,7 @@ impl Gate {
                 brake: settings.brake,
                 at_most: settings.at_most,
             }),
+            spared_by_hand: ArcSwap::default(),
             kill_switch: KillSwitch::open(settings.kill_switch),
             brakes: Mutex::default(),
             source_brakes: Mutex::default(),
@@ -331,7 +335,11 @@ impl Gate {
             return None;
         }
         let decision = self.decision_on(asker, now)?;
-        (!self.rules.load().spared.contains(asker.address)).then_some(decision)
+        (!self.is_spared(asker.address)).then_some(decision)
+    }
+
+    fn is_spared(&self, address: Address) -> bool {
+        self.rules.load().spared.contains(address) || self.spared_by_hand.load().contains(address)
     }
 
     /// Whether a question is refused for what it holds, by `decision`: whoever asks, unless nothing is enforced or its
@@ -343,7 +351,7 @@ impl Gate {
         decision: DecisionId,
         retry_after: Duration,
     ) -> Option<Refusal> {
-        let passes = self.kill_switch.is_on() || self.rules.load().spared.contains(asker.address);
+        let passes = self.kill_switch.is_on() || self.is_spared(asker.address);
         (!passes).then_some(Refusal { decision, throttled: false, retry_after })
     }
 
@@ -406,6 +414,8 @@ impl Gate {
         let reason = standing_reason(block, why, rules)
             // The brake judges in both modes and whatever the kill switch says: what it tells is part of the record.
             .or_else(|| (!waits && brakes()).then_some(Reason::Brake))
+            // What operators spared while the program ran is no part of the plan, so it changes no record.
+            .or_else(|| self.spares(&block.client).then_some(Reason::NeverBlock))
             .or_else(|| (origin.mode == Mode::Observe).then_some(Reason::Mode))
             .or_else(|| (!waits && self.kill_switch.is_on()).then_some(Reason::KillSwitch));
         self.put(block, why, reason, origin, rules, now)
@@ -418,6 +428,7 @@ impl Gate {
         let rules = self.rules.load();
         let origin = Origin { model: None, mode: why.mode };
         let reason = standing_reason(block, why, &rules)
+            .or_else(|| self.spares(&block.client).then_some(Reason::NeverBlock))
             .or_else(|| self.brakes_source(source, block.clients_active, now).then_some(Reason::Brake))
             .or_else(|| (why.mode == Mode::Observe).then_some(Reason::Mode))
             .or_else(|| self.kill_switch.is_on().then_some(Reason::KillSwitch));
@@ -458,7 +469,7 @@ impl Gate {
     pub fn approve(&self, id: DecisionId, now: Time) -> Option<ActiveBlock> {
         let rules = self.rules.load();
         let proposal = self.table.proposal(id, now)?;
-        let spared = is_spared(proposal.client, &rules);
+        let spared = self.spares(&proposal.client);
         let braked = proposal.acts && !spared && self.brakes_source(APPROVAL, 0, now);
         let acts = proposal.acts && !spared && !braked && !self.kill_switch.is_on();
         let until = rules.end(now, now.plus(proposal.lasts));
@@ -475,12 +486,6 @@ impl Gate {
     pub fn reject(&self, id: DecisionId, now: Time) -> Option<ActiveBlock> {
         self.table.proposal(id, now)?;
         self.lift(id)
-    }
-
-    /// The latest end that a decision may have which acts from `from` on.
-    #[must_use]
-    pub fn latest_end(&self, from: Time) -> Time {
-        self.rules.load().end(from, Time::NEVER)
     }
 
     /// Whether one source of decisions has taken too many of late. Those who have no clients of a model to compare with

@@ -8,6 +8,7 @@ mod admin;
 mod capture;
 mod cli;
 mod clock;
+mod control;
 mod decode;
 mod demo;
 mod eight;

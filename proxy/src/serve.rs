@@ -25,7 +25,8 @@ use arc_swap::ArcSwap;
 use axum::extract::ConnectInfo;
 use checkgate_config::Settings;
 use checkgate_config::settings::Listen;
-use checkgate_detectors::finding::Kind;
+use checkgate_detectors::facts::Time;
+use checkgate_detectors::finding::{DecisionId, Kind};
 use checkgate_detectors::query;
 use checkgate_detectors::reference::Trust;
 use checkgate_detectors::{campaign, contract};
@@ -33,7 +34,7 @@ use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response, Version};
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use self::hand_over::{Inherited, Taker};
 use self::house::House;
@@ -41,10 +42,12 @@ pub use self::reload::ConfigStatus;
 use self::reload::Reloader;
 use self::sockets::{Named, Sockets};
 pub use self::source::{Reading, Source};
-use crate::admin::access::Access;
+use crate::admin::access::{Access, CertificateNames};
+use crate::admin::events::Room;
 use crate::admin::readiness::Readiness;
 use crate::admin::{AdminState, ModelStatus, ReferenceStatus, StateStatus};
 use crate::clock;
+use crate::control::{Control, Hears, Modes, NotPromoted, Rooms};
 use crate::decode;
 use crate::gate::{Gate, GateSettings};
 use crate::identity::Identify;
@@ -133,6 +136,10 @@ struct Parts {
     ledger: Arc<Ledger>,
     roster: Arc<Roster>,
     readiness: Arc<Readiness>,
+    /// Who may ask the admin API what.
+    access: Arc<Access>,
+    /// TLS on the operators' listener, until that opens.
+    operators_tls: Mutex<Option<TlsHandle>>,
     in_flight: Arc<InFlight>,
     /// What holds for connections of clients.
     downstream: Arc<Downstream>,
@@ -178,6 +185,7 @@ impl Parts {
         let tls = settings.tls.as_ref().map(TlsHandle::new).transpose()?;
         let downstream = Arc::new(Downstream::new(Rules::of(settings), tls, Arc::clone(&metrics)));
         metrics.deciding.set(i64::from(!await_ownership));
+        let access = Arc::new(Access::new(settings.admin.listen, state.token(), &settings.admin));
         let in_flight = InFlight::new(settings.limits.in_flight, metrics.in_flight.clone());
         let parts = Self {
             in_flight,
@@ -190,6 +198,8 @@ impl Parts {
             ledger,
             roster,
             readiness: Arc::default(),
+            access,
+            operators_tls: Mutex::new(settings.admin.tls.as_ref().map(TlsHandle::new).transpose()?),
             settings: ArcSwap::from_pointee(settings.clone()),
             config: RwLock::new(ConfigStatus::new(file)),
         };
@@ -220,27 +230,55 @@ impl Parts {
         }))
     }
 
-    fn admin(self: &Arc<Self>, settings: &Settings) -> AdminState {
-        let lanes = Arc::clone(&self.lanes);
+    fn admin(self: &Arc<Self>) -> AdminState {
+        let control = Arc::new(self.control());
+        if let Err(error) = control.watch(clock::now) {
+            tracing::warn!(%error, "nobody notes what the kill switch's file does");
+        }
         let (shows_models, shows_config) = (Arc::clone(self), Arc::clone(self));
-        let configured = settings.admin.token.is_some();
         AdminState {
             gate: Arc::clone(&self.gate),
             ledger: Arc::clone(&self.ledger),
             metrics: Arc::clone(&self.metrics),
             outlet: Arc::clone(&self.records),
             readiness: Arc::clone(&self.readiness),
-            access: Arc::new(Access::new(
-                settings.admin.listen,
-                self.state.token(),
-                configured,
-                self.state.hash_key(),
-            )),
-            lift: Arc::new(move |decision| lanes.lift(decision)),
+            access: Arc::clone(&self.access),
+            control,
+            answers: Arc::default(),
+            listeners: Room::default(),
             models: Arc::new(move || shows_models.models()),
             config: Arc::new(move || shows_config.config.read().clone()),
             directory: Arc::new(StateStatus::from(&*self.state)),
             clock: Arc::new(clock::now),
+        }
+    }
+
+    /// The door by which operators and programs change anything.
+    fn control(self: &Arc<Self>) -> Control {
+        let (modes, configured) = (Arc::clone(self), Arc::clone(self));
+        Control::new(Rooms {
+            gate: Arc::clone(&self.gate),
+            ledger: Arc::clone(&self.ledger),
+            outlet: Arc::clone(&self.records),
+            lanes: Arc::clone(self) as Arc<dyn Hears>,
+            modes: Box::new(move || modes.modes()),
+            configured: Box::new(move || {
+                let settings = configured.settings.load();
+                let clients = &settings.clients;
+                clients.never_block.iter().chain(&clients.trusted_proxies).copied().collect()
+            }),
+            instance_key: self.state.instance_key(),
+        })
+    }
+
+    /// The modes of models, of those included that were discovered.
+    fn modes(&self) -> Modes {
+        let settings = self.settings.load();
+        let configured = settings.models.iter().map(|model| (model.name.clone(), plan::mode(model.mode)));
+        let discovered = self.models().into_iter().filter(|model| model.discovered);
+        Modes {
+            named: configured.chain(discovered.map(|model| (model.name, model.mode))).collect(),
+            others: settings.unclaimed.as_ref().map(|model| plan::mode(model.mode)),
         }
     }
 
@@ -270,12 +308,13 @@ fn start_ledger(
         // Only what is kept, or known not to be, is printed.
         told: Box::new(move |entry| match &entry.what {
             What::Finding { record } => records.print(Kind::Finding, Arc::clone(record)),
-            What::Decision(decided) if entry.by == By::itself() => {
-                records.print(Kind::Decision, Arc::clone(&decided.evidence));
-            }
+            What::Decision(decided) => records.print(Kind::Decision, Arc::clone(&decided.evidence)),
             _ => {}
         }),
-        opened: Box::new(move |book, now| gate.resume(book.open(now), now)),
+        opened: Box::new(move |book, now| {
+            gate.spare(&book.never_block().iter().copied().collect::<Vec<_>>());
+            gate.resume(book.open(now), now);
+        }),
     };
     let settings = LedgerSettings {
         disk: Arc::new(Folder(settings.state.join("ledger"))),
@@ -285,6 +324,26 @@ fn start_ledger(
         clock: clock::reading,
     };
     Ledger::start(settings, hooks, Some(Arc::clone(metrics)))
+}
+
+impl Hears for Parts {
+    fn lift(&self, id: DecisionId) {
+        self.lanes.lift(id);
+    }
+
+    fn approve(&self, id: DecisionId, until: Time) {
+        self.lanes.approve(id, until);
+    }
+
+    fn reject(&self, id: DecisionId) {
+        self.lanes.reject(id);
+    }
+
+    fn promote(&self, model: &str) -> Result<u64, NotPromoted> {
+        let learned =
+            self.roster.list().iter().any(|listed| listed.name == model && listed.reference.is_some());
+        Err(if learned { NotPromoted::Unsupported } else { NotPromoted::Nothing })
+    }
 }
 
 /// The hasher of bodies; its values stand in captures, and nobody outside can aim at one.
@@ -371,6 +430,7 @@ impl Handler for Admin {
 
     async fn handle(&self, peer: Peer, mut request: Request<Received>) -> Response<axum::body::Body> {
         request.extensions_mut().insert(ConnectInfo(SocketAddr::new(peer.ip, 0)));
+        request.extensions_mut().insert(CertificateNames(Arc::clone(&peer.names)));
         match self.router.call(request).await {
             Ok(response) => response,
             Err(never) => match never {},

@@ -76,6 +76,12 @@ impl State {
         [whole as u64, (whole >> 64) as u64]
     }
 
+    /// The instance's key itself, from which other keys are derived.
+    #[must_use]
+    pub fn instance_key(&self) -> [u8; KEY_BYTES] {
+        self.hash_key
+    }
+
     /// The bearer token that writes need: the operator's, the one on disk, or one that only this process knows.
     #[must_use]
     pub fn token(&self) -> &Secret {

@@ -8,6 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
 
+use crate::control::OPERATOR;
+
 /// Cells of the longest bar.
 const BAR_CELLS: usize = 40;
 
@@ -113,8 +115,11 @@ impl Told {
     fn page(&self) -> String {
         let mut page = String::new();
         self.write_head(&mut page);
-        self.write_plot(&mut page);
-        self.write_facts(&mut page);
+        // What a person decided rests on nothing that was measured.
+        if self.detector != OPERATOR {
+            self.write_plot(&mut page);
+            self.write_facts(&mut page);
+        }
         self.write_next(&mut page);
         page
     }

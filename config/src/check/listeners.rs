@@ -7,7 +7,7 @@ use super::Check;
 use crate::files;
 use crate::path::Path;
 use crate::raw::{RawAdmin, RawListen};
-use crate::settings::{Admin, Listen, Secret};
+use crate::settings::{Listen, Secret};
 
 /// Letters of the admin token, least and most.
 const TOKEN_LENGTH: std::ops::RangeInclusive<usize> = 16..=256;
@@ -47,7 +47,8 @@ impl Check<'_> {
         }
     }
 
-    fn address(&mut self, path: &Path, typed: &str, examples: &str) -> Option<SocketAddr> {
+    /// An IP address with a port that was typed at `path`.
+    pub(super) fn address(&mut self, path: &Path, typed: &str, examples: &str) -> Option<SocketAddr> {
         let address = typed.parse().ok();
         if address.is_none() {
             self.refuse(
@@ -89,21 +90,8 @@ impl Check<'_> {
         }
     }
 
-    pub(super) fn admin(&mut self, raw: &RawAdmin) -> Option<Admin> {
-        let path = Path::dotted("admin.listen");
-        let token_given = raw.token.is_some() || raw.token_file.is_some();
-        let token = self.token(raw);
-        let listen = self.address(&path, raw.listen.as_deref()?, "127.0.0.1:8766 or [::1]:8766")?;
-        if !listen.ip().is_loopback() && !token_given {
-            self.refuse(
-                &path,
-                "other machines reach this address, so it needs a token; add admin.token or admin.token_file, or listen on 127.0.0.1",
-            );
-        }
-        Some(Admin { listen, token })
-    }
-
-    fn token(&mut self, raw: &RawAdmin) -> Option<Secret> {
+    /// The one token that may do everything.
+    pub(super) fn token(&mut self, raw: &RawAdmin) -> Option<Secret> {
         let (path, file_path) = (Path::dotted("admin.token"), Path::dotted("admin.token_file"));
         match (&raw.token, &raw.token_file) {
             (Some(_), Some(_)) => {

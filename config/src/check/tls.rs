@@ -14,21 +14,29 @@ const CERTIFICATES_MAX: usize = 1000;
 impl Check<'_> {
     /// TLS on the listeners; `Some(None)` where there is none.
     pub(super) fn tls(&mut self, raw: Option<&RawTls>, listen: Option<&[Listen]>) -> Option<Option<Tls>> {
-        let Some(raw) = raw else { return Some(None) };
         let scope = Path::dotted("tls");
-        if listen.is_some_and(|all| all.iter().all(|one| matches!(one, Listen::Unix(_)))) {
+        if raw.is_some() && listen.is_some_and(|all| all.iter().all(|one| matches!(one, Listen::Unix(_)))) {
             self.refuse_key(
                 &scope,
                 "no listener speaks TLS: it is for TCP, and every listener is a unix socket; remove tls or add a listener",
             );
         }
-        let certificates = self.certificates(&scope, raw);
+        self.tls_at(&scope, raw)
+    }
+
+    /// TLS as it was typed at `scope`; `Some(None)` where there is none.
+    pub(super) fn tls_at(&mut self, scope: &Path, raw: Option<&RawTls>) -> Option<Option<Tls>> {
+        let Some(raw) = raw else { return Some(None) };
+        let certificates = self.certificates(scope, raw);
         let client_ca = self.authorities(&scope.key("client_ca"), raw.client_ca.as_deref());
         let client_certificate = scope.key("client_certificate");
         if raw.client_ca.is_none() && self.was_typed(&client_certificate) {
             self.refuse_key(
                 &client_certificate,
-                "of no effect without tls.client_ca, the authorities whose certificates clients show; add it",
+                format!(
+                    "of no effect without {}, the authorities whose certificates clients show; add it",
+                    scope.key("client_ca")
+                ),
             );
         }
         Some(Some(Tls {

@@ -1,6 +1,7 @@
 //! Errors of the admin API as problem documents (RFC 9457), each with what mends it.
 
 use axum::response::{AppendHeaders, IntoResponse, Response};
+use checkgate_config::settings::Scope;
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 
@@ -26,6 +27,13 @@ impl Problem {
         let mut problem = Self::new(StatusCode::UNAUTHORIZED, detail, mend);
         problem.header = Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
         problem
+    }
+
+    /// A token that may not do that.
+    pub fn out_of_scope(who: &str, needed: Scope) -> Self {
+        let mend = "ask the operator for a token with that scope: `checkgate token new NAME --scopes SCOPE` makes one";
+        let detail = format!("{who} may not do that: it needs the scope {}", needed.as_str());
+        Self::new(StatusCode::FORBIDDEN, detail, mend)
     }
 
     /// Too many wrong tokens.

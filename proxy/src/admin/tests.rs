@@ -3,22 +3,50 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use checkgate_config::settings::Secret;
+use checkgate_config::settings::{Admin, Scope, Secret, Token};
 use checkgate_detectors::engine::Block;
-use checkgate_detectors::finding::Action;
-use http::header::{ALLOW, AUTHORIZATION, HOST};
+use checkgate_detectors::finding::{Action, DecisionId, Kind};
+use http::Request;
+use http::header::{ACCEPT, ALLOW, AUTHORIZATION, CONTENT_TYPE, HOST};
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use serde_json::Value;
 use tower::ServiceExt;
 
 use super::*;
+use crate::control::{Hears, Modes, NotPromoted, Rooms};
 use crate::gate::brake::BrakeLimits;
 use crate::gate::{Applied, GateSettings, Origin, Rules};
+use crate::ledger::entry::{By, Decided, Status, What};
 use crate::records;
 
 const NOW: Time = Time(1_700_000_000_000_000);
 const TOKEN: &str = "a token of some length";
+
+/// Lanes that remember what they heard.
+struct Ears(Arc<Mutex<Vec<DecisionId>>>);
+
+impl Hears for Ears {
+    fn lift(&self, id: DecisionId) {
+        self.0.lock().push(id);
+    }
+
+    fn approve(&self, _: DecisionId, _: Time) {}
+
+    fn reject(&self, id: DecisionId) {
+        self.lift(id);
+    }
+
+    fn promote(&self, _model: &str) -> Result<u64, NotPromoted> {
+        Ok(500)
+    }
+}
+
+fn access(tokens: Vec<Token>) -> Access {
+    let listen = "127.0.0.1:8766".parse().unwrap();
+    let admin = Admin { listen, token: None, tokens, tls: None, certificates: vec![] };
+    Access::new(listen, &Secret::new(TOKEN.into()), &admin)
+}
 
 struct Fixture {
     state: AdminState,
@@ -41,16 +69,26 @@ fn fixture() -> Fixture {
     };
     let gate = Arc::new(Gate::new(settings, Arc::clone(&metrics)));
     let lifted = Arc::<Mutex<Vec<DecisionId>>>::default();
-    let seen = Arc::clone(&lifted);
-    let listen = "127.0.0.1:8766".parse().unwrap();
+    let ledger = Arc::new(Ledger::in_memory(Default::default()));
+    let control = Control::new(Rooms {
+        gate: Arc::clone(&gate),
+        ledger: Arc::clone(&ledger),
+        outlet: Arc::clone(&outlet),
+        lanes: Arc::new(Ears(Arc::clone(&lifted))),
+        modes: Box::new(|| Modes { named: vec![("prices".into(), Mode::Enforce)], others: None }),
+        configured: Box::new(|| vec!["198.51.100.0/24".parse().unwrap()]),
+        instance_key: [7; 16],
+    });
     let state = AdminState {
         gate,
         metrics,
         outlet,
         readiness: Arc::default(),
-        access: Arc::new(Access::new(listen, &Secret::new(TOKEN.into()), false, [1, 2])),
-        ledger: Arc::new(crate::ledger::Ledger::in_memory(Default::default())),
-        lift: Arc::new(move |id| seen.lock().push(id)),
+        access: Arc::new(access(vec![])),
+        ledger,
+        control: Arc::new(control),
+        answers: Arc::default(),
+        listeners: Room::default(),
         models: Arc::new(|| vec![prices()]),
         config: Arc::new(|| ConfigStatus::new(Some("/etc/checkgate.yaml".into()))),
         directory: Arc::new(StateStatus { directory: "/var/lib/checkgate".into(), problems: vec![] }),
@@ -273,4 +311,291 @@ async fn metrics_are_text_and_no_answer_is_cached() {
     assert_eq!(headers.get(CACHE_CONTROL).unwrap(), "no-store");
     assert_eq!(headers.get(X_CONTENT_TYPE_OPTIONS).unwrap(), "nosniff");
     assert!(body.contains("checkgate_build_info{version="), "{body}");
+}
+
+/// What an answer says: status, headers, body.
+type Said = (u16, http::HeaderMap, Value);
+
+impl Fixture {
+    async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Said {
+        let mut request = Request::builder().method(method).uri(path).header(HOST, "127.0.0.1:8766");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Body::from(body.to_owned())).unwrap();
+        let response = router(self.state.clone()).oneshot(request).await.unwrap();
+        let (head, body) = response.into_parts();
+        if head.headers.get(CONTENT_TYPE).is_some_and(|kind| kind == "text/event-stream") {
+            // It has no end.
+            return (head.status.as_u16(), head.headers, Value::Null);
+        }
+        let body = body.collect().await.unwrap().to_bytes();
+        let body =
+            serde_json::from_slice(&body).unwrap_or(Value::String(String::from_utf8_lossy(&body).into()));
+        (head.status.as_u16(), head.headers, body)
+    }
+
+    /// A POST of JSON with the token of everything.
+    async fn post(&self, path: &str, body: &str) -> Said {
+        let token = format!("Bearer {TOKEN}");
+        self.ask("POST", path, &[("authorization", &token), ("content-type", "application/json")], body).await
+    }
+}
+
+const BLOCK: &str = r#"{"client":"192.0.2.9","seconds":600,"why":"seen elsewhere"}"#;
+
+#[tokio::test]
+async fn a_decision_is_taken_shown_extended_and_listed_by_filters() {
+    let it = fixture();
+    let (status, headers, taken) = it.post("/v1/decisions", BLOCK).await;
+    assert_eq!(
+        (status, &taken["status"], &taken["durable"]),
+        (201, &"in_force".into(), &false.into()),
+        "{taken}"
+    );
+    assert_eq!(headers.get("checkgate-durable").unwrap(), "false", "a ledger in memory");
+    let id = taken["id"].as_str().unwrap();
+    assert_eq!(headers.get("location").unwrap().to_str().unwrap(), format!("/v1/decisions/{id}"));
+    assert_eq!(it.get(&format!("/v1/decisions/{id}")).await["client"], "192.0.2.9");
+    let (status, _, longer) = it.post(&format!("/v1/decisions/{id}/extend"), r#"{"seconds":1200}"#).await;
+    assert_eq!((status, &longer["until"]), (200, &1_700_001_200.0.into()), "{longer}");
+    for (filter, listed) in [
+        ("", 1),
+        ("?client=192.0.2.9&action=block&detector=operator&status=in_force", 1),
+        ("?client=192.0.2.8", 0),
+        ("?status=lifted", 0),
+        ("?action=throttle", 0),
+        ("?since=1699999999.5", 1),
+        ("?since=1700000001", 0),
+    ] {
+        let list = it.get(&format!("/v1/decisions{filter}")).await;
+        assert_eq!(list["decisions"].as_array().unwrap().len(), listed, "{filter}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_body_is_a_problem_of_its_own_status() {
+    let it = fixture();
+    let token = format!("Bearer {TOKEN}");
+    let json = [("authorization", &*token), ("content-type", "application/json")];
+    let long = format!("{{\"client\":\"192.0.2.9\",\"seconds\":1,\"why\":\"{}\"}}", "x".repeat(70_000));
+    for (headers, body, expected) in [
+        (&json[..], "{", 400),
+        (&json, "[]", 422),
+        (&json, r#"{"client":"192.0.2.9","seconds":1,"why":"x","reason":"y"}"#, 422),
+        (&json, r#"{"client":"192.0.2.9","seconds":-1,"why":"x"}"#, 422),
+        (&json, r#"{"client":"192.0.2.9","seconds":0,"why":"x"}"#, 422),
+        (&json, r#"{"client":"example.org","seconds":1,"why":"x"}"#, 422),
+        (&json, r#"{"client":"192.0.2.9","seconds":1}"#, 422),
+        (&json, r#"{"client":"192.0.2.9","seconds":1,"why":"x","model":"none"}"#, 404),
+        (&json, &long, 413),
+        (&json[..1], BLOCK, 415),
+    ] {
+        let (status, headers, problem) = it.ask("POST", "/v1/decisions", headers, body).await;
+        let shown: String = body.chars().take(80).collect();
+        assert_eq!(status, expected, "{shown}: {problem}");
+        assert_eq!(headers.get(CONTENT_TYPE).unwrap(), "application/problem+json", "{shown}");
+        assert!(problem["mend"].as_str().is_some_and(|mend| !mend.is_empty()), "{problem}");
+    }
+    assert_eq!(it.get("/v1/decisions").await["active_total"], 0);
+}
+
+#[tokio::test]
+async fn the_same_key_does_nothing_twice() {
+    let it = fixture();
+    let token = format!("Bearer {TOKEN}");
+    let headers =
+        [("authorization", &*token), ("content-type", "application/json"), ("idempotency-key", "k-1")];
+    let (status, _, first) = it.ask("POST", "/v1/decisions", &headers, BLOCK).await;
+    assert_eq!(status, 201);
+    let (status, said, again) = it.ask("POST", "/v1/decisions", &headers, BLOCK).await;
+    assert_eq!((status, &again), (201, &first));
+    assert_eq!(said.get("idempotency-replayed").unwrap(), "true");
+    assert_eq!(it.get("/v1/decisions").await["active_total"], 1, "it was done twice");
+    let (status, ..) = it.ask("POST", "/v1/decisions", &headers, &BLOCK.replace("600", "601")).await;
+    assert_eq!(status, 422, "the same key with another body");
+}
+
+#[tokio::test]
+async fn the_never_block_list_is_read_and_written() {
+    let it = fixture();
+    for (method, path, expected) in [
+        ("PUT", "/v1/never-block/192.0.2.9?why=a%20load%20balancer", 200),
+        ("PUT", "/v1/never-block/10.0.0.0%2F8", 200),
+        ("PUT", "/v1/never-block/10.0.0.0%2F8", 200),
+        ("DELETE", "/v1/never-block/10.0.0.0%2F8", 204),
+        ("DELETE", "/v1/never-block/10.0.0.0%2F8", 404),
+        ("DELETE", "/v1/never-block/198.51.100.0%2F24", 409),
+        ("PUT", "/v1/never-block/0.0.0.0%2F0", 400),
+        ("PUT", "/v1/never-block/example.org", 400),
+    ] {
+        let (status, _, body) = it.send(method, path, Some(TOKEN)).await;
+        assert_eq!(status, expected, "{method} {path}: {body}");
+    }
+    let entries = it.get("/v1/never-block").await["entries"].clone();
+    assert_eq!(
+        entries,
+        serde_json::json!([
+            {"network": "198.51.100.0/24", "source": "configuration"},
+            {"network": "192.0.2.9/32", "source": "operators"},
+        ])
+    );
+    let (status, _, taken) = it.post("/v1/decisions", BLOCK).await;
+    assert_eq!((status, &taken["status"]), (201, &"observed".into()), "{taken}");
+    assert_eq!(taken["kept_back"], "the client is on the never-block list");
+}
+
+#[tokio::test]
+async fn a_reference_is_listed_and_promoted() {
+    let it = fixture();
+    let listed = it.get("/v1/references").await;
+    assert_eq!(listed["references"][0]["model"], "prices");
+    let (status, _, promoted) = it.post("/v1/references/prices/promote", "{}").await;
+    assert_eq!((status, &promoted["rows"]), (200, &500.into()), "{promoted}");
+    assert_eq!(it.post("/v1/references/nobody/promote", "").await.0, 404);
+}
+
+#[tokio::test]
+async fn a_link_needs_no_token_and_its_page_changes_nothing() {
+    let it = fixture();
+    let (_, _, taken) = it.post("/v1/decisions", BLOCK).await;
+    let id: DecisionId = taken["id"].as_str().unwrap().parse().unwrap();
+    assert_eq!(it.post(&format!("/v1/decisions/{id}/links"), "").await.0, 409, "it is in force");
+    let decided = it.state.ledger.book().decision(id).cloned().unwrap();
+    let proposed = Decided { status: Status::Proposed, ..decided };
+    it.state.ledger.note(NOW, By::itself(), What::Decision(Box::new(proposed)));
+    let (status, _, links) = it.post(&format!("/v1/decisions/{id}/links"), r#"{"seconds":60}"#).await;
+    assert_eq!(status, 201, "{links}");
+    let path = links["reject"].as_str().unwrap();
+    let (status, headers, page) = it.ask("GET", path, &[], "").await;
+    assert_eq!((status, headers.get("referrer-policy").unwrap().as_bytes()), (200, &b"no-referrer"[..]));
+    assert!(page.as_str().unwrap().contains(&format!("reject {id}")), "{page}");
+    assert_eq!(
+        it.get("/v1/decisions").await["decisions"][0]["status"],
+        "proposed",
+        "looking changed something"
+    );
+    assert_eq!(it.ask("POST", path, &[("origin", "http://127.0.0.1:8766")], "").await.0, 200);
+    assert_eq!(it.get("/v1/decisions").await["decisions"][0]["status"], "rejected");
+    assert_eq!(it.ask("POST", path, &[], "").await.0, 410, "it was used");
+    for _ in 0..10 {
+        assert_eq!(it.ask("GET", "/v1/links/00", &[], "").await.0, 404);
+    }
+    assert_eq!(it.ask("GET", path, &[], "").await.0, 429, "whoever guesses has to wait");
+}
+
+#[tokio::test]
+async fn events_tell_what_happens_with_the_actor() {
+    let it = fixture();
+    let request = Request::get("/v1/events").header(HOST, "127.0.0.1").body(Body::empty()).unwrap();
+    let response = router(it.state.clone()).oneshot(request).await.unwrap();
+    assert_eq!(response.headers().get(CONTENT_TYPE).unwrap(), "text/event-stream");
+    it.post("/v1/decisions", BLOCK).await;
+    let mut body = response.into_body();
+    let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
+    let text = String::from_utf8(frame.to_vec()).unwrap();
+    assert!(text.contains("event: decision\n") && text.contains("id: 1\n"), "{text}");
+    assert!(
+        text.contains("\"who\":\"admin.token\"") && text.contains("\"why\":\"seen elsewhere\""),
+        "{text}"
+    );
+    for _ in 0..5000 {
+        it.state.ledger.note(NOW, By::itself(), What::KillSwitch { on: false });
+    }
+    let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
+    let text = String::from_utf8(frame.to_vec()).unwrap();
+    assert!(text.contains("event: lost\n") && text.contains("{\"lost\":904}"), "{text}");
+}
+
+#[tokio::test]
+async fn only_so_many_listen_at_once() {
+    let it = fixture();
+    let listen = || {
+        let request = Request::get("/v1/events").header(HOST, "127.0.0.1").body(Body::empty()).unwrap();
+        router(it.state.clone()).oneshot(request)
+    };
+    let mut open = Vec::new();
+    for _ in 0..32 {
+        open.push(listen().await.unwrap());
+    }
+    assert_eq!(listen().await.unwrap().status(), 503);
+    open.pop();
+    assert_eq!(listen().await.unwrap().status(), 200);
+}
+
+/// Every operation of the document, with its path made real.
+fn operations() -> Vec<(String, String, String)> {
+    let document: Value = serde_json::from_str(openapi::text()).unwrap();
+    let mut all = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for method in item.as_object().unwrap().keys() {
+            let real = path
+                .replace("{id}", "d-0000000000000001")
+                .replace("{network}", "192.0.2.1")
+                .replace("{model}", "prices")
+                .replace("{token}", "00");
+            all.push((method.to_uppercase(), path.clone(), real));
+        }
+    }
+    all
+}
+
+#[tokio::test]
+async fn every_route_asks_for_its_scope() {
+    let mut it = fixture();
+    let token = |name: &str, scope| {
+        let digest = ring::digest::digest(&ring::digest::SHA256, name.as_bytes());
+        Token { name: name.into(), sha256: digest.as_ref().try_into().unwrap(), scope }
+    };
+    let scopes = [("reader", Scope::Read), ("decider", Scope::Decide), ("administrator", Scope::Admin)];
+    it.state.access = Arc::new(access(scopes.map(|(name, scope)| token(name, scope)).to_vec()));
+    for (method, path, real) in operations() {
+        let needed = match (&*method, &*path) {
+            (_, "/healthz" | "/readyz" | "/v1/links/{token}") => None,
+            ("GET", _) => Some(Scope::Read),
+            (_, path) if path.starts_with("/v1/decisions") || path.starts_with("/v1/never-block") => {
+                Some(Scope::Decide)
+            }
+            _ => Some(Scope::Admin),
+        };
+        let refused = |status: u16| status == 401 || status == 403;
+        let (status, ..) = it.ask(&method, &real, &[], "").await;
+        assert_eq!(status == 401, needed.is_some(), "{method} {path} without a token: {status}");
+        for (name, scope) in scopes {
+            let bearer = format!("Bearer {name}");
+            let (status, ..) = it.ask(&method, &real, &[("authorization", &bearer)], "").await;
+            let expected = needed.is_some_and(|needed| scope < needed);
+            assert_eq!(refused(status), expected, "{method} {path} as {name}: {status}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_document_names_every_route_and_no_other() {
+    let it = fixture();
+    let operations = operations();
+    let token = format!("Bearer {TOKEN}");
+    for (_, path, real) in &operations {
+        for method in ["GET", "PUT", "POST", "DELETE", "PATCH"] {
+            let described = operations.iter().any(|(known, place, _)| known == method && place == path);
+            let (status, ..) = it.ask(method, real, &[("authorization", &token)], "").await;
+            assert_eq!(status != 405, described, "{method} {path}: {status}");
+        }
+    }
+    let routes = format!("{:?}", router(it.state.clone()));
+    let mut paths: Vec<_> = operations.into_iter().map(|(_, path, _)| path).collect();
+    paths.dedup();
+    for path in &paths {
+        assert!(routes.contains(&format!("\"{path}\"")), "{path} is in no router: {routes}");
+    }
+    let (served, _) =
+        routes.split_once("fallback_router").expect("axum prints its routes before its fallback");
+    let served = served.matches("): MethodRouter(").count();
+    assert_eq!(served, paths.len(), "{routes}");
+}
+
+#[test]
+fn the_document_is_the_committed_one() {
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/openapi.json");
+    checkgate_config::golden::equals_committed(&file, openapi::text()).unwrap();
 }

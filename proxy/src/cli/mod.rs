@@ -2,18 +2,28 @@
 
 mod audit;
 mod check;
+mod decisions;
+mod events;
 mod explain;
+mod findings;
 mod kill_switch;
 mod lists;
+mod never_block;
+mod references;
 mod rehearse;
+mod remote;
 mod replay;
 mod run;
+mod status;
+mod table;
+mod token;
 
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 
 use crate::demo;
 
@@ -49,6 +59,26 @@ enum Command {
     Rehearse(Box<rehearse::RehearseArgs>),
     /// Tell one finding or decision in plain words: who, what, how far over the limit, what next.
     Explain(explain::ExplainArgs),
+    /// Say where a running checkgate stands.
+    Status(status::StatusArgs),
+    /// List, take, lift, approve, reject and extend decisions of a running checkgate.
+    Decisions(decisions::DecisionsArgs),
+    /// List what the detectors of a running checkgate said.
+    Findings(findings::FindingsArgs),
+    /// List and change whom no decision of a running checkgate touches.
+    NeverBlock(never_block::NeverBlockArgs),
+    /// List and trust what a running checkgate learned of normal traffic.
+    References(references::ReferencesArgs),
+    /// Follow what happens in a running checkgate.
+    Events(events::EventsArgs),
+    /// Make tokens for the admin API.
+    Token(token::TokenArgs),
+    /// Print completions for a shell: bash, elvish, fish, powershell or zsh.
+    #[command(after_help = "Example:\n  checkgate completions bash > /etc/bash_completion.d/checkgate")]
+    Completions {
+        /// Which shell.
+        shell: Shell,
+    },
     /// Switch enforcement off at once, or on again.
     KillSwitch(kill_switch::KillSwitchArgs),
     /// Look at what the ledger of a state folder holds, check that it is whole, or erase a client from it.
@@ -81,6 +111,14 @@ pub fn main() -> ExitCode {
         Command::Replay(args) => replay::replay(&args),
         Command::Rehearse(args) => rehearse::rehearse(&args),
         Command::Explain(args) => explain::explain(&args),
+        Command::Status(args) => status::status(&args),
+        Command::Decisions(args) => decisions::decisions(&args),
+        Command::Findings(args) => findings::findings(&args),
+        Command::NeverBlock(args) => never_block::never_block(&args),
+        Command::References(args) => references::references(&args),
+        Command::Events(args) => events::events(&args),
+        Command::Token(args) => token::token(&args),
+        Command::Completions { shell } => completions(shell),
         Command::KillSwitch(args) => kill_switch::kill_switch(&args),
         Command::Audit(args) => audit::audit(&args),
         Command::Detectors => print(&lists::detectors()),
@@ -101,6 +139,12 @@ pub fn main() -> ExitCode {
 fn tell(error: &anyhow::Error) {
     let red = anstyle::AnsiColor::Red.on_default().bold();
     anstream::eprintln!("{red}error{red:#}: {error:#}");
+}
+
+fn completions(shell: Shell) -> anyhow::Result<ExitCode> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "checkgate", &mut script);
+    print(&String::from_utf8_lossy(&script))
 }
 
 fn run_demo(options: &demo::Options) -> anyhow::Result<ExitCode> {

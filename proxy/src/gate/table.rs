@@ -263,6 +263,14 @@ impl BlockTable {
         std::mem::take(&mut self.order.lock().ended)
     }
 
+    /// The block or observation of one decision, expired or not.
+    #[must_use]
+    pub fn get(&self, id: DecisionId) -> Option<ActiveBlock> {
+        let order = self.order.lock();
+        let client = order.by_rank.get(order.by_id.get(&id)?)?;
+        self.by_client.get(client)?.iter().find(|block| block.id == id).cloned()
+    }
+
     /// Removes the block of one decision and gives it back.
     pub fn lift(&self, id: DecisionId) -> Option<ActiveBlock> {
         self.remove(&mut self.order.lock(), id)

@@ -25,6 +25,7 @@ const FIXED: &[Fixed] = fixed! {
     "listen" => listen;
     "admin.listen" => admin.listen;
     "admin.token" => admin.token;
+    "admin.tls" => admin.tls;
     "threads" => threads;
     "lanes" => lanes;
     "state" => state;

@@ -102,10 +102,11 @@ impl House {
     }
 
     fn operators_door(&self) -> Doorway {
-        let router = TowerToHyperService::new(admin::router(self.parts.admin(&self.settings)));
+        let router = TowerToHyperService::new(admin::router(self.parts.admin()));
         let admin = Arc::new(Admin { router });
         let rules = Rules::of_admin(&self.settings);
-        let downstream = Arc::new(Downstream::new(rules, None, Arc::clone(&self.parts.metrics)));
+        let tls = self.parts.operators_tls.lock().take();
+        let downstream = Arc::new(Downstream::new(rules, tls, Arc::clone(&self.parts.metrics)));
         let levers = Arc::clone(&self.levers);
         let drain = move || levers.operators_drain.subscribe();
         let app = move || App::new(Arc::clone(&admin), Arc::clone(&downstream), drain());

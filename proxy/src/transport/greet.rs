@@ -8,7 +8,7 @@ use pingora_core::protocols::Stream;
 use super::peer::{LOCAL, Peer};
 use super::rules::Rules;
 use super::socket::Socket;
-use super::tls::{ALPN_HTTP2, TlsHandle, public_key_hash};
+use super::tls::{ALPN_HTTP2, TlsHandle, certificate_names, public_key_hash};
 use super::wire::Wire;
 
 /// What a client sends first where it knows that HTTP/2 is spoken (RFC 9113, 3.4).
@@ -49,9 +49,9 @@ pub async fn greet(
         Some(tls) => {
             let stream = tls.accept(session).await?;
             let (_, connection) = stream.get_ref();
-            let certificate =
-                connection.peer_certificates().and_then(|chain| public_key_hash(chain.first()?));
-            peer = Peer::over_tls(peer.ip, certificate);
+            let shown = connection.peer_certificates().and_then(|chain| chain.first());
+            let names = shown.map(certificate_names).unwrap_or_default();
+            peer = Peer::over_tls(peer.ip, shown.and_then(public_key_hash)).named(names);
             let agreed = connection.alpn_protocol() == Some(ALPN_HTTP2);
             let protocol = if agreed { Protocol::Http2 } else { Protocol::Http1 };
             (Socket::Tls(Box::new(stream)), Some(protocol))

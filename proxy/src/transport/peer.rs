@@ -1,6 +1,7 @@
 //! Who is at the other end of a connection.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use http::HeaderValue;
 use pingora_core::protocols::Stream;
@@ -12,6 +13,8 @@ pub struct Peer {
     pub ip: IpAddr,
     /// SHA-256 of the public key in the certificate that it showed, where it showed one that verified.
     pub certificate: Option<[u8; 32]>,
+    /// The names in that certificate.
+    pub names: Arc<[String]>,
     /// Whether it speaks TLS.
     pub tls: bool,
     /// Its address, as `X-Forwarded-For` names it. Written once a connection, told with each request.
@@ -33,6 +36,12 @@ impl Peer {
         Self::new(ip, true, certificate)
     }
 
+    /// The same peer with the names in its certificate.
+    #[must_use]
+    pub fn named(self, names: Vec<String>) -> Self {
+        Self { names: names.into(), ..self }
+    }
+
     fn new(ip: IpAddr, tls: bool, certificate: Option<[u8; 32]>) -> Self {
         let shown = ip.to_canonical();
         let proto = if tls { "https" } else { "http" };
@@ -42,7 +51,14 @@ impl Peer {
         } else {
             format!("for={shown};proto={proto}")
         };
-        Self { ip, certificate, tls, name: value(shown.to_string()), element: value(element) }
+        Self {
+            ip,
+            certificate,
+            names: Arc::default(),
+            tls,
+            name: value(shown.to_string()),
+            element: value(element),
+        }
     }
 }
 

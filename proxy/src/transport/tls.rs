@@ -104,6 +104,22 @@ pub fn public_key_hash(certificate: &CertificateDer<'_>) -> Option<[u8; 32]> {
     digest.as_ref().try_into().ok()
 }
 
+/// The names of whoever a certificate is for: DNS names in lower case and URIs among its alternative names, and its
+/// common name.
+#[must_use]
+pub fn certificate_names(certificate: &CertificateDer<'_>) -> Vec<String> {
+    let Ok((_, leaf)) = X509Certificate::from_der(certificate) else { return Vec::new() };
+    let alternatives = leaf.subject_alternative_name().ok().flatten();
+    let alternatives = alternatives.iter().flat_map(|names| &names.value.general_names);
+    let named = alternatives.filter_map(|name| match name {
+        GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
+        GeneralName::URI(uri) => Some((*uri).to_owned()),
+        _ => None,
+    });
+    let common = leaf.subject().iter_common_name().filter_map(|name| name.as_str().ok().map(str::to_owned));
+    named.chain(common).collect()
+}
+
 fn server_config(settings: &Tls) -> Result<Arc<ServerConfig>, TlsError> {
     let provider = Arc::new(ring::default_provider());
     let certificates = Arc::new(Certificates::read(&settings.certificates, &provider)?);

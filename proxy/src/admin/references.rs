@@ -1,0 +1,89 @@
+//! References: what normal looks like for each model.
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::access::Actor;
+use super::changed::{Why, durable};
+use super::extract::{Json, Text};
+use super::problem::Problem;
+use super::{AdminState, ReferenceStatus};
+
+/// The paths of this resource.
+pub fn router() -> OpenApiRouter<AdminState> {
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(promote))
+}
+
+/// The reference of one model.
+#[derive(Debug, Serialize, ToSchema)]
+struct Reference {
+    /// The model.
+    model: String,
+    /// Its reference.
+    #[serde(flatten)]
+    reference: ReferenceStatus,
+}
+
+/// References.
+#[derive(Debug, Serialize, ToSchema)]
+struct References {
+    /// Of every model that has one.
+    references: Vec<Reference>,
+}
+
+/// The references that models have.
+#[utoipa::path(get, path = "/v1/references", tag = "references",
+    responses((status = 200, description = "References", body = References)))]
+async fn list(State(state): State<AdminState>) -> Response {
+    let models = (state.models)();
+    let with = |model: super::ModelStatus| {
+        model.reference.map(|reference| Reference { model: model.name, reference })
+    };
+    axum::Json(References { references: models.into_iter().filter_map(with).collect() }).into_response()
+}
+
+/// Why a reference is trusted.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Because {
+    /// Why; it stands in the ledger.
+    #[serde(default)]
+    #[schema(schema_with = super::changed::why_schema)]
+    why: Why,
+}
+
+/// A reference that decisions may rest on.
+#[derive(Debug, Serialize, ToSchema)]
+struct Promoted {
+    /// The model.
+    model: String,
+    /// Rows of its reference.
+    rows: u64,
+    /// Whether a restart leaves the change.
+    durable: bool,
+}
+
+/// Trust the reference that a model has learned: its findings may block from now on. A binary whose lanes cannot do
+/// that while they run answers 501 and says how else.
+#[utoipa::path(post, path = "/v1/references/{model}/promote", tag = "references", request_body = Because,
+    params(("model" = String, Path, description = "The model"), super::idempotency::KeyParam),
+    responses((status = 200, description = "It is trusted", body = Promoted)))]
+async fn promote(
+    State(state): State<AdminState>,
+    actor: Actor,
+    Text(model): Text,
+    Json(because): Json<Because>,
+) -> Result<Response, Problem> {
+    if !(state.models)().iter().any(|known| known.name == model) {
+        let mend = "GET /v1/status lists the models";
+        return Err(Problem::new(StatusCode::NOT_FOUND, "there is no such model", mend));
+    }
+    let changed = state.control.promote(&model, actor.by(&because.why), (state.clock)())?;
+    let (rows, kept) = changed.kept().await;
+    Ok(durable(kept, axum::Json(Promoted { model, rows, durable: kept }).into_response()))
+}

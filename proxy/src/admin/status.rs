@@ -1,0 +1,135 @@
+//! Where the instance stands.
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::readiness::Phase;
+use super::{AdminState, ModelStatus, StateStatus};
+
+/// The paths that need leave.
+pub fn router() -> OpenApiRouter<AdminState> {
+    OpenApiRouter::new().routes(routes!(status)).routes(routes!(metrics))
+}
+
+/// The health checks, which say nothing and are free to all.
+pub fn health() -> OpenApiRouter<AdminState> {
+    OpenApiRouter::new().routes(routes!(alive)).routes(routes!(ready))
+}
+
+/// A switch that stands one way or the other.
+#[derive(Debug, Serialize, ToSchema)]
+struct On {
+    /// Whether nothing is enforced.
+    on: bool,
+}
+
+/// Whether the brake is on.
+#[derive(Debug, Serialize, ToSchema)]
+struct Brake {
+    /// Whether new blocks of some model are observations.
+    engaged: bool,
+}
+
+/// The ledger.
+#[derive(Debug, Serialize, ToSchema)]
+struct LedgerStatus {
+    /// Whether entries are synced to the disk.
+    durable: bool,
+    /// Why they are not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    trouble: Option<String>,
+    /// Whether the last change by this API was kept on the disk; absent before the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    last_change_durable: Option<bool>,
+    /// Decisions that can still change something.
+    open_decisions: usize,
+    /// Decisions that were forgotten for want of room.
+    evicted: u64,
+}
+
+/// Where the instance stands.
+#[derive(Debug, Serialize, ToSchema)]
+struct Status {
+    /// Version of the program.
+    version: &'static str,
+    /// `starting`, `ready` or `draining`.
+    phase: &'static str,
+    /// The kill switch.
+    kill_switch: On,
+    /// The brake.
+    brake: Brake,
+    /// The configuration: its file, when it was read, and why what was last read is not in force.
+    #[schema(value_type = Object)]
+    config: Value,
+    /// The state folder.
+    state: StateStatus,
+    /// The ledger.
+    ledger: LedgerStatus,
+    /// Every model.
+    models: Vec<ModelStatus>,
+}
+
+/// Version, configuration, models, references, kill switch, brake, state folder, ledger.
+#[utoipa::path(get, path = "/v1/status", tag = "status",
+    responses((status = 200, description = "Where things stand", body = Status)))]
+async fn status(State(state): State<AdminState>) -> Response {
+    let now = (state.clock)();
+    let ledger = {
+        let trouble = state.ledger.trouble().map(|trouble| trouble.to_string());
+        let book = state.ledger.book();
+        LedgerStatus {
+            durable: trouble.is_none(),
+            trouble,
+            last_change_durable: state.control.durability(),
+            open_decisions: book.open(now).count(),
+            evicted: book.evicted(),
+        }
+    };
+    let status = Status {
+        version: env!("CARGO_PKG_VERSION"),
+        phase: state.readiness.phase().as_str(),
+        kill_switch: On { on: state.gate.kill_switch_is_on() },
+        brake: Brake { engaged: state.gate.brake_is_engaged(now) },
+        config: serde_json::to_value((state.config)()).unwrap_or_default(),
+        state: (*state.directory).clone(),
+        ledger,
+        models: (state.models)(),
+    };
+    axum::Json(status).into_response()
+}
+
+/// Metrics in Prometheus' text format.
+#[utoipa::path(get, path = "/metrics", tag = "status",
+    responses((status = 200, description = "All metrics", body = String,
+        content_type = "text/plain; version=0.0.4; charset=utf-8")))]
+async fn metrics(State(state): State<AdminState>) -> Response {
+    let content_type = [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    (content_type, state.metrics.encode()).into_response()
+}
+
+/// The process answers.
+#[utoipa::path(get, path = "/healthz", tag = "health",
+    responses((status = 200, description = "It does", body = String, content_type = "text/plain; charset=utf-8")))]
+async fn alive() -> &'static str {
+    "ok\n"
+}
+
+/// Whether requests should be sent here: 503 until the listeners are up, and while draining.
+#[utoipa::path(get, path = "/readyz", tag = "health",
+    responses(
+        (status = 200, description = "They should", body = String, content_type = "text/plain; charset=utf-8"),
+        (status = 503, description = "They should not", body = String, content_type = "text/plain; charset=utf-8")))]
+async fn ready(State(state): State<AdminState>) -> (StatusCode, String) {
+    let phase = state.readiness.phase();
+    let status = if phase == Phase::Ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, format!("{}\n", phase.as_str()))
+}

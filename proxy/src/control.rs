@@ -1,0 +1,599 @@
+//! The one door by which operators and programs change anything: decisions, the never-block list, the kill switch,
+//! references. Every change carries at whose word it happens, is noted in the ledger, and is told with whether the
+//! ledger keeps it over a restart.
+//!
+//! A change holds as soon as it is made. One that the disk could not follow is not taken back: it is told as not
+//! durable, because a block that an operator asked for at night matters more than its copy.
+
+pub mod links;
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use checkgate_detectors::engine::Block;
+use checkgate_detectors::facts::Time;
+use checkgate_detectors::finding::{
+    Action, DecisionId, FindingId, Grounds, Kind, Mode, Record, Tier, Window,
+};
+use checkgate_detectors::identity::{Address, Identity};
+use ipnet::IpNet;
+use parking_lot::Mutex;
+
+use self::links::{LinkError, Links, Opened, Proposal};
+use crate::gate::table::ActiveBlock;
+use crate::gate::{Applied, Gate, Reason, WATCH_EVERY};
+use crate::ledger::entry::{By, Decided, Status, What};
+use crate::ledger::{Kept, Ledger, Ticket};
+use crate::records::{self, Outlet};
+use crate::told;
+
+/// The detector's name in what was decided by hand.
+pub const OPERATOR: &str = "operator";
+/// What stands for the model of a decision on all of them.
+const ALL_MODELS: &str = "all";
+/// Shortest and longest decision by hand.
+pub const LASTS: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(366 * 24 * 3600);
+/// Entries of the never-block list that operators keep while the program runs.
+const NEVER_BLOCK_MAX: usize = 1000;
+
+/// What lanes hear of changes.
+pub trait Hears: Send + Sync {
+    /// A decision was lifted: its client's evidence starts afresh.
+    fn lift(&self, id: DecisionId);
+
+    /// A proposed decision was approved, and acts until `until`.
+    fn approve(&self, id: DecisionId, until: Time);
+
+    /// A proposed decision was turned down: its client's evidence starts afresh as well.
+    fn reject(&self, id: DecisionId);
+
+    /// Decisions of `model` may rest on the reference that it learned, from now on. Gives the rows that it holds.
+    ///
+    /// # Errors
+    /// There is no such reference, or lanes cannot do that.
+    fn promote(&self, model: &str) -> Result<u64, NotPromoted>;
+}
+
+/// Why a reference was not promoted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotPromoted {
+    /// The model has learned none.
+    Nothing,
+    /// A running lane cannot change what its decisions rest on.
+    Unsupported,
+}
+
+/// The modes in which models are, for decisions that no lane takes.
+#[derive(Clone, Debug, Default)]
+pub struct Modes {
+    /// Of each model that is known by name.
+    pub named: Vec<(String, Mode)>,
+    /// Of all others, where others are served.
+    pub others: Option<Mode>,
+}
+
+/// What an operator decides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// On whom.
+    pub client: Identity,
+    /// What is done to the client: tag, throttle, degrade or block.
+    pub action: Action,
+    /// For how long, within [`LASTS`].
+    pub lasts: Duration,
+    /// The model that it is about; absent for all. The record names it. Like a detector's, the decision holds for its
+    /// client at every model that is in `enforce`.
+    pub model: Option<String>,
+}
+
+/// Why nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// No decision goes by this id, or it has ended.
+    #[error("{0} is not in force")]
+    NotInForce(DecisionId),
+    /// A decision that does not wait for approval.
+    #[error("{} is {}, so there is nothing to approve or reject", .0, .1.as_str())]
+    NotProposed(DecisionId, Status),
+    /// An action that nobody can decide by hand.
+    #[error("{} cannot be decided on a client", .0.as_str())]
+    Action(Action),
+    /// A time out of range.
+    #[error("a decision lasts 1 s to 366 days")]
+    Lasts,
+    /// No such model.
+    #[error("there is no model {0:?}")]
+    Model(String),
+    /// A model without a reference of its own.
+    #[error("{0:?} has learned no reference yet")]
+    NoReference(String),
+    /// A lane cannot do that while it runs.
+    #[error("a running lane cannot change the reference that its decisions rest on")]
+    NotWhileRunning,
+    /// The configuration has it on the list.
+    #[error("{0} stands in the configuration")]
+    Configured(IpNet),
+    /// It is not on the list.
+    #[error("{0} is not on the never-block list")]
+    NotListed(IpNet),
+    /// The never-block list is full.
+    #[error("the never-block list holds {NEVER_BLOCK_MAX} entries")]
+    Full,
+    /// The link opens nothing.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// The operating system gives no random bytes.
+    #[error("the system gives no randomness")]
+    NoRandomness,
+}
+
+/// A change that was made, before the ledger kept it.
+#[derive(Debug)]
+pub struct Changed<T> {
+    /// What there is now.
+    pub now: T,
+    ticket: Ticket,
+    durability: Arc<Durability>,
+}
+
+/// Whether the last change was kept on the disk.
+#[derive(Debug, Default)]
+pub struct Durability(AtomicU8);
+
+impl Durability {
+    fn tell(&self, kept: Kept) -> bool {
+        let durable = kept == Kept::Durable;
+        self.0.store(1 + u8::from(durable), Ordering::Relaxed);
+        durable
+    }
+
+    /// Nothing before the first change.
+    #[must_use]
+    pub fn last(&self) -> Option<bool> {
+        match self.0.load(Ordering::Relaxed) {
+            0 => None,
+            last => Some(last == 2),
+        }
+    }
+}
+
+impl<T> Changed<T> {
+    /// Waits for the ledger. Gives what there is now, and whether a restart leaves it.
+    pub async fn kept(self) -> (T, bool) {
+        let kept = self.ticket.kept().await;
+        (self.now, self.durability.tell(kept))
+    }
+
+    /// The same on a thread that may block.
+    pub fn wait(self) -> (T, bool) {
+        let kept = self.ticket.wait();
+        (self.now, self.durability.tell(kept))
+    }
+}
+
+/// The door.
+pub struct Control {
+    gate: Arc<Gate>,
+    ledger: Arc<Ledger>,
+    outlet: Arc<Outlet>,
+    lanes: Arc<dyn Hears>,
+    modes: Box<dyn Fn() -> Modes + Send + Sync>,
+    configured: Box<dyn Fn() -> Vec<IpNet> + Send + Sync>,
+    links: Links,
+    durability: Arc<Durability>,
+    /// One change after the other, so that what was looked at still holds when it is changed.
+    turn: Mutex<()>,
+}
+
+impl fmt::Debug for Control {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Control").finish_non_exhaustive()
+    }
+}
+
+/// What a door is made of.
+pub struct Rooms {
+    /// What decisions act by.
+    pub gate: Arc<Gate>,
+    /// Where changes are noted.
+    pub ledger: Arc<Ledger>,
+    /// Where records go.
+    pub outlet: Arc<Outlet>,
+    /// What lanes hear.
+    pub lanes: Arc<dyn Hears>,
+    /// The modes of models now.
+    pub modes: Box<dyn Fn() -> Modes + Send + Sync>,
+    /// The never-block list of the configuration now, trusted proxies included.
+    pub configured: Box<dyn Fn() -> Vec<IpNet> + Send + Sync>,
+    /// The key of this instance, from which that of links is derived.
+    pub instance_key: [u8; 16],
+}
+
+impl Control {
+    /// The door to `rooms`. What the ledger remembers of the never-block list is in force from here on.
+    #[must_use]
+    pub fn new(rooms: Rooms) -> Self {
+        let Rooms { gate, ledger, outlet, lanes, modes, configured, instance_key } = rooms;
+        let links = Links::new(&instance_key);
+        let control = Self {
+            gate,
+            ledger,
+            outlet,
+            lanes,
+            modes,
+            configured,
+            links,
+            durability: Arc::default(),
+            turn: Mutex::default(),
+        };
+        control.spare();
+        control
+    }
+
+    /// Ends a decision before its time, in force or proposed.
+    ///
+    /// # Errors
+    /// No such decision is open.
+    pub fn lift(&self, id: DecisionId, by: By, now: Time) -> Result<Changed<DecisionId>, Refused> {
+        let _turn = self.turn.lock();
+        let remembered = self.ledger.book().decision(id).is_some_and(|decided| decided.is_open(now));
+        if self.gate.lift(id).is_none() && !remembered {
+            return Err(Refused::NotInForce(id));
+        }
+        self.lanes.lift(id);
+        Ok(self.note(id, by, now, What::Lifted { id }))
+    }
+
+    /// Has a proposed decision act.
+    ///
+    /// # Errors
+    /// It does not wait for approval.
+    pub fn approve(&self, id: DecisionId, by: By, now: Time) -> Result<Changed<ActiveBlock>, Refused> {
+        let _turn = self.turn.lock();
+        self.approve_in_turn(id, by, now)
+    }
+
+    fn approve_in_turn(&self, id: DecisionId, by: By, now: Time) -> Result<Changed<ActiveBlock>, Refused> {
+        self.proposed(id, now)?;
+        let block = self.gate.approve(id, now).ok_or(Refused::NotInForce(id))?;
+        let until = block.until;
+        self.lanes.approve(id, until);
+        Ok(self.note(block, by, now, What::Approved { id, until }))
+    }
+
+    /// Turns a proposed decision down.
+    ///
+    /// # Errors
+    /// It does not wait for approval.
+    pub fn reject(&self, id: DecisionId, by: By, now: Time) -> Result<Changed<DecisionId>, Refused> {
+        let _turn = self.turn.lock();
+        self.reject_in_turn(id, by, now)
+    }
+
+    fn reject_in_turn(&self, id: DecisionId, by: By, now: Time) -> Result<Changed<DecisionId>, Refused> {
+        self.proposed(id, now)?;
+        self.gate.reject(id, now);
+        self.lanes.reject(id);
+        Ok(self.note(id, by, now, What::Rejected { id }))
+    }
+
+    /// Whether a decision waits for approval.
+    fn proposed(&self, id: DecisionId, now: Time) -> Result<(), Refused> {
+        let book = self.ledger.book();
+        let decided = book.decision(id).filter(|decided| now < decided.until);
+        match decided.map(|decided| decided.status) {
+            Some(Status::Proposed) => Ok(()),
+            Some(status) => Err(Refused::NotProposed(id, status)),
+            None => Err(Refused::NotInForce(id)),
+        }
+    }
+
+    /// Has a decision end `lasts` from now, sooner or later than it was to.
+    ///
+    /// # Errors
+    /// It has ended, or the time is out of range.
+    pub fn extend(
+        &self,
+        id: DecisionId,
+        lasts: Duration,
+        by: By,
+        now: Time,
+    ) -> Result<Changed<ActiveBlock>, Refused> {
+        if !LASTS.contains(&lasts) {
+            return Err(Refused::Lasts);
+        }
+        let _turn = self.turn.lock();
+        let block = self.gate.extend(id, now.plus(lasts), now).ok_or(Refused::NotInForce(id))?;
+        let until = block.until;
+        Ok(self.note(block, by, now, What::Extended { id, until }))
+    }
+
+    /// Takes a decision by hand. Where it may not act it stands as an observation, and [`Applied`] says why.
+    ///
+    /// # Errors
+    /// The order asks for what cannot be.
+    pub fn decide(
+        &self,
+        order: &Order,
+        by: By,
+        now: Time,
+    ) -> Result<Changed<(ActiveBlock, Applied)>, Refused> {
+        if order.action < Action::Tag {
+            return Err(Refused::Action(order.action));
+        }
+        if !LASTS.contains(&order.lasts) {
+            return Err(Refused::Lasts);
+        }
+        let mode = self.mode(order.model.as_deref())?;
+        let block = block(order, now)?;
+        let why = record(&block, order, &by, mode);
+        let _turn = self.turn.lock();
+        self.outlet.count(None, &why);
+        let applied = self.gate.impose(&block, &why, &by.who, now);
+        let evidence: Arc<str> = records::line(&why).into();
+        let decided = decided(&block, order, applied, Arc::clone(&evidence));
+        let active = ActiveBlock::new(&block, applied == Applied::Enforced, evidence);
+        Ok(self.note((active, applied), by, now, What::Decision(Box::new(decided))))
+    }
+
+    /// The mode of a model, or the strongest of all.
+    fn mode(&self, model: Option<&str>) -> Result<Mode, Refused> {
+        let modes = (self.modes)();
+        let Some(model) = model else {
+            let mut all = modes.named.iter().map(|(_, mode)| *mode).chain(modes.others);
+            return Ok(if all.any(|mode| mode == Mode::Enforce) { Mode::Enforce } else { Mode::Observe });
+        };
+        let named = modes.named.iter().find(|(name, _)| name == model).map(|(_, mode)| *mode);
+        named.ok_or_else(|| Refused::Model(model.to_owned()))
+    }
+
+    /// Puts a network on the never-block list of operators.
+    ///
+    /// # Errors
+    /// The list is full.
+    pub fn spare_network(&self, network: IpNet, by: By, now: Time) -> Result<Changed<IpNet>, Refused> {
+        let network = network.trunc();
+        let _turn = self.turn.lock();
+        let listed = self.ledger.book().never_block().clone();
+        if listed.len() >= NEVER_BLOCK_MAX && !listed.contains(&network) {
+            return Err(Refused::Full);
+        }
+        let noted = self.note(network, by, now, What::NeverBlock { added: vec![network], removed: vec![] });
+        self.spare();
+        Ok(noted)
+    }
+
+    /// Takes a network off that list.
+    ///
+    /// # Errors
+    /// It is not on it, or the configuration has it.
+    pub fn unspare_network(&self, network: IpNet, by: By, now: Time) -> Result<Changed<IpNet>, Refused> {
+        let network = network.trunc();
+        let _turn = self.turn.lock();
+        if !self.ledger.book().never_block().contains(&network) {
+            let configured = self.configured().contains(&network);
+            return Err(if configured { Refused::Configured(network) } else { Refused::NotListed(network) });
+        }
+        let noted = self.note(network, by, now, What::NeverBlock { added: vec![], removed: vec![network] });
+        self.spare();
+        Ok(noted)
+    }
+
+    /// The never-block list of the configuration.
+    #[must_use]
+    pub fn configured(&self) -> Vec<IpNet> {
+        (self.configured)().iter().map(IpNet::trunc).collect()
+    }
+
+    fn spare(&self) {
+        let networks: Vec<IpNet> = self.ledger.book().never_block().iter().copied().collect();
+        self.gate.spare(&networks);
+    }
+
+    /// Switches enforcement off or back on. Waits for the disk. The second result says whether the switch's file
+    /// could follow.
+    pub fn switch(&self, on: bool, by: By, now: Time) -> (Changed<bool>, std::io::Result<()>) {
+        let _turn = self.turn.lock();
+        let durable = self.gate.set_kill_switch(on);
+        (self.note(on, by, now, What::KillSwitch { on }), durable)
+    }
+
+    /// Notes that the kill switch was moved by its file, if it was.
+    pub fn follow_file(&self, now: Time) {
+        let _turn = self.turn.lock();
+        let on = self.gate.kill_switch_is_on();
+        let noted = self.ledger.book().kill_switch();
+        if on != noted {
+            let by = By { from: Some("file".into()), ..By::itself() };
+            drop(self.note(on, by, now, What::KillSwitch { on }));
+        }
+    }
+
+    /// Starts the thread that looks after the kill switch's file for as long as the door is there.
+    ///
+    /// # Errors
+    /// No thread can be started.
+    pub fn watch(self: &Arc<Self>, clock: impl Fn() -> Time + Send + 'static) -> std::io::Result<()> {
+        let control = Arc::downgrade(self);
+        let look = move || {
+            while let Some(control) = control.upgrade() {
+                control.follow_file(clock());
+                drop(control);
+                thread::sleep(WATCH_EVERY);
+            }
+        };
+        thread::Builder::new().name("control".into()).spawn(look).map(drop)
+    }
+
+    /// Has decisions of a model rest on the reference that it learned.
+    ///
+    /// # Errors
+    /// There is no such model, or it has learned nothing yet.
+    pub fn promote(&self, model: &str, by: By, now: Time) -> Result<Changed<u64>, Refused> {
+        let _turn = self.turn.lock();
+        let rows = self.lanes.promote(model).map_err(|why| match why {
+            NotPromoted::Nothing => Refused::NoReference(model.to_owned()),
+            NotPromoted::Unsupported => Refused::NotWhileRunning,
+        })?;
+        let what = What::Reference { model: model.into(), rows, trusted: true };
+        Ok(self.note(rows, by, now, what))
+    }
+
+    /// The path of a page that approves or rejects a proposed decision once, until `expires`.
+    ///
+    /// # Errors
+    /// The decision does not wait for approval.
+    pub fn link(
+        &self,
+        id: DecisionId,
+        answer: Proposal,
+        expires: Time,
+        now: Time,
+    ) -> Result<String, Refused> {
+        self.proposed(id, now)?;
+        Ok(self.links.path(id, answer, expires))
+    }
+
+    /// What a link would do. Changes nothing.
+    ///
+    /// # Errors
+    /// The link was not made here, has expired or was used.
+    pub fn look_at(&self, token: &str, now: Time) -> Result<Opened, Refused> {
+        Ok(self.links.open(token, now)?)
+    }
+
+    /// Does what a link is for.
+    ///
+    /// # Errors
+    /// The link opens nothing, or its decision no longer waits for approval.
+    pub fn follow(&self, token: &str, from: Option<Arc<str>>, now: Time) -> Result<Changed<Opened>, Refused> {
+        let _turn = self.turn.lock();
+        let opened = self.links.open(token, now)?;
+        let by = By { who: "link".into(), from, why: "a link was followed".into() };
+        let ticket = match opened.answer {
+            Proposal::Approve => self.approve_in_turn(opened.id, by, now)?.ticket,
+            Proposal::Reject => self.reject_in_turn(opened.id, by, now)?.ticket,
+        };
+        self.links.spend(opened);
+        Ok(Changed { now: opened, ticket, durability: Arc::clone(&self.durability) })
+    }
+
+    /// Whether the last change was kept on the disk.
+    #[must_use]
+    pub fn durability(&self) -> Option<bool> {
+        self.durability.last()
+    }
+
+    fn note<T>(&self, changed: T, by: By, now: Time, what: What) -> Changed<T> {
+        tracing::info!(who = %by.who, from = by.from.as_deref(), why = %by.why, ?what, "an operator's change");
+        let ticket = self.ledger.note(now, by, what);
+        Changed { now: changed, ticket, durability: Arc::clone(&self.durability) }
+    }
+}
+
+/// A client as it is written: an address, a /64 or `key:` and 16 hexadecimal digits.
+#[must_use]
+pub fn client(text: &str) -> Option<Identity> {
+    if let Some(digits) = text.strip_prefix("key:") {
+        let sound = digits.len() == 16 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+        return sound.then(|| u64::from_str_radix(digits, 16).ok().map(Identity::Key)).flatten();
+    }
+    let address = match text.strip_suffix("/64") {
+        Some(v6) => v6.parse::<std::net::Ipv6Addr>().ok().map(IpAddr::V6)?,
+        None => text.parse().ok()?,
+    };
+    Some(Identity::Address(Address::of(address)))
+}
+
+fn block(order: &Order, now: Time) -> Result<Block, Refused> {
+    let mut id = [0; 8];
+    getrandom::fill(&mut id).map_err(|_| Refused::NoRandomness)?;
+    Ok(Block {
+        id: DecisionId(u64::from_le_bytes(id)),
+        client: order.client,
+        action: order.action,
+        time: now,
+        acts_from: now,
+        until: now.plus(order.lasts),
+        lasts: order.lasts,
+        may_act: true,
+        clients_active: 0,
+    })
+}
+
+fn record(block: &Block, order: &Order, by: &By, mode: Mode) -> Record {
+    let model = order.model.as_deref().unwrap_or(ALL_MODELS);
+    let why = if by.why.is_empty() { String::new() } else { format!(": {}", by.why) };
+    let explanation = format!(
+        "{} decided by hand to {} client {} (model: {model}) until {}{why}",
+        by.who,
+        block.action.as_str(),
+        block.client,
+        told::moment(block.until.seconds()),
+    );
+    Record {
+        id: FindingId(block.id.0),
+        time: block.time,
+        kind: Kind::Decision,
+        client: block.client,
+        model: model.into(),
+        detector: OPERATOR,
+        tier: Tier::One,
+        atlas: "",
+        atlas_version: "",
+        owasp: None,
+        statistic: 0.0,
+        limit: 0.0,
+        window: Window::default(),
+        action: block.action,
+        mode,
+        decision_id: Some(block.id),
+        until: Some(block.until),
+        fields: Vec::new(),
+        campaign: None,
+        requests: Vec::new(),
+        grounds: Grounds::default(),
+        explanation,
+    }
+}
+
+fn decided(block: &Block, order: &Order, applied: Applied, evidence: Arc<str>) -> Decided {
+    Decided {
+        id: block.id,
+        client: block.client,
+        model: order.model.as_deref().map(Into::into),
+        detector: OPERATOR.into(),
+        action: block.action,
+        time: block.time,
+        until: block.until,
+        lasts: block.lasts,
+        status: if applied == Applied::Enforced { Status::InForce } else { Status::Observed },
+        held_back: if let Applied::Observed(reason) = applied { Some(reason) } else { None },
+        approves_itself: None,
+        tenant: None,
+        requests: 0,
+        evidence,
+    }
+}
+
+/// Why a decision does not act, in words; nothing where it does.
+#[must_use]
+pub fn kept_back(applied: Applied) -> Option<&'static str> {
+    let Applied::Observed(reason) = applied else { return None };
+    Some(match reason {
+        Reason::Mode => "the model is in observe",
+        Reason::NeverBlock => "the client is on the never-block list",
+        Reason::KillSwitch => "the kill switch is on",
+        Reason::Unproven => "the client's identity is not proven",
+        Reason::Brake => "the brake is on",
+        Reason::NoEvidence => "no record tells why",
+    })
+}
+
+#[cfg(test)]
+mod tests;
