@@ -20,6 +20,7 @@ pub mod openapi;
 pub mod problem;
 pub mod readiness;
 mod references;
+mod report;
 mod status;
 
 use std::fmt;
@@ -168,6 +169,7 @@ fn guarded_routes() -> OpenApiRouter<AdminState> {
     status::router()
         .merge(decisions::router())
         .merge(findings::router())
+        .merge(report::router())
         .merge(never_block::router())
         .merge(references::router())
         .merge(kill_switch::router())

@@ -13,6 +13,7 @@ mod references;
 mod rehearse;
 mod remote;
 mod replay;
+mod report;
 mod run;
 mod status;
 mod table;
@@ -65,6 +66,8 @@ enum Command {
     Decisions(decisions::DecisionsArgs),
     /// List what the detectors of a running checkgate said.
     Findings(findings::FindingsArgs),
+    /// Say what was decided, and whom `enforce` would have met.
+    Report(report::ReportArgs),
     /// List and change whom no decision of a running checkgate touches.
     NeverBlock(never_block::NeverBlockArgs),
     /// List and trust what a running checkgate learned of normal traffic.
@@ -113,6 +116,7 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::explain(&args),
         Command::Status(args) => status::status(&args),
         Command::Decisions(args) => decisions::decisions(&args),
+        Command::Report(args) => report::report(&args),
         Command::Findings(args) => findings::findings(&args),
         Command::NeverBlock(args) => never_block::never_block(&args),
         Command::References(args) => references::references(&args),

@@ -9,8 +9,10 @@ mod text;
 use std::collections::{BTreeMap, BTreeSet};
 
 use checkgate_detectors::facts::Time;
+use checkgate_detectors::finding::DecisionId;
 use checkgate_detectors::identity::Identity;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::gate::Reason;
 use crate::ledger::book::Book;
@@ -23,7 +25,7 @@ pub use self::{html::write as html, text::write as text};
 const CLIENTS_MAX: usize = 1000;
 
 /// What was decided, counted from several sides.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Report {
     /// Where the span begins, as Unix seconds.
     pub since: f64,
@@ -50,7 +52,7 @@ pub struct Report {
 }
 
 /// Decisions and what they are about.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Tally {
     /// Decisions.
     pub decisions: u64,
@@ -61,7 +63,7 @@ pub struct Tally {
 }
 
 /// The decisions of one detector, model or tenant.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ByOutcome {
     /// All of them.
     pub all: Tally,
@@ -70,7 +72,7 @@ pub struct ByOutcome {
 }
 
 /// What became of a decision.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// It was enforced.
@@ -112,7 +114,7 @@ impl Outcome {
 }
 
 /// One client.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Client {
     /// Who.
     pub client: String,
@@ -177,12 +179,20 @@ impl Sums {
 type Groups = BTreeMap<String, Sums>;
 
 impl Report {
-    /// Sums up what `book` holds of the time from `since` to `until`.
+    /// Sums up what `book` holds of the time from `since` to `until`. `met` says how many requests met what is still in
+    /// force; the book knows that of what has ended.
     #[must_use]
-    pub fn of(book: &Book, since: Time, until: Time) -> Self {
+    pub fn of(book: &Book, met: &BTreeMap<DecisionId, u64>, since: Time, until: Time) -> Self {
         let within = |time: Time| since <= time && time < until;
-        let decisions: Vec<&Decided> =
-            book.decisions(None).map(|(_, decided)| decided).filter(|decided| within(decided.time)).collect();
+        let now_met = |decided: &Decided| {
+            let requests = met.get(&decided.id).copied().unwrap_or(0).max(decided.requests);
+            Decided { requests, ..decided.clone() }
+        };
+        let decisions: Vec<Decided> = book
+            .decisions(None)
+            .filter(|(_, decided)| within(decided.time))
+            .map(|(_, decided)| now_met(decided))
+            .collect();
         let (mut all, mut held_back) = (Sums::default(), BTreeMap::<String, Sum>::new());
         let (mut detectors, mut models, mut tenants) = (Groups::new(), Groups::new(), Groups::new());
         for decided in &decisions {
@@ -270,7 +280,7 @@ fn model(decided: &Decided) -> String {
 }
 
 /// Every client with the strongest decision on it; and how many found no room.
-fn clients(decisions: &[&Decided]) -> (Vec<Client>, u64) {
+fn clients(decisions: &[Decided]) -> (Vec<Client>, u64) {
     let mut by_client: BTreeMap<Identity, Vec<&Decided>> = BTreeMap::new();
     decisions.iter().for_each(|decided| by_client.entry(decided.client).or_default().push(decided));
     let mut clients: Vec<Client> = by_client.values().filter_map(|decisions| client(decisions)).collect();

@@ -49,7 +49,7 @@ fn book() -> Book {
 
 #[test]
 fn decisions_are_counted_by_what_became_of_them_and_clients_once() {
-    let report = Report::of(&book(), Time(9 * DAY), Time(11 * DAY));
+    let report = Report::of(&book(), &BTreeMap::new(), Time(9 * DAY), Time(11 * DAY));
     assert_eq!(report.all, Tally { decisions: 6, clients: 5, requests: 210 });
     let of = |outcome| {
         let Tally { decisions, clients, requests } = report.outcome(outcome);
@@ -68,14 +68,14 @@ fn decisions_are_counted_by_what_became_of_them_and_clients_once() {
 
 #[test]
 fn only_the_span_that_was_asked_for_counts() {
-    assert_eq!(Report::of(&book(), Time(0), Time(DAY)).all.decisions, 0);
-    let empty = Report::of(&Book::new(Bounds::default()), Time(0), Time(DAY));
+    assert_eq!(Report::of(&book(), &BTreeMap::new(), Time(0), Time(DAY)).all.decisions, 0);
+    let empty = Report::of(&Book::new(Bounds::default()), &BTreeMap::new(), Time(0), Time(DAY));
     assert!(empty.summary().join(" ").starts_with("Nothing was decided."), "{:?}", empty.summary());
 }
 
 #[test]
 fn every_form_tells_the_same_and_shows_nothing_from_traffic_as_markup() {
-    let mut report = Report::of(&book(), Time(9 * DAY), Time(11 * DAY));
+    let mut report = Report::of(&book(), &BTreeMap::new(), Time(9 * DAY), Time(11 * DAY));
     report.clients[0].model = "<script>alert(1)</script>\u{1b}[2J".into();
     let (text, page) = (text(&report), html(&report));
     for sentence in report.summary() {
