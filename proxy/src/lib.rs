@@ -30,6 +30,7 @@ mod state;
 mod told;
 mod transport;
 mod upstream;
+mod wakes;
 mod way;
 pub mod workbench;
 

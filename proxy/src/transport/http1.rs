@@ -26,6 +26,7 @@ use super::received::Received;
 use super::rejected::Rejected;
 use super::rules::Rules;
 use super::screened::Screened;
+use crate::wakes::Relay;
 
 type Io<'a> = TokioIo<&'a mut Screened>;
 
@@ -86,7 +87,10 @@ where
     let mut connection = pin!(connection);
     let mut drains = pin!(turned(&mut draining));
     let mut drained = false;
+    let (relay, waker) = Relay::new();
     poll_fn(|context| {
+        relay.wakes(context.waker());
+        let context = &mut Context::from_waker(&waker);
         if !drained && drains.as_mut().poll(context).is_ready() {
             drained = true;
             connection.as_mut().graceful_shutdown();

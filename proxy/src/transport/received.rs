@@ -9,6 +9,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::turns::Turn;
+use crate::wakes;
 
 /// What a client sends after the head of its request.
 #[derive(Debug)]
@@ -33,7 +34,7 @@ impl Body for Received {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let received = self.get_mut();
-        let polled = Pin::new(&mut received.incoming).poll_frame(context);
+        let polled = wakes::piece(&mut received.incoming, context);
         if let Some(turn) = &mut received.turn {
             match &polled {
                 Poll::Pending => turn.begins(),

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use super::Visit;
 use super::connection::{Connection, Exclusive};
+use crate::wakes;
 
 /// How long a connection may still be busy with a request whose answer was read to its end.
 const LINGER_MAX: Duration = Duration::from_secs(4);
@@ -52,12 +53,12 @@ impl AnswerBody {
         let Some(Held { connection: Connection::Exclusive(connection), .. }) = &mut self.held else {
             return Pin::new(&mut self.incoming).poll_frame(context);
         };
-        let polled = Pin::new(&mut self.incoming).poll_frame(&mut connection.told_by(context));
+        let polled = wakes::piece(&mut self.incoming, &mut connection.told_by(context));
         if polled.is_ready() || !connection.is_driven_here() {
             return polled;
         }
         connection.drive(context);
-        Pin::new(&mut self.incoming).poll_frame(&mut connection.told_by(context))
+        wakes::piece(&mut self.incoming, &mut connection.told_by(context))
     }
 
     fn end_if_empty(&mut self) {

@@ -1,5 +1,9 @@
 //! HTTP/1.1.
 
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::*;
 
 #[tokio::test(start_paused = true)]
@@ -11,6 +15,50 @@ async fn requests_are_answered_one_after_the_other_on_one_connection() {
         connected.hear(&format!("content-length: {}\r\n\r\n{word}", word.len())).await;
     }
     assert_eq!(server.seen(), ["/ one", "/ two", "/ three"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_that_is_read_to_its_end_does_not_have_its_connection_polled_again() {
+    let server = Server::plain();
+    let (client, stream) = duplex(PIPE_BYTES);
+    let (app, polls) = (Arc::clone(&server.app), Arc::new(AtomicUsize::new(0)));
+    let counted = Arc::clone(&polls);
+    let served = tokio::spawn(async move {
+        let mut served = pin!(app.serve(Box::new(stream), None));
+        poll_fn(|context| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            served.as_mut().poll(context)
+        })
+        .await;
+    });
+    let mut connected = Connected { client, served, since: Instant::now() };
+    let (mut first, mut second) = (0, 0);
+    for word in ["one", "two"] {
+        connected.say(&post("/inline", word)).await;
+        connected.hear(&format!("\r\n\r\n{word}")).await;
+        // Simulated time passes only once nothing is left to do.
+        sleep(Duration::from_millis(1)).await;
+        second = polls.load(Ordering::Relaxed) - first;
+        first += second;
+    }
+    assert_eq!(second, 1, "polls of the second exchange, whose answer needs nothing from elsewhere");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_in_pieces_comes_whole_while_its_answer_is_made_in_the_same_task() {
+    let server = Server::plain();
+    let mut connected = server.connect();
+    connected.say("POST /inline HTTP/1.1\r\nHost: models\r\nContent-Length: 9\r\n\r\none").await;
+    for piece in ["two", "six"] {
+        sleep(Duration::from_secs(1)).await;
+        connected.say(piece).await;
+    }
+    connected.hear("\r\n\r\nonetwosix").await;
+    connected.say("POST /inline HTTP/1.1\r\nHost: models\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+    connected.say("3\r\none\r\n3\r\ntwo\r\n").await;
+    sleep(Duration::from_secs(1)).await;
+    connected.say("0\r\n\r\n").await;
+    connected.hear("\r\n\r\nonetwo").await;
 }
 
 #[tokio::test(start_paused = true)]
