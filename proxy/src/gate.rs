@@ -310,6 +310,12 @@ impl Gate {
         refusal(&decision)
     }
 
+    /// Whether no decision acts on anybody: then no request needs to ask.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.table.is_idle()
+    }
+
     /// Whether a request that was let in is refused meanwhile: by a block.
     #[must_use]
     pub fn admit(&self, asker: &Asker, acts: bool, now: Time) -> Option<Refusal> {

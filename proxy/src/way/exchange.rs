@@ -153,15 +153,18 @@ impl Exchange {
 
     /// A decision that refuses this request as it comes; to be asked once, for a throttle counts.
     pub fn entry_refusal(&self) -> Option<Refusal> {
-        let Guard { enforces, ref policy, .. } = *self.route.guard;
-        let (gate, per_minute) = (&self.way.gate, policy.requests_per_minute);
-        enforces.then(|| gate.enter(&self.asker, enforces, per_minute, clock::now())).flatten()
+        let (gate, per_minute) = (&self.way.gate, self.route.guard.policy.requests_per_minute);
+        self.is_decided_on().then(|| gate.enter(&self.asker, true, per_minute, clock::now())).flatten()
     }
 
     /// Whether a decision degrades the answers to this client at this moment.
     pub fn is_degraded(&self) -> bool {
-        let acts = self.route.guard.enforces;
-        acts && self.way.gate.degrades(&self.asker, acts, clock::now())
+        self.is_decided_on() && self.way.gate.degrades(&self.asker, true, clock::now())
+    }
+
+    /// Whether any decision could meet this request; the common case, where none can, reads no clock.
+    fn is_decided_on(&self) -> bool {
+        self.route.guard.enforces && !self.way.gate.is_idle()
     }
 
     /// The decision that the model server is told of with this request.
@@ -172,9 +175,7 @@ impl Exchange {
 
     /// A decision that refuses this client at this moment, whatever it sends.
     pub fn refusal(&self) -> Option<Refusal> {
-        // The common case reads no clock.
-        let acts = self.route.guard.enforces;
-        acts.then(|| self.way.gate.admit(&self.asker, acts, clock::now())).flatten()
+        self.is_decided_on().then(|| self.way.gate.admit(&self.asker, true, clock::now())).flatten()
     }
 
     /// The refusal of a question for what it holds, by the lane's decision, as far as the gate lets it act.
