@@ -133,15 +133,11 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     if !headers.keys().any(is_hop_by_hop) {
         return;
     }
-    let takes_trailers =
-        headers.get_all(TE).iter().any(|value| value.as_bytes().eq_ignore_ascii_case(b"trailers"));
-    let nominated: Vec<HeaderName> = headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|names| names.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
+    // Almost always this is all there is: a connection that stays, or does not.
+    let lines = headers.get_all(CONNECTION).iter();
+    let mut nominating = lines.filter(|line| !is_persistence(line.as_bytes())).peekable();
+    let nominated = if nominating.peek().is_some() { nominated(nominating) } else { Vec::new() };
+    let takes_trailers = takes_trailers(headers);
     for name in nominated {
         headers.remove(name);
     }
@@ -149,6 +145,23 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     if takes_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
+}
+
+/// Whether a line of `Connection` says how long the connection stays, and no more.
+fn is_persistence(line: &[u8]) -> bool {
+    line.eq_ignore_ascii_case(b"keep-alive") || line.eq_ignore_ascii_case(b"close")
+}
+
+fn nominated<'a>(lines: impl Iterator<Item = &'a HeaderValue>) -> Vec<HeaderName> {
+    lines
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|names| names.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect()
+}
+
+fn takes_trailers(headers: &HeaderMap) -> bool {
+    headers.iter().any(|(name, value)| *name == TE && value.as_bytes().eq_ignore_ascii_case(b"trailers"))
 }
 
 /// Removes the fields whose names are `unwanted`. Hardly any request bears one, so the fields are walked once and

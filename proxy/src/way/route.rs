@@ -210,8 +210,7 @@ fn is_below(path: &str, prefix: &str) -> bool {
 /// (RFC 3986, 5.2.4 and 6.2.2). The upstream reads `/v2/models/pric%69ng/infer` as the guarded model's path, so the
 /// guard must as well. What is forwarded stays as it came.
 pub fn canonical(path: &str) -> Cow<'_, str> {
-    let plain = !path.contains(['%', ';', '\\']) && !path.contains("//") && !path.contains("/.");
-    if plain && (path.len() == 1 || !path.ends_with('/')) {
+    if is_canonical(path.as_bytes()) {
         return Cow::Borrowed(path);
     }
     let decoded = percent_decoded(path).replace('\\', "/");
@@ -227,6 +226,18 @@ pub fn canonical(path: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(format!("/{}", segments.join("/")))
+}
+
+/// Whether nothing is to be undone in `path`: nothing is encoded, and every segment begins like a name. Each request is
+/// asked for this, so its path is walked once.
+fn is_canonical(path: &[u8]) -> bool {
+    let mut before = 0;
+    let plain = path.iter().all(|byte| {
+        let begins = std::mem::replace(&mut before, *byte) == b'/';
+        let undone = matches!(byte, b'%' | b';' | b'\\') || (begins && matches!(byte, b'/' | b'.'));
+        !undone
+    });
+    plain && (path.len() == 1 || before != b'/')
 }
 
 fn percent_decoded(path: &str) -> String {
