@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Waker};
 
+use futures_util::TryFutureExt;
+use futures_util::future::Either;
 use http::header::{CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING};
 use http::uri::{Authority, PathAndQuery};
 use http::{Request, Response, Uri, Version};
@@ -62,19 +64,21 @@ impl Connection {
     ///
     /// # Errors
     /// Where there is none; with the request, where nothing of it was written.
-    pub async fn send(
-        &mut self,
+    pub fn send<'a>(
+        &'a mut self,
         mut request: Request<WayBody>,
         origin: &Origin,
-    ) -> Result<Response<Incoming>, Unanswered> {
+    ) -> impl Future<Output = Result<Response<Incoming>, Unanswered>> + use<'a> {
+        // The request is handed over before the first poll: a future that held it would be copied along with it.
         match self {
             Self::Exclusive(exclusive) => {
                 address_http1(&mut request, origin);
-                exclusive.send(request).await
+                Either::Left(exclusive.send(request))
             }
             Self::Shared(stream) => {
                 address_http2(&mut request, origin);
-                Ok(stream.shared.sender.clone().try_send_request(request).await?)
+                let answer = stream.shared.sender.clone().try_send_request(request);
+                Either::Right(answer.map_err(Unanswered::from))
             }
         }
     }
@@ -192,16 +196,22 @@ impl Exclusive {
         Context::from_waker(if self.is_driven_here() { Waker::noop() } else { context.waker() })
     }
 
-    async fn send(&mut self, mut request: Request<WayBody>) -> Result<Response<Incoming>, Unanswered> {
+    fn send(
+        &mut self,
+        mut request: Request<WayBody>,
+    ) -> impl Future<Output = Result<Response<Incoming>, Unanswered>> + use<'_> {
         self.watch.begin();
         let watch = Arc::clone(&self.watch);
         hyper::ext::on_informational(&mut request, move |_| watch.note_interim());
-        let mut answer = pin!(self.sender.try_send_request(request));
-        let answer = poll_fn(|context| {
-            self.drive(context);
-            answer.as_mut().poll(&mut self.told_by(context))
-        });
-        Ok(answer.await?)
+        let answer = self.sender.try_send_request(request);
+        async move {
+            let mut answer = pin!(answer);
+            let answer = poll_fn(|context| {
+                self.drive(context);
+                answer.as_mut().poll(&mut self.told_by(context))
+            });
+            Ok(answer.await?)
+        }
     }
 }
 

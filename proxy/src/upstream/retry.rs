@@ -117,8 +117,8 @@ impl Outgoing {
     }
 
     /// The answer is there: what comes of the body from now on need not be kept.
-    pub fn answered(self) {
-        if let Some(source) = self.spare.and_then(|spare| spare.body) {
+    pub fn answered(&mut self) {
+        if let Some(source) = self.spare.take().and_then(|spare| spare.body) {
             source.lock().forget();
         }
     }

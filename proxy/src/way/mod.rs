@@ -122,8 +122,8 @@ async fn routed(
         tagged_by: exchange.tagged_by(),
     };
     headers::forward(&mut head, hop);
-    let request = upstream::addressed(&exchange, head, body);
-    let answer = match upstream::ask(&exchange, request).await {
+    let mut outgoing = upstream::addressed(&exchange, head, body);
+    let answer = match upstream::ask(&exchange, &mut outgoing).await {
         Ok(answer) if exchange.route.inspected && exchange.route.guard.holds_answers() => {
             Box::pin(hold::answer(&exchange, &method, answer)).await
         }

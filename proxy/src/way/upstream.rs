@@ -40,19 +40,16 @@ pub enum Failure {
 ///
 /// # Errors
 /// Says why there is none.
-pub async fn ask(
-    exchange: &Arc<Exchange>,
-    request: Request<WayBody>,
-) -> Result<Response<AnswerBody>, Failure> {
+pub async fn ask(exchange: &Arc<Exchange>, outgoing: &mut Outgoing) -> Result<Response<AnswerBody>, Failure> {
     tokio::select! {
         biased;
-        answer = tried(exchange, request) => answer,
+        answer = tried(exchange, outgoing) => answer,
         refusal = exchange.blocked_meanwhile() => Err(Failure::Blocked(refusal)),
     }
 }
 
 /// The request as it is sent to its upstream.
-pub fn addressed(exchange: &Exchange, mut head: request::Parts, body: WayBody) -> Request<WayBody> {
+pub fn addressed(exchange: &Exchange, mut head: request::Parts, body: WayBody) -> Outgoing {
     // Only the path is asked for; the host stands in its header, or did not stand anywhere.
     let path = head.uri.into_parts().path_and_query;
     head.uri = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
@@ -60,24 +57,24 @@ pub fn addressed(exchange: &Exchange, mut head: request::Parts, body: WayBody) -
     if exchange.route.inspected && (exchange.route.guard.holds_answers() || exchange.is_degraded()) {
         head.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     }
-    Request::from_parts(head, body)
+    Outgoing::new(Request::from_parts(head, body), exchange.route.guard.upstream.retries() > 0)
 }
 
 /// Asks one server after the other, as often as the rules for sending again allow.
-async fn tried(exchange: &Exchange, request: Request<WayBody>) -> Result<Response<AnswerBody>, Failure> {
+async fn tried(exchange: &Exchange, outgoing: &mut Outgoing) -> Result<Response<AnswerBody>, Failure> {
     let pool = &exchange.route.guard.upstream;
-    let mut outgoing = Outgoing::new(request, pool.retries() > 0);
     let mut tried = Vec::new();
     let mut visit = visit(exchange, &[]).ok_or(Failure::Full)?;
     loop {
-        tried.push(visit.position());
-        let missed = match one_try(exchange, visit, &mut outgoing).await {
+        let position = visit.position();
+        let missed = match one_try(exchange, visit, outgoing).await {
             Ok(answer) => {
                 outgoing.answered();
                 return Ok(answer);
             }
             Err(missed) => missed,
         };
+        tried.push(position);
         let again = tried.len() <= pool.retries() as usize
             && missed.cause.is_the_servers()
             && may_go_again(missed.stage, outgoing.method())
