@@ -13,6 +13,7 @@ pub mod clients;
 pub mod columns;
 pub mod contract;
 pub mod cumulative;
+pub mod drift;
 pub mod engine;
 pub mod explain;
 pub mod facts;

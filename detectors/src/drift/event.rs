@@ -1,0 +1,323 @@
+//! The early layer: a bank of bets on how the bins of one feature could have shifted, settled at ticks.
+//!
+//! Every bet is a likelihood ratio q/p0 over the feature's slots, divided by a margin c so that its expectation is at
+//! most 1 wherever the true probabilities lie within the tolerance of the reference and the reference has its sampling
+//! error: c = 1 + 2 tol TV(q, p0) + z sqrt(chi2(q, p0) / n_ref). Shiryaev and Roberts' sum M <- (M + n) x product of
+//! the ratios over the n events of a tick then never exceeds the number of events on average, so that an alarm at A
+//! comes no sooner than after A events on average, whatever the dependence between events, as long as each event's
+//! conditional probabilities stay in that set (Shin, Ramdas and Rinaldo, E-detectors, 2023). The same holds for a
+//! weighted mean of bets. Clients with habits of their own leave that set: see `stretch.rs`.
+
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+use super::bins::SLOTS;
+use super::counts::Counts;
+use super::measure::{
+    chi_square, chi_square_quantile, normal_quantile, power, rate_bound, smoothed, total_variation,
+};
+
+/// Bets along a score function of the slots: its number, and the exponent of one unit of the score.
+const TILTS: [(usize, f64); 18] = [
+    // Location, by normal scores.
+    (0, 0.1),
+    (0, -0.1),
+    (0, 0.25),
+    (0, -0.25),
+    (0, 0.6),
+    (0, -0.6),
+    // Scale, by their squares.
+    (1, 0.08),
+    (1, 0.25),
+    (1, -0.1),
+    (1, -0.4),
+    // Skew and humps, by polynomials of the rank as in Neyman's smooth test (1937).
+    (2, 0.25),
+    (2, -0.25),
+    (2, 0.6),
+    (2, -0.6),
+    (3, 0.25),
+    (3, -0.25),
+    (3, 0.6),
+    (3, -0.6),
+];
+/// Score functions.
+const SCORES: usize = 4;
+/// Where among [`TILTS`] the location bets end, and where those of scale.
+const LOCATION: usize = 6;
+const SCALE: usize = 10;
+/// What a bump adds to one slot, as a share of all events.
+const HEIGHTS: [f64; 3] = [0.01, 0.05, 0.25];
+/// Half-lives of the adaptive bets, in events.
+const HALF_LIVES: [f64; 3] = [64.0, 512.0, 4096.0];
+/// Shares of the bank: location, scale, skew and humps, bumps of one slot, adaptive.
+const SHARES: [f64; 5] = [0.5, 0.15, 0.1, 0.15, 0.1];
+/// Normal scores are cut here: a slot that the reference hardly knows must not outweigh all others.
+const SCORE_MAX: f64 = 4.0;
+/// A bet with a smaller margin says nothing, as all do of a feature that hardly varies: its sum would merely count
+/// events, and reach any threshold in the end.
+const MARGIN_MIN: f64 = 1e-4;
+/// Evidence is cut here, far above any threshold, so that it stays a number.
+const LEVEL_MAX: f64 = 1e200;
+
+/// What is tolerated, and how sure the reference is.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tolerance {
+    /// By how much of itself each slot's probability may differ without being a change, 0 to 1.
+    pub relative: f64,
+    /// How likely the sampling error of the reference is larger than allowed for, 0 to 1.
+    pub error: f64,
+}
+
+/// The bets of one feature, settled when its reference is frozen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Bank {
+    p0: Vec<f64>,
+    /// For each slot: its scores.
+    scores: Vec<[f32; SCORES]>,
+    /// The logarithm of what each tilt is divided by.
+    levels: [f64; TILTS.len()],
+    /// The first slot that may be bumped.
+    first: usize,
+    /// For each slot that may be bumped: what its bumps are multiplied by, at most 1.
+    bumps: Vec<[f64; HEIGHTS.len()]>,
+    tolerance: f64,
+    /// Standard errors of the reference that an adaptive bet must allow for, in units of the root of chi-square.
+    adaptive_error: f64,
+}
+
+/// The evidence of one feature.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Evidence {
+    tilts: [f64; TILTS.len()],
+    bumps: Vec<[f64; HEIGHTS.len()]>,
+    adaptive: Vec<Adaptive>,
+}
+
+/// A bet that the latest events tell what the next ones are.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Adaptive {
+    level: f64,
+    keep: f64,
+    events: f64,
+    counts: Vec<f64>,
+}
+
+impl Bank {
+    /// Settles the bets against the counts of a reference. The first `scale`
+    /// slots stand in order, and those of `bumped` may gain by themselves.
+    #[must_use]
+    pub fn new(counts: &Counts, scale: usize, bumped: Range<usize>, tolerance: Tolerance) -> Self {
+        let (p0, events) = (smoothed(counts.slots()), counts.total());
+        let bets = (TILTS.len() + bumped.len() * HEIGHTS.len()) as f64;
+        let root = (events.max(1) as f64).sqrt();
+        let one_error = tolerance.error / (2.0 * bets);
+        let error = normal_quantile(1.0 - one_error) / root;
+        let degrees = p0.len().saturating_sub(1);
+        let adaptive_error = chi_square_quantile(degrees, tolerance.error).sqrt() / root;
+        let scores = scores(&p0, scale);
+        let margin = |q: &[f64]| {
+            1.0 + 2.0 * tolerance.relative * total_variation(q, &p0) + error * chi_square(q, &p0).sqrt()
+        };
+        let levels = TILTS.map(|(score, slope)| {
+            let (q, level) = tilted(score, slope, &scores, &p0);
+            let margin = margin(&q);
+            if margin < 1.0 + MARGIN_MIN { f64::INFINITY } else { level + libm::log(margin) }
+        });
+        let first = bumped.start;
+        // What one slot gains has an exact bound, which also holds where the reference met the slot a few times only.
+        let most =
+            |slot| rate_bound(u64::from(counts.at(slot)), events, one_error) * (1.0 + tolerance.relative);
+        let ratio = |slot: usize| p0.get(slot).map_or(1.0, |p| (most(slot) / p).max(1.0));
+        let bump = |ratio: f64| {
+            HEIGHTS.map(|height| match 1.0 - height + height * ratio {
+                margin if margin < 1.0 + MARGIN_MIN => 0.0,
+                margin => 1.0 / margin,
+            })
+        };
+        let bumps = bumped.map(|slot| bump(ratio(slot))).collect();
+        Self { p0, scores, levels, first, bumps, tolerance: tolerance.relative, adaptive_error }
+    }
+
+    /// The probabilities of the reference, one to a slot.
+    #[must_use]
+    pub fn p0(&self) -> &[f64] {
+        &self.p0
+    }
+
+    /// How fast the logarithm of the evidence grows, in nats an event, where the feature moved by `shift` of its
+    /// standard deviations: that of the best location bet. Nothing where no bet grows.
+    #[must_use]
+    pub fn speed(&self, shift: f64) -> Option<f64> {
+        let q = tilted(0, shift, &self.scores, &self.p0).0;
+        let speed = |((score, slope), level): (&(usize, f64), &f64)| {
+            let parts = q.iter().zip(&self.scores);
+            parts.map(|(q, scores)| q * slope * score_of(scores, *score)).sum::<f64>() - level
+        };
+        let best = TILTS.iter().zip(&self.levels).map(speed).fold(0.0, f64::max);
+        (best > 0.0).then_some(best)
+    }
+
+    /// Bytes on the heap.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.p0.capacity() * size_of::<f64>()
+            + self.scores.capacity() * size_of::<[f32; SCORES]>()
+            + self.bumps.capacity() * size_of::<[f64; HEIGHTS.len()]>()
+    }
+
+    /// The share of the bank that one location bet has.
+    #[must_use]
+    pub fn location_share() -> f64 {
+        SHARES[0] / LOCATION as f64
+    }
+}
+
+/// Scores of the middle of each slot; 0 for slots off the scale.
+fn scores(p0: &[f64], scale: usize) -> Vec<[f32; SCORES]> {
+    let on_scale: f64 = p0.iter().take(scale).sum();
+    let mut below = 0.0;
+    let score = |(slot, p): (usize, &f64)| {
+        if slot >= scale || on_scale <= 0.0 {
+            return [0.0_f32; SCORES];
+        }
+        let middle = (below + 0.5 * p) / on_scale;
+        below += p;
+        let normal = normal_quantile(middle).clamp(-SCORE_MAX, SCORE_MAX);
+        let (rank, square) = (2.0 * middle - 1.0, (2.0 * middle - 1.0) * (2.0 * middle - 1.0));
+        // Legendre polynomials of the third and fourth degree, scaled to a variance of 1 over uniform ranks.
+        let skew = 7.0_f64.sqrt() * 0.5 * (5.0 * square - 3.0) * rank;
+        let humps = 3.0 * 0.125 * (35.0 * square * square - 30.0 * square + 3.0);
+        [normal, normal * normal, skew, humps].map(|score| score as f32)
+    };
+    p0.iter().enumerate().map(score).collect()
+}
+
+fn score_of(scores: &[f32; SCORES], number: usize) -> f64 {
+    scores.get(number).copied().map_or(0.0, f64::from)
+}
+
+/// `p0` tilted along a score, and the logarithm of what it had to be divided by.
+fn tilted(score: usize, slope: f64, scores: &[[f32; SCORES]], p0: &[f64]) -> (Vec<f64>, f64) {
+    let raw = scores.iter().zip(p0);
+    let raw: Vec<f64> = raw.map(|(scores, p)| p * libm::exp(slope * score_of(scores, score))).collect();
+    let whole: f64 = raw.iter().sum();
+    (raw.iter().map(|part| part / whole).collect(), libm::log(whole))
+}
+
+impl Evidence {
+    /// No evidence yet.
+    #[must_use]
+    pub fn new(bank: &Bank) -> Self {
+        let adaptive = |half_life: &f64| Adaptive {
+            level: 0.0,
+            keep: libm::exp2(-1.0 / half_life),
+            events: 0.0,
+            counts: vec![0.0; bank.p0.len()],
+        };
+        Self {
+            tilts: [0.0; TILTS.len()],
+            bumps: vec![[0.0; HEIGHTS.len()]; bank.bumps.len()],
+            adaptive: HALF_LIVES.iter().map(adaptive).collect(),
+        }
+    }
+
+    /// Settles a tick.
+    pub fn take(&mut self, bank: &Bank, counts: &Counts) {
+        let events = counts.total().min(u64::from(u32::MAX)) as u32;
+        if events == 0 {
+            return;
+        }
+        let mut sums = [0.0_f64; SCORES];
+        for (scores, count) in bank.scores.iter().zip(counts.slots()) {
+            sums.iter_mut()
+                .zip(scores)
+                .for_each(|(sum, score)| *sum += f64::from(*score) * f64::from(*count));
+        }
+        let all = f64::from(events);
+        for ((level, (score, slope)), divisor) in self.tilts.iter_mut().zip(TILTS).zip(&bank.levels) {
+            let factor = libm::exp(slope * sums.get(score).copied().unwrap_or(0.0) - divisor * all);
+            *level = raised(*level, events, factor);
+        }
+        let slots = counts.slots().iter().zip(&bank.p0).skip(bank.first);
+        for ((levels, bumps), (count, p)) in self.bumps.iter_mut().zip(&bank.bumps).zip(slots) {
+            let inside = (*count).min(events);
+            for ((level, height), divisor) in levels.iter_mut().zip(HEIGHTS).zip(bumps) {
+                let (hit, miss) = ((1.0 - height + height / p) * divisor, (1.0 - height) * divisor);
+                *level = raised(*level, events, power(hit, inside) * power(miss, events - inside));
+            }
+        }
+        self.adaptive.iter_mut().for_each(|bet| bet.take(bank, counts, events));
+    }
+
+    /// The evidence: the weighted mean of the bets. Where nothing changed its expectation is at most the number of
+    /// events since the last reset.
+    #[must_use]
+    pub fn level(&self) -> f64 {
+        let tilts = |from: usize, to: usize| mean(self.tilts.iter().skip(from).take(to - from).copied());
+        let groups = [
+            tilts(0, LOCATION),
+            tilts(LOCATION, SCALE),
+            tilts(SCALE, TILTS.len()),
+            mean(self.bumps.iter().flatten().copied()),
+            mean(self.adaptive.iter().map(|bet| bet.level)),
+        ];
+        SHARES.iter().zip(groups).map(|(share, level)| share * level).sum()
+    }
+
+    /// Bytes on the heap.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let adaptive = |bet: &Adaptive| size_of::<Adaptive>() + bet.counts.capacity() * size_of::<f64>();
+        self.bumps.capacity() * size_of::<[f64; HEIGHTS.len()]>()
+            + self.adaptive.iter().map(adaptive).sum::<usize>()
+    }
+
+    /// Forgets the evidence; what the adaptive bets learned goes as well, for it is what changed.
+    pub fn reset(&mut self, bank: &Bank) {
+        *self = Self::new(bank);
+    }
+}
+
+impl Adaptive {
+    /// Settles a tick with what was learned before it, then learns from it.
+    fn take(&mut self, bank: &Bank, counts: &Counts, events: u32) {
+        let prior = 2.0 * bank.p0.len() as f64;
+        let whole = self.events + prior;
+        let mut q = [0.0; SLOTS];
+        let (mut apart, mut squares) = (0.0, 0.0);
+        for ((q, p), kept) in q.iter_mut().zip(&bank.p0).zip(&self.counts) {
+            *q = (kept + prior * p) / whole;
+            let difference = *q - p;
+            apart += difference.abs();
+            squares += difference * difference / p;
+        }
+        // Twice the total variation is the sum of the differences.
+        let margin = 1.0 + bank.tolerance * apart + bank.adaptive_error * squares.sqrt();
+        let ratios = q.iter().zip(&bank.p0).zip(counts.slots());
+        let product: f64 = ratios.map(|((q, p), count)| power(q / (p * margin), *count)).product();
+        let factor = if margin < 1.0 + MARGIN_MIN { 0.0 } else { product };
+        self.level = raised(self.level, events, factor);
+        let keep = power(self.keep, events);
+        self.events = self.events * keep + f64::from(events);
+        for (kept, count) in self.counts.iter_mut().zip(counts.slots()) {
+            *kept = *kept * keep + f64::from(*count);
+        }
+    }
+}
+
+/// The sum of Shiryaev and Roberts after `events` that multiply to `factor`: an e-process begins with every event, and
+/// those of one tick begin with it.
+#[inline]
+#[must_use]
+pub fn raised(level: f64, events: u32, factor: f64) -> f64 {
+    let next = (level + f64::from(events)) * factor;
+    // A product that overflowed, or met 0 times infinity on the way, is as large as evidence gets or no evidence.
+    if next.is_nan() { 0.0 } else { next.min(LEVEL_MAX) }
+}
+
+fn mean(values: impl Iterator<Item = f64>) -> f64 {
+    let (count, sum) = values.fold((0_u32, 0.0), |(count, sum), value| (count + 1, sum + value));
+    sum / f64::from(count.max(1))
+}

@@ -1,0 +1,76 @@
+//! What a reference is worth: the last third of its rows, watched by what the first two thirds make.
+//!
+//! The promises of both layers rest on assumptions about traffic. Here the reference itself shows whether they hold:
+//! what alarms on its own held-out rows will alarm on any day.
+
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+use super::budget::{Thresholds, together};
+use super::counts::Pace;
+use super::feature::FeatureState;
+use super::reference::{DriftReference, Stretch, Table};
+use crate::facts::Time;
+
+/// Rows between two ticks of the replay.
+const TICK_ROWS: usize = 16;
+
+/// What the replay of held-out rows showed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Quality {
+    /// Rows that were replayed; 0 where the reference is too short to hold any out.
+    pub rows: u64,
+    /// Their stretches.
+    pub stretches: u64,
+    /// The highest evidence of the early layer over all features, in events. Traffic as the layer assumes it rarely
+    /// exceeds the number of rows.
+    pub early: f64,
+    /// The highest evidence of the paging layer, in stretches.
+    pub paging: f64,
+}
+
+impl Quality {
+    /// Watches `rows` of a table by a reference that did not see them.
+    #[must_use]
+    pub fn replay(reference: &DriftReference, table: &Table, rows: Range<usize>) -> Self {
+        let features = reference.features();
+        let mut states: Vec<FeatureState> =
+            features.iter().map(|feature| FeatureState::new(feature, Pace::Events(u64::MAX))).collect();
+        let mut quality = Self { rows: rows.len() as u64, ..Self::default() };
+        let mut stretch = Stretch::default();
+        for (number, row) in rows.clone().enumerate() {
+            let watched = features.iter().zip(&mut states).zip(&table.columns);
+            for ((feature, state), column) in watched {
+                state.see(feature, column.values.get(row).copied().unwrap_or(super::bins::Value::Missing));
+            }
+            let now = table.times.get(row).copied().unwrap_or(Time(0));
+            let ends = reference.cut().ends(&mut stretch, now);
+            if ends || number % TICK_ROWS == TICK_ROWS - 1 {
+                features.iter().zip(&mut states).for_each(|(feature, state)| state.settle(feature, now));
+                let level =
+                    together(features.iter().zip(&states).map(|(feature, state)| state.early(feature)));
+                quality.early = quality.early.max(level);
+            }
+            if ends {
+                let pairs = features.iter().zip(&mut states);
+                pairs.for_each(|(feature, state)| state.close_stretch(feature, reference.worth()));
+                quality.stretches += 1;
+                quality.paging = quality.paging.max(together(states.iter().map(FeatureState::paging)));
+            }
+        }
+        quality
+    }
+
+    /// Whether the early layer may page by itself: the reference was long enough to be asked, and did not alarm.
+    #[must_use]
+    pub fn early_may_page(&self, thresholds: &Thresholds) -> bool {
+        self.rows > 0 && self.early < thresholds.early
+    }
+
+    /// Whether the paging layer would have alarmed on the reference itself.
+    #[must_use]
+    pub fn paging_alarms(&self, thresholds: &Thresholds) -> bool {
+        self.paging >= thresholds.paging
+    }
+}
