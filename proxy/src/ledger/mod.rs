@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use checkgate_detectors::facts::Time;
 use checkgate_detectors::identity::Identity;
@@ -32,7 +33,7 @@ use self::book::{Book, Bounds};
 use self::disk::Disk;
 use self::entry::{By, Entry, What};
 use self::reduce::Retention;
-use self::writer::Writer;
+pub(crate) use self::writer::Writer;
 use crate::clock::Reading;
 use crate::metrics::Metrics;
 
@@ -69,6 +70,12 @@ impl Ticket {
     /// Waits until the entry is synced, or is known to stay in memory only.
     pub async fn kept(self) -> Kept {
         self.0.await.unwrap_or(Kept::InMemory)
+    }
+
+    /// Where the entry ended up, if that is known by now.
+    #[cfg(test)]
+    pub(crate) fn told(&mut self) -> Option<Kept> {
+        self.0.try_recv().ok()
     }
 
     /// The same for a thread that may block.
@@ -194,9 +201,27 @@ impl Ledger {
     /// No thread can be started.
     pub fn start(settings: LedgerSettings, hooks: Hooks, metrics: Option<Arc<Metrics>>) -> io::Result<Self> {
         let shared = Arc::new(Shared::new(settings.bounds, hooks, metrics, true));
-        let writer = Writer::new(Arc::clone(&shared), settings);
+        let writer = Writer::new(Arc::clone(&shared), settings, Instant::now());
         let writer = thread::Builder::new().name("ledger".into()).spawn(move || writer.run())?;
         Ok(Self { shared, writer: Mutex::new(Some(writer)) })
+    }
+
+    /// A ledger on disk whose writer takes its turns when a test says so.
+    #[cfg(test)]
+    pub(crate) fn by_turns(settings: LedgerSettings, hooks: Hooks, now: Instant) -> (Self, Writer) {
+        let shared = Arc::new(Shared::new(settings.bounds, hooks, None, true));
+        let writer = Writer::new(Arc::clone(&shared), settings, now);
+        (Self { shared, writer: Mutex::default() }, writer)
+    }
+
+    /// Asks for the log to be opened, or closed with the writer's next turn.
+    #[cfg(test)]
+    pub(crate) fn ask(&self, open: Option<Opening>) {
+        let order = match open {
+            Some(how) => Order::Open { how, opened: mpsc::channel().0 },
+            None => Order::Close { closed: mpsc::channel().0 },
+        };
+        self.shared.order(order);
     }
 
     /// Opens the log, and says whether that worked at once. If not, the ledger goes on in memory and tries again by

@@ -43,7 +43,8 @@ enum State {
     Open(Box<Store>),
 }
 
-pub(super) struct Writer {
+/// The writer, apart from its thread: whoever has it says when it takes a turn.
+pub(crate) struct Writer {
     shared: Arc<Shared>,
     settings: LedgerSettings,
     state: State,
@@ -55,13 +56,15 @@ pub(super) struct Writer {
     stuck: Option<Batch>,
     retry_at: Option<Instant>,
     pause: Duration,
+    /// When this turn began.
+    now: Instant,
     checkpointed: Instant,
     reduced: Instant,
     reducer: Reducer,
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, settings: LedgerSettings) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, settings: LedgerSettings, now: Instant) -> Self {
         Self {
             shared,
             settings,
@@ -71,50 +74,65 @@ impl Writer {
             stuck: None,
             retry_at: None,
             pause: RETRY.0,
-            checkpointed: Instant::now(),
-            reduced: Instant::now(),
+            checkpointed: now,
+            reduced: now,
+            now,
             reducer: Reducer::default(),
         }
     }
 
     pub(super) fn run(mut self) {
         loop {
-            for order in self.collect() {
-                match order {
-                    Order::Open { how, opened } => self.begin(how, &opened),
-                    Order::Close { closed } => {
-                        self.close("another process has the log");
-                        closed.send(()).ok();
-                    }
-                    Order::Erase { client, by, erased } => {
-                        // Whoever asked may have gone.
-                        erased.send(self.erase(client, by)).ok();
-                    }
-                    Order::Retain(retention) => self.settings.retention = retention,
-                    Order::Stop => {
-                        self.close("the process ends");
-                        return;
-                    }
-                }
+            self.wait();
+            if !self.turn(Instant::now()) {
+                return;
             }
-            self.work();
-            self.tidy();
         }
     }
 
-    /// Waits for something to do and takes it.
-    fn collect(&mut self) -> Vec<Order> {
+    /// Does what there is to do at `now`; false once it was told to stop.
+    pub(crate) fn turn(&mut self, now: Instant) -> bool {
+        self.now = now;
+        for order in self.collect() {
+            match order {
+                Order::Open { how, opened } => self.begin(how, &opened),
+                Order::Close { closed } => {
+                    self.close("another process has the log");
+                    closed.send(()).ok();
+                }
+                Order::Erase { client, by, erased } => {
+                    // Whoever asked may have gone.
+                    erased.send(self.erase(client, by)).ok();
+                }
+                Order::Retain(retention) => self.settings.retention = retention,
+                Order::Stop => {
+                    self.close("the process ends");
+                    return false;
+                }
+            }
+        }
+        self.work();
+        self.tidy();
+        true
+    }
+
+    /// Waits for something to do.
+    fn wait(&self) {
         let mut inner = self.shared.inner.lock();
         if inner.inbox.is_empty() && inner.orders.is_empty() {
             let until_retry = self.retry_at.map(|at| at.saturating_duration_since(Instant::now()));
             self.shared.wake.wait_for(&mut inner, until_retry.unwrap_or(TICK).min(TICK));
         }
+    }
+
+    fn collect(&mut self) -> Vec<Order> {
+        let mut inner = self.shared.inner.lock();
         self.held.extend(inner.inbox.drain(..));
         inner.orders.drain(..).collect()
     }
 
     fn work(&mut self) {
-        if self.retry_at.is_some_and(|at| Instant::now() < at) {
+        if self.retry_at.is_some_and(|at| self.now < at) {
             return self.tell_rest();
         }
         if let State::Opening(how) = self.state {
@@ -172,7 +190,7 @@ impl Writer {
     }
 
     fn failed(&mut self, error: &io::Error) {
-        self.retry_at = Some(Instant::now() + self.pause);
+        self.retry_at = Some(self.now + self.pause);
         self.pause = (self.pause * 2).min(RETRY.1);
         let first = self.not_durable(&error.to_string());
         if first {
@@ -213,10 +231,10 @@ impl Writer {
                 self.report(recovered);
                 self.go_on_behind(book, how);
                 self.state = State::Open(Box::new(store));
-                (self.stuck, self.checkpointed) = (None, Instant::now());
+                (self.stuck, self.checkpointed) = (None, self.now);
                 if recovered.index_anew || recovered.lost > 0 || recovered.read > CHECKPOINT_ENTRIES {
                     // The next start reads less.
-                    self.checkpointed -= CHECKPOINT_EVERY.min(self.checkpointed.elapsed());
+                    self.checkpointed = self.now.checked_sub(CHECKPOINT_EVERY).unwrap_or(self.now);
                 }
                 if self.held.is_empty() {
                     self.works();
@@ -311,12 +329,12 @@ impl Writer {
         if self.retry_at.is_some() {
             return;
         }
-        let due = self.checkpointed.elapsed() >= CHECKPOINT_EVERY && store.behind() > 0;
+        let due = self.now.duration_since(self.checkpointed) >= CHECKPOINT_EVERY && store.behind() > 0;
         if due || store.behind() >= CHECKPOINT_ENTRIES {
             self.checkpoint();
         }
-        if self.reduced.elapsed() >= REDUCE_EVERY {
-            self.reduced = Instant::now();
+        if self.now.duration_since(self.reduced) >= REDUCE_EVERY {
+            self.reduced = self.now;
             self.reduce();
         }
     }
@@ -334,7 +352,7 @@ impl Writer {
         let gone = self.shared.book.write().take_gone();
         let changes = store.changes(&self.shared.book.read(), gone);
         drop(inner);
-        self.checkpointed = Instant::now();
+        self.checkpointed = self.now;
         if let Some(changes) = changes {
             store.checkpoint(changes);
         }
