@@ -128,19 +128,17 @@ impl Scan {
         from: Place,
         each: &mut dyn FnMut(&Line, Place),
     ) -> io::Result<()> {
-        let numbers = segments(disk)?;
-        let last = numbers.last().copied();
-        for segment in numbers.into_iter().filter(|segment| *segment >= from.segment) {
+        for segment in segments(disk)?.into_iter().filter(|segment| *segment >= from.segment) {
             let bytes = disk::read_whole(&*disk.open(&segment_name(segment), false)?)?;
             let offset = if segment == from.segment { from.offset } else { 0 };
             let start = usize::try_from(offset).map_err(io::Error::other)?.min(bytes.len());
-            self.segment(&bytes, Place { segment, offset: start as u64 }, Some(segment) == last, each);
+            self.segment(&bytes, Place { segment, offset: start as u64 }, each);
         }
         Ok(())
     }
 
     /// Reads the bytes of one file from `from` on.
-    pub fn segment(&mut self, bytes: &[u8], from: Place, is_last: bool, each: &mut dyn FnMut(&Line, Place)) {
+    pub fn segment(&mut self, bytes: &[u8], from: Place, each: &mut dyn FnMut(&Line, Place)) {
         let mut at = usize::try_from(from.offset).unwrap_or(usize::MAX);
         self.clean_end = Some(from);
         while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
@@ -154,8 +152,9 @@ impl Scan {
                     self.clean_end = Some(Place { offset: at as u64, ..place });
                 }
                 _ => {
+                    // No file that was left in good order ends within a line, the last one or an earlier one.
                     let (lines, torn) = (self.lines, self.torn);
-                    self.pieces(piece, place, end.is_none() && is_last, each);
+                    self.pieces(piece, place, end.is_none(), each);
                     let only_torn = self.torn > torn && self.lines == lines;
                     self.clean_end = only_torn.then_some(place);
                 }
