@@ -309,7 +309,11 @@ impl Log {
         let end = scan.clean_end.filter(|end| Some(end.segment) == last_segment);
         let cut = end.and_then(|end| Some((cut(&**disk, end).ok()?, end)));
         let (file, end) = match cut {
-            Some(there) => there,
+            Some(there) => {
+                // The process before may have made the file and ended before its name was durable.
+                disk.sync_names()?;
+                there
+            }
             None => {
                 if let Some(last) = last_segment {
                     disk.open(&segment_name(last), false)?.sync()?;
