@@ -305,21 +305,19 @@ impl Log {
     /// # Errors
     /// The disk cannot.
     pub fn open(disk: &Arc<dyn Disk>, scan: &Scan, segment_bytes: u64) -> io::Result<Self> {
-        let last_segment = segments(&**disk)?.last().copied();
+        let all = segments(&**disk)?;
+        // What was read may come from a process that could not sync it, in the last file or in one that it gave up; nor
+        // need the names be durable. From here on all of it counts as written.
+        for segment in &all {
+            disk.open(&segment_name(*segment), false)?.sync()?;
+        }
+        disk.sync_names()?;
+        let last_segment = all.last().copied();
         let end = scan.clean_end.filter(|end| Some(end.segment) == last_segment);
         let cut = end.and_then(|end| Some((cut(&**disk, end).ok()?, end)));
         let (file, end) = match cut {
-            Some(there) => {
-                // The process before may have made the file and ended before its name was durable.
-                disk.sync_names()?;
-                there
-            }
-            None => {
-                if let Some(last) = last_segment {
-                    disk.open(&segment_name(last), false)?.sync()?;
-                }
-                begin(&**disk, last_segment.unwrap_or(0) + 1)?
-            }
+            Some(there) => there,
+            None => begin(&**disk, last_segment.unwrap_or(0) + 1)?,
         };
         let (last, head) = (scan.last, scan.head);
         Ok(Self { disk: Arc::clone(disk), file, end, last, head, segment_bytes, unsure: false })
