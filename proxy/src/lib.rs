@@ -26,6 +26,8 @@ mod rehearse;
 mod report;
 pub mod screen;
 mod serve;
+#[cfg(test)]
+mod simulation;
 mod state;
 mod told;
 mod transport;

@@ -1,0 +1,109 @@
+//! What should be: where every decision stands, told from the ledger's entries alone, in the plainest way, and measured
+//! by a clock that never steps. The gate is held against this.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use checkgate_detectors::facts::Time;
+use checkgate_detectors::finding::{Action, DecisionId};
+use checkgate_detectors::identity::{Asker, Identity};
+use ipnet::IpNet;
+
+use super::clock::Start;
+use crate::ledger::entry::{Entry, Status, What};
+
+/// Where a decision stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Standing {
+    /// Whom it is about.
+    pub client: Identity,
+    /// What is done to the client.
+    pub action: Action,
+    /// Its state.
+    pub status: Status,
+    /// From when on it acts, in microseconds since the world began.
+    pub from: i64,
+    /// When it ends, likewise.
+    pub until: i64,
+    /// How long it was to last.
+    pub lasts: Duration,
+    /// When it approves itself, where it does.
+    pub itself_at: Option<i64>,
+}
+
+/// What the entries add up to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Expected {
+    /// Every decision.
+    pub decisions: BTreeMap<DecisionId, Standing>,
+    /// Whom no decision touches.
+    pub never_block: BTreeSet<IpNet>,
+    /// Whether nothing is enforced.
+    pub kill_switch: bool,
+}
+
+impl Standing {
+    /// Whether it acts at a moment.
+    pub fn acts_at(&self, now: i64) -> bool {
+        let by_itself = self.status == Status::Proposed && self.itself_at.is_some_and(|at| at <= now);
+        (by_itself || self.status == Status::InForce && self.from <= now) && now < self.until
+    }
+}
+
+impl Expected {
+    /// Takes the next entry, which a process that started at `start` wrote.
+    pub fn take(&mut self, entry: &Entry, start: &Start, approves_itself: Option<Time>) {
+        let at = |time: Time| start.passed_at(time);
+        match &entry.what {
+            What::Decision(decided) => {
+                let standing = Standing {
+                    client: decided.client,
+                    action: decided.action,
+                    status: decided.status,
+                    from: at(decided.time),
+                    until: at(decided.until),
+                    lasts: decided.lasts.max(decided.until.since(decided.time)),
+                    itself_at: approves_itself.map(at),
+                };
+                self.decisions.insert(decided.id, standing);
+            }
+            What::Approved { id, until } => self.change(*id, |standing| {
+                standing.status = Status::InForce;
+                standing.from = standing.itself_at.unwrap_or(i64::MAX).min(at(entry.time));
+                standing.until = at(*until);
+            }),
+            What::Rejected { id } => self.change(*id, |standing| standing.status = Status::Rejected),
+            What::Lifted { id } => self.change(*id, |standing| standing.status = Status::Lifted),
+            What::Extended { id, until } => self.change(*id, |standing| standing.until = at(*until)),
+            What::NeverBlock { added, removed } => {
+                self.never_block.extend(added);
+                self.never_block.retain(|network| !removed.contains(network));
+            }
+            What::KillSwitch { on } => self.kill_switch = *on,
+            _ => {}
+        }
+    }
+
+    fn change(&mut self, id: DecisionId, how: impl FnOnce(&mut Standing)) {
+        self.decisions.get_mut(&id).map(how);
+    }
+
+    /// Decisions that act on whoever asks.
+    pub fn on<'a>(
+        &'a self,
+        asker: &'a Asker,
+        key_is_proven: bool,
+        now: i64,
+    ) -> impl Iterator<Item = (&'a DecisionId, &'a Standing)> {
+        let meets = move |standing: &Standing| match standing.client {
+            Identity::Key(key) => asker.key == Some(key),
+            Identity::Address(address) => asker.address == address && !key_is_proven,
+        };
+        self.decisions.iter().filter(move |(_, standing)| meets(standing) && standing.acts_at(now))
+    }
+
+    /// Whether no decision touches whoever asks.
+    pub fn spares(&self, asker: &Asker) -> bool {
+        self.never_block.iter().any(|network| network.contains(&asker.address.ip()))
+    }
+}

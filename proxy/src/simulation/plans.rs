@@ -1,0 +1,136 @@
+//! Small plans: few detectors with low limits, short ladders, tight bounds, so that much happens within a hundred
+//! requests.
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use checkgate_detectors::contract::Contract;
+use checkgate_detectors::finding::{Action, Mode};
+use ipnet::IpNet;
+use serde_json::{Value, json};
+
+use super::clients::{COLUMNS, HASH_KEY, anything};
+use super::dice::Dice;
+use crate::decode::DECODERS;
+use crate::plan::{Limits, ModelPlan, Plan};
+
+/// What happens to a decision before it acts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Approval {
+    /// Nothing.
+    NotNeeded,
+    /// An operator must approve it within this time.
+    ByAnOperator(Duration),
+    /// It waits for so long, and then approves itself.
+    ByItself(Duration),
+}
+
+/// The configured models.
+pub const MODELS: u16 = 2;
+/// The name of the model that no configuration names.
+pub const DISCOVERED: &str = "found";
+
+/// The first plan of a world.
+pub fn plan(dice: &mut Dice) -> Plan {
+    let models = (0..MODELS).map(|id| (id, model(&format!("model-{id}"), dice))).collect();
+    Plan {
+        hash_key: HASH_KEY,
+        protocols: DECODERS.iter().map(|spec| spec.name.to_owned()).collect(),
+        models,
+        unclaimed: dice.chance(0.5).then(|| model("", dice)),
+        never_block: Vec::new(),
+        blocks_per_minute: dice.pick(&[2, 30, 30]),
+        share_of_clients: dice.pick(&[0.2, 1.0, 1.0]),
+        limits: limits(dice),
+    }
+}
+
+/// Another plan, for a reload.
+pub fn another(plan: &Plan, dice: &mut Dice) -> Plan {
+    let mut plan = plan.clone();
+    match dice.below(4) {
+        0 => plan.limits = limits(dice),
+        1 => plan.blocks_per_minute = dice.pick(&[2, 30]),
+        _ => {
+            let id = dice.below(usize::from(MODELS)) as u16;
+            plan.models.insert(id, model(&format!("model-{id}"), dice));
+        }
+    }
+    plan
+}
+
+/// The never-block list as plans write it.
+pub fn as_prefixes<'a>(networks: impl IntoIterator<Item = &'a IpNet>) -> Vec<(std::net::IpAddr, u8)> {
+    networks.into_iter().map(|network| (network.network(), network.prefix_len())).collect()
+}
+
+fn limits(dice: &mut Dice) -> Limits {
+    Limits {
+        rows_per_exchange: dice.pick(&[2, 64]),
+        columns: 16,
+        clients: dice.pick(&[3, 50, 50, 50]),
+        open_questions: dice.pick(&[3, 16]),
+        new_keys_per_address: dice.pick(&[1, 20]),
+        discovered_models: 1,
+        pending_bytes: 1000,
+        blocks: dice.pick(&[2, 1000, 1000, 1000]),
+    }
+}
+
+fn model(name: &str, dice: &mut Dice) -> ModelPlan {
+    let seconds = |seconds: &[u64]| seconds.iter().copied().map(Duration::from_secs).collect();
+    let crowds = dice.chance(0.15);
+    ModelPlan {
+        name: name.to_owned(),
+        mode: dice.weighted(&[(4, Mode::Enforce), (1, Mode::Observe)]),
+        protocol: Some(("generic".to_owned(), json!({}))),
+        contract: contract(dice),
+        contract_action: Action::Alert,
+        detectors: detectors(crowds, dice),
+        reference: crowds.then(|| reference().to_owned()),
+        holds_questions: dice.chance(0.2),
+        on_tier_one: dice.weighted(&[
+            (6, Action::Block),
+            (1, Action::Degrade),
+            (1, Action::Throttle),
+            (1, Action::Alert),
+        ]),
+        on_tier_two: dice.pick(&[Action::Alert, Action::Throttle]),
+        block_for: dice.pick(&[seconds(&[30, 120, 600]), seconds(&[900]), seconds(&[900]), seconds(&[5])]),
+    }
+}
+
+fn contract(dice: &mut Dice) -> Contract {
+    let rules = if dice.chance(0.7) { json!({"rules": [{"minimum": 0.0}]}) } else { json!({}) };
+    serde_json::from_value(rules).unwrap()
+}
+
+fn detectors(crowds: bool, dice: &mut Dice) -> BTreeMap<String, Value> {
+    let mut detectors = BTreeMap::new();
+    if crowds {
+        detectors.insert("near_duplicates".to_owned(), json!({}));
+    }
+    if dice.chance(0.9) {
+        detectors.insert("one_field_sweep".to_owned(), json!({"values": dice.pick(&[4, 8])}));
+    }
+    if dice.chance(0.8) {
+        detectors.insert("field_by_field".to_owned(), json!({"fields": 4}));
+    }
+    if dice.chance(0.3) {
+        detectors.insert("error_probing".to_owned(), json!({}));
+    }
+    detectors
+}
+
+/// Rows as honest clients ask them.
+fn reference() -> &'static str {
+    static TEXT: OnceLock<String> = OnceLock::new();
+    TEXT.get_or_init(|| {
+        let mut dice = Dice::new(1);
+        let names: Vec<String> = (0..COLUMNS).map(|column| column.to_string()).collect();
+        let rows = (0..60).map(|_| json!({"x": anything(&mut dice), "p": [100.0]}).to_string());
+        let head = json!({"features": names}).to_string();
+        std::iter::once(head).chain(rows).collect::<Vec<_>>().join("\n")
+    })
+}
