@@ -3,9 +3,12 @@
 //! The machine has a clock of its own, which never steps, and a wall clock, which somebody sets now and then. A process
 //! goes by the wall clock at its start and by the machine's clock since, as `crate::clock` does.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use checkgate_detectors::facts::Time;
+
+use crate::clock::Reading;
 
 /// When every world begins, on its wall clock.
 const BEGINNING: u64 = 1_700_000_000_000_000;
@@ -66,7 +69,24 @@ impl Clock {
     }
 }
 
+thread_local! {
+    static READING: RefCell<Reading> = RefCell::default();
+}
+
+/// What the process of this thread's world reads from its clocks.
+pub fn reading() -> Reading {
+    READING.with_borrow(Clone::clone)
+}
+
 impl Start {
+    /// Has [`reading`] give what a process that started then reads now.
+    pub fn show(&self, clock: &Clock) {
+        let passed = clock.passed - self.passed;
+        let since_boot = self.since_boot + passed;
+        let boot = format!("boot {}", self.boot).into();
+        READING.set(Reading { boot, since_boot, time: Time(self.time.0 + passed) });
+    }
+
     /// What a process that started then takes the time to be.
     pub fn now(&self, clock: &Clock) -> Time {
         Time(self.time.0 + (clock.passed - self.passed))

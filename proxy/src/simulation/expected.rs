@@ -2,7 +2,6 @@
 //! by a clock that never steps. The gate is held against this.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use checkgate_detectors::facts::Time;
 use checkgate_detectors::finding::{Action, DecisionId};
@@ -21,12 +20,14 @@ pub struct Standing {
     pub action: Action,
     /// Its state.
     pub status: Status,
+    /// When it was taken, in microseconds since the world began.
+    pub time: i64,
     /// From when on it acts, in microseconds since the world began.
     pub from: i64,
     /// When it ends, likewise.
     pub until: i64,
-    /// How long it was to last.
-    pub lasts: Duration,
+    /// How long it was to last, in microseconds.
+    pub lasts: i64,
     /// When it approves itself, where it does.
     pub itself_at: Option<i64>,
 }
@@ -60,9 +61,10 @@ impl Expected {
                     client: decided.client,
                     action: decided.action,
                     status: decided.status,
+                    time: at(decided.time),
                     from: at(decided.time),
                     until: at(decided.until),
-                    lasts: decided.lasts.max(decided.until.since(decided.time)),
+                    lasts: decided.lasts.as_micros() as i64,
                     itself_at: approves_itself.map(at),
                 };
                 self.decisions.insert(decided.id, standing);
@@ -81,6 +83,22 @@ impl Expected {
             }
             What::KillSwitch { on } => self.kill_switch = *on,
             _ => {}
+        }
+    }
+
+    /// Another process begins. Within a boot of the machine nothing moves, whatever the wall clock says. Across a boot
+    /// the wall clock counts, but nothing lasts longer from then on than it was to last as a whole. Proposals wait for
+    /// an operator.
+    pub fn begin(&mut self, before: &Start, start: &Start) {
+        let now = start.passed as i64;
+        for standing in self.decisions.values_mut() {
+            standing.itself_at = None;
+            if before.boot != start.boot {
+                let span = standing.lasts.max(standing.until - standing.time);
+                let again = |passed: i64| start.passed_at(Time(before.time_at(passed).max(0) as u64));
+                (standing.time, standing.from) = (again(standing.time), again(standing.from));
+                standing.until = again(standing.until).min(now + span);
+            }
         }
     }
 

@@ -152,6 +152,57 @@ invariants! {
         ensure(entry.number == expected, || format!("entry {} where {expected} is next", entry.number))
     }
 
+    /// Listeners hear every entry once, in order, as it was noted.
+    fn listeners_hear_every_entry_once(world, happening) {
+        let Happening::Heard(entry) = happening else { return Ok(()) };
+        let expected = world.heard_before + 1;
+        ensure(entry.number == expected, || format!("entry {} is heard where {expected} is next", entry.number))?;
+        let noted = world.entries.get(&entry.number).map(|(noted, _)| noted);
+        ensure(noted == Some(entry), || format!("{entry:?} is heard for {noted:?}"))
+    }
+
+    /// What is told to be durable is among what the ledger says is on the disk.
+    fn a_ticket_tells_what_is_on_the_disk(world, happening) {
+        let Happening::Durable(number) = happening else { return Ok(()) };
+        ensure(*number <= world.acknowledged, || format!("{number} is not on the disk"))
+    }
+
+    /// Nothing that was acknowledged as durable is lost, whenever a process is killed or the power is cut.
+    fn nothing_acknowledged_is_lost(world, happening) {
+        let Happening::Begun(_) = happening else { return Ok(()) };
+        let last = world.left.last().map_or(0, |entry| entry.number);
+        ensure(world.acknowledged <= last, || format!("up to {} was acknowledged, {last} is left", world.acknowledged))?;
+        for (number, entry) in (1..).zip(&world.left) {
+            let noted = world.entries.get(&entry.number).map(|(noted, _)| &**noted);
+            ensure(entry.number == number, || format!("entry {number} is missing before {}", entry.number))?;
+            ensure(noted == Some(entry), || format!("{noted:?} was noted, {entry:?} is left"))?;
+        }
+        Ok(())
+    }
+
+    /// After every restart the log verifies from its first line to its last.
+    fn the_chain_verifies_after_every_restart(_world, happening) {
+        let Happening::Begun(scan) = happening else { return Ok(()) };
+        ensure(scan.is_whole(), || format!("{scan:?}"))
+    }
+
+    /// After every restart the book is what the entries that are left add up to.
+    fn the_book_survives_as_the_sum_of_what_is_left(world, happening) {
+        let Happening::Begun(_) = happening else { return Ok(()) };
+        let book = world.process.ledger.book();
+        for (number, decided) in book.decisions(None) {
+            let Some(expected) = world.expected.decisions.get(&decided.id) else {
+                return Err(format!("{decided:?} of entry {number} is in no line"));
+            };
+            let until = world.start().passed_at(decided.until);
+            let same = (decided.status, decided.client, until) == (expected.status, expected.client, expected.until);
+            ensure(same, || format!("{decided:?} until {until} is expected to be {expected:?}"))?;
+        }
+        let known = book.decisions(None).count();
+        let enough = known == world.expected.decisions.len().min(world.setting.bounds.decisions_max);
+        ensure(enough, || format!("{known} of {} decisions", world.expected.decisions.len()))
+    }
+
     /// What the ledger's book says of a decision is what its entries add up to.
     fn the_book_is_the_sum_of_the_entries(world, happening) {
         let Happening::Noted(entry) = happening else { return Ok(()) };

@@ -12,6 +12,8 @@
 mod clients;
 mod clock;
 mod dice;
+mod disk;
+mod ends;
 mod expected;
 mod invariants;
 mod mutants;
@@ -45,6 +47,8 @@ fn run(world: &mut World) -> Result<(), Broken> {
         look(world)?;
     }
     world.finish();
+    look(world)?;
+    world.step();
     look(world)
 }
 

@@ -2,6 +2,8 @@
 //!
 //! They stand at the seams between the world and the real parts, so that nothing in those parts knows of them.
 
+use super::disk::Lies;
+
 /// A bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mutant {
@@ -23,9 +25,27 @@ pub enum Mutant {
     LosesEvidence,
     /// Now and then an entry is missing from the journal.
     ForgetsToJournal,
+    /// A process that takes over begins with an empty table.
+    LosesBlocksInAHandOver,
+    /// Entries are told to be durable that were not synced.
+    AcknowledgesBeforeTheSync,
+    /// New files are not made durable in their folder.
+    ForgetsToSyncNames,
+    /// What was half written when the power went stays where it is.
+    KeepsTheTornTail,
 }
 
 impl Mutant {
+    /// What the disk does wrong under it.
+    pub fn lies(self) -> Lies {
+        Lies {
+            syncs: self == Self::AcknowledgesBeforeTheSync,
+            names: self == Self::ForgetsToSyncNames,
+            cuts: self == Self::KeepsTheTornTail,
+            harsh: false,
+        }
+    }
+
     /// Every bug, with the invariants that see it.
     pub const ALL: &[(Self, &[&str])] = &[
         (
@@ -46,5 +66,9 @@ impl Mutant {
         (Self::BelievesTheFirstHop, &["no_decision_is_about_a_victim"]),
         (Self::LosesEvidence, &["no_decision_without_evidence"]),
         (Self::ForgetsToJournal, &["the_records_are_a_function_of_the_journal"]),
+        (Self::LosesBlocksInAHandOver, &["a_block_in_force_refuses_its_client"]),
+        (Self::AcknowledgesBeforeTheSync, &["nothing_acknowledged_is_lost"]),
+        (Self::ForgetsToSyncNames, &["nothing_acknowledged_is_lost"]),
+        (Self::KeepsTheTornTail, &["the_chain_verifies_after_every_restart", "nothing_acknowledged_is_lost"]),
     ];
 }

@@ -203,6 +203,7 @@ impl World {
             // The switch of this gate has no file, so it holds in memory alone.
             self.process.gate.set_kill_switch(on).ok();
         }
+        self.kill_switch_file = on;
         self.note(operator(), What::KillSwitch { on }, None);
     }
 

@@ -3,19 +3,25 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use checkgate_detectors::facts::Time;
+use serde_json::json;
 use tokio::sync::broadcast;
 
-use super::clock::Start;
+use super::clock::{self, Clock, Start};
 use super::dice::Dice;
+use super::disk::VirtualDisk;
 use crate::capture::Entry;
+use crate::gate::allowance::Allowance;
 use crate::gate::brake::BrakeLimits;
+use crate::gate::table::ActiveBlock;
 use crate::gate::{Gate, GateSettings};
 use crate::lane::desk::{Desk, SavedEngine, Step};
-use crate::ledger::Ledger;
 use crate::ledger::book::Bounds;
-use crate::ledger::entry::{By, Entry as Noted, What};
+use crate::ledger::entry::{By, Entry as Noted, Status, What};
+use crate::ledger::reduce::Retention;
+use crate::ledger::{Hooks, Ledger, LedgerSettings, Opening, Ticket, Writer};
 use crate::metrics::Metrics;
 use crate::plan::Plan;
 use crate::records::{self, Outlet};
@@ -27,14 +33,24 @@ pub struct Setting {
     outlet: Arc<Outlet>,
     /// How much a book remembers.
     pub bounds: Bounds,
+    /// Whether the disk does more harm than the ledger claims to bear, see `Lies::harsh`.
+    pub harsh: bool,
 }
 
 impl Setting {
     pub fn new() -> Self {
         let metrics = Metrics::new(&[], &[]).unwrap();
         let outlet = Arc::new(records::tests::silent(&metrics));
-        Self { metrics, outlet, bounds: Bounds { decisions_max: 60, findings_max: 40 } }
+        let bounds = Bounds { decisions_max: 60, findings_max: 40 };
+        Self { metrics, outlet, bounds, harsh: std::env::var_os("SIMULATION_HARSH_DISK").is_some() }
     }
+}
+
+/// What a process hands over.
+pub struct Saved {
+    gate: Vec<u8>,
+    engines: Vec<SavedEngine>,
+    proven: BTreeSet<u64>,
 }
 
 /// One process.
@@ -44,6 +60,10 @@ pub struct Process {
     pub desk: Desk,
     pub plan: Arc<Plan>,
     pub ledger: Ledger,
+    /// The ledger's writer, which takes its turns when the world says so.
+    pub writer: Writer,
+    /// Entries that were noted, with the word that is awaited on them.
+    pub tickets: Vec<(Arc<Noted>, Ticket)>,
     /// Keys that some model knows as identities.
     pub proven: BTreeSet<u64>,
     /// What waits in front of the lane, by client: fair as the real door is, in an order that is drawn.
@@ -57,17 +77,27 @@ pub struct Process {
     /// Reused.
     pub step: Step,
     heard: broadcast::Receiver<Arc<Noted>>,
+    moment: Instant,
 }
 
 impl Process {
-    pub fn new(start: Start, plan: Arc<Plan>, setting: &Setting) -> Self {
-        let ledger = Ledger::in_memory(setting.bounds);
+    /// A process whose ledger is not open yet. `moment` stands for the beginning of the world.
+    pub fn new(
+        start: Start,
+        plan: Arc<Plan>,
+        setting: &Setting,
+        (disk, moment): (&VirtualDisk, Instant),
+    ) -> Self {
+        let (ledger, writer) = open_ledger(setting, disk, moment);
         Self {
             start,
             gate: gate(&plan, setting),
             desk: Desk::new(Arc::clone(&plan)).unwrap(),
             heard: ledger.listen(),
             ledger,
+            writer,
+            tickets: Vec::new(),
+            moment,
             proven: BTreeSet::new(),
             lane: BTreeMap::new(),
             journal: Vec::new(),
@@ -97,25 +127,78 @@ impl Process {
         entry
     }
 
-    /// Hands an entry to the ledger, and gives what its listeners heard.
-    pub fn note(&mut self, now: Time, by: By, what: What) -> Vec<Arc<Noted>> {
-        drop(self.ledger.note(now, by, what));
+    /// Hands an entry to the ledger, and gives it as the ledger numbered it.
+    pub fn note(&mut self, now: Time, by: By, what: What) -> Arc<Noted> {
+        let ticket = self.ledger.note(now, by.clone(), what.clone());
+        let number = self.ledger.book().last();
+        let entry = Arc::new(Noted { number, time: now, by, what });
+        self.tickets.push((Arc::clone(&entry), ticket));
+        entry
+    }
+
+    /// The writer does what there is to do.
+    pub fn write(&mut self, clock: &Clock) {
+        self.start.show(clock);
+        self.writer.turn(self.moment + Duration::from_micros(clock.passed()));
+    }
+
+    /// What listeners heard since they were asked last.
+    pub fn heard(&mut self) -> Vec<Arc<Noted>> {
         std::iter::from_fn(|| self.heard.try_recv().ok()).collect()
     }
 
-    /// A gate and a desk of another process go on where these are; everything goes through bytes.
-    pub fn hand_over(&mut self, start: Start, now: Time, setting: &Setting) {
-        let saved = self.desk.save(&|_| true);
-        let bytes = postcard::to_stdvec(&self.gate.save(now)).unwrap();
-        self.gate = gate(&self.plan, setting);
-        self.gate.restore(postcard::from_bytes(&bytes).unwrap(), now);
-        self.desk = Desk::new(Arc::clone(&self.plan)).unwrap();
-        let refused = self.desk.restore(&saved, &|_| true);
+    /// Opens the ledger, whose disk works at this moment.
+    pub fn open(&mut self, how: Opening, clock: &Clock) {
+        self.ledger.ask(Some(how));
+        self.write(clock);
+    }
+
+    /// Writes what waits and closes the ledger.
+    pub fn close(&mut self, clock: &Clock) {
+        self.ledger.ask(None);
+        self.write(clock);
+    }
+
+    /// Puts into force what an earlier process decided.
+    pub fn resume(&mut self, now: Time) {
+        let book = self.ledger.book();
+        let standing = book.open(now).map(|decided| ActiveBlock {
+            id: decided.id,
+            client: decided.client,
+            action: decided.action,
+            time: decided.time,
+            acts_from: if decided.status == Status::Proposed { Time::NEVER } else { decided.time },
+            until: decided.until,
+            lasts: decided.lasts,
+            acts: decided.status != Status::Observed,
+            evidence: Arc::clone(&decided.evidence),
+            allowance: Allowance::default(),
+        });
+        let saved = json!({
+            "blocks": standing.collect::<Vec<_>>(),
+            "proven_keys": [],
+            "brakes": [],
+            "source_brakes": [],
+        });
+        drop(book);
+        self.gate.restore(serde_json::from_value(saved).unwrap(), now);
+    }
+
+    /// What another process goes on with, as bytes.
+    pub fn save(&self, now: Time) -> Saved {
+        let gate = postcard::to_stdvec(&self.gate.save(now)).unwrap();
+        Saved { gate, engines: self.desk.save(&|_| true), proven: self.proven.clone() }
+    }
+
+    /// Goes on with what another process saved.
+    pub fn inherit(&mut self, saved: Saved, now: Time, without_blocks: bool) {
+        if !without_blocks {
+            self.gate.restore(postcard::from_bytes(&saved.gate).unwrap(), now);
+        }
+        let refused = self.desk.restore(&saved.engines, &|_| true);
         assert!(refused.is_empty(), "what one process saved is of no use to another: {refused:?}");
-        self.start = start;
-        self.journal.clear();
-        self.lines.clear();
-        self.inherited = (Arc::clone(&self.plan), saved);
+        self.proven = saved.proven;
+        self.inherited.1 = saved.engines;
     }
 
     /// What another desk makes of the same journal.
@@ -131,6 +214,18 @@ impl Process {
         }
         lines
     }
+}
+
+fn open_ledger(setting: &Setting, disk: &VirtualDisk, moment: Instant) -> (Ledger, Writer) {
+    let settings = LedgerSettings {
+        disk: Arc::new(disk.clone()),
+        bounds: setting.bounds,
+        segment_bytes: 16 * 1024,
+        retention: Retention::default(),
+        clock: clock::reading,
+    };
+    let hooks = Hooks { told: Box::new(|_| {}), opened: Box::new(|_, _| {}) };
+    Ledger::by_turns(settings, hooks, moment)
 }
 
 fn gate(plan: &Plan, setting: &Setting) -> Gate {

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use checkgate_detectors::engine::Block;
 use checkgate_detectors::facts::{NotInspected, Time};
@@ -14,6 +14,8 @@ use serde_json::json;
 use super::clients::{self, Client, Habit};
 use super::clock::{Clock, Start};
 use super::dice::Dice;
+use super::disk::{Lies, VirtualDisk};
+use super::ends::End;
 use super::expected::Expected;
 use super::mutants::Mutant;
 use super::plans::{self, Approval};
@@ -22,7 +24,9 @@ use crate::capture::{Admission, Answered, Asked, Body, Entry, Outcome};
 use crate::gate::{Origin, Refusal};
 use crate::identity::Identify;
 use crate::lane::desk::Step;
+use crate::ledger::Opening;
 use crate::ledger::entry::{By, Decided, Entry as Noted, Status, What};
+use crate::ledger::log::Scan;
 use crate::records;
 
 /// Requests a minute that pass a throttle.
@@ -38,8 +42,14 @@ pub enum Happening {
     Stepped(Stepped),
     /// The ledger took an entry.
     Noted(Arc<Noted>),
+    /// A listener of the ledger heard of an entry.
+    Heard(Arc<Noted>),
+    /// Somebody was told that an entry is durable.
+    Durable(u64),
     /// A process ended; its journal is complete.
     Ended,
+    /// Another one has begun, and this is in the log.
+    Begun(Box<Scan>),
 }
 
 /// A request at the gate.
@@ -88,8 +98,22 @@ pub struct World {
     pub expected: Expected,
     /// How often each decision and finding was told.
     pub told: (BTreeMap<DecisionId, u32>, BTreeMap<FindingId, u32>),
-    /// The number of the last entry that was looked at.
+    /// The number of the last entry that was looked at, noted and heard.
     pub noted_before: u64,
+    pub heard_before: u64,
+    /// Entries as they were noted last, with the process that did it.
+    pub entries: BTreeMap<u64, (Arc<Noted>, Start)>,
+    /// Up to this number entries were told to be durable.
+    pub acknowledged: u64,
+    /// What the file of the kill switch says.
+    pub kill_switch_file: bool,
+    /// What was in the log when the process began.
+    pub left: Vec<Noted>,
+    pub disk: VirtualDisk,
+    /// Stands for the beginning of the world where real time is asked for.
+    pub moment: Instant,
+    /// How the process is about to end.
+    pub ending: Option<End>,
     /// The largest bound that the table had since it shrank last.
     pub table_bound: usize,
     /// The decision that was told last.
@@ -103,8 +127,9 @@ pub struct World {
     pub counts: Counts,
     /// What was done, where somebody wants to read it.
     pub trace: Option<Vec<String>>,
+    /// Questions that wait for their answers.
+    pub open: Vec<Open>,
     identify: Identify,
-    open: Vec<Open>,
     requests: u64,
 }
 
@@ -124,9 +149,11 @@ enum Deed {
     Ask,
     Answer,
     Serve,
+    Write,
     Operate,
     Wait,
-    HandOver,
+    Trouble,
+    End,
 }
 
 impl World {
@@ -138,7 +165,9 @@ impl World {
         let plan = Arc::new(plans::plan(&mut dice));
         let crowded = plan.limits.blocks < 1000;
         let victims = clients::victims(&clients);
-        let process = Process::new(clock.start(), plan, &setting);
+        let lies = Lies { harsh: setting.harsh, ..mutant.map(Mutant::lies).unwrap_or_default() };
+        let (disk, moment) = (VirtualDisk::new(seed, lies), Instant::now());
+        let process = Process::new(clock.start(), plan, &setting, (&disk, moment));
         let mut world = Self {
             approval: approval(&mut dice),
             dice,
@@ -149,6 +178,14 @@ impl World {
             expected: Expected::default(),
             told: Default::default(),
             noted_before: 0,
+            heard_before: 0,
+            entries: BTreeMap::new(),
+            acknowledged: 0,
+            kill_switch_file: false,
+            left: Vec::new(),
+            disk,
+            moment,
+            ending: None,
             table_bound: 0,
             latest: None,
             crowded,
@@ -161,7 +198,9 @@ impl World {
             open: Vec::new(),
             requests: 0,
         };
+        world.process.open(Opening::Afresh, &world.clock);
         world.adopt_rules();
+        world.go_on();
         world
     }
 
@@ -188,13 +227,18 @@ impl World {
 
     /// One thing happens.
     pub fn step(&mut self) {
+        if let Some(end) = self.ending.take() {
+            return self.begin_again(end);
+        }
         let deeds = [
             (60, Deed::Ask),
             (40, Deed::Answer),
             (160, Deed::Serve),
             (12, Deed::Operate),
             (8, Deed::Wait),
-            (1, Deed::HandOver),
+            (40, Deed::Write),
+            (3, Deed::Trouble),
+            (3, Deed::End),
         ];
         let moment = self.dice.below(400_000) as u64;
         self.clock.pass(Duration::from_micros(moment));
@@ -204,16 +248,14 @@ impl World {
             Deed::Serve => self.serve(),
             Deed::Operate => self.operate(),
             Deed::Wait => self.wait(),
-            Deed::HandOver => self.hand_over(),
+            Deed::Write => self.write(),
+            Deed::Trouble => self.trouble(),
+            Deed::End => {
+                let ends = [(1, End::HandOver), (1, End::Stop), (2, End::Kill), (3, End::PowerOff)];
+                let end = self.dice.weighted(&ends);
+                self.end(end);
+            }
         }
-    }
-
-    /// What is left is done, so that the end of a run is a state that holds.
-    pub fn finish(&mut self) {
-        while !self.process.lane.is_empty() {
-            self.serve();
-        }
-        self.end_process();
     }
 
     fn ask(&mut self) {
@@ -314,7 +356,7 @@ impl World {
     }
 
     /// The lane takes a capture of one of the clients that wait.
-    fn serve(&mut self) {
+    pub fn serve(&mut self) {
         if let Some(entry) = self.process.dequeue(&mut self.dice) {
             self.take(entry);
         }
@@ -409,10 +451,10 @@ impl World {
     /// The ledger takes what happened, and so does what should be.
     pub fn note(&mut self, by: By, what: What, approves_itself: Option<Time>) {
         let now = self.now();
-        for entry in self.process.note(now, by, what) {
-            self.expected.take(&entry, &self.process.start, approves_itself);
-            self.happened.push(Happening::Noted(entry));
-        }
+        let entry = self.process.note(now, by, what);
+        self.expected.take(&entry, &self.process.start, approves_itself);
+        self.entries.insert(entry.number, (Arc::clone(&entry), self.process.start.clone()));
+        self.happened.push(Happening::Noted(entry));
     }
 
     /// Time passes, and what is to be done again and again is done.
@@ -431,40 +473,25 @@ impl World {
             self.note(By::itself(), What::Approved { id, until }, None);
         }
         if self.dice.chance(0.1) {
-            let by = self.dice.pick(&[3_600_000_000, -3_600_000_000, 7, -86_400_000_000]);
+            let by = self.dice.pick(&[3_600_000_000, -3_600_000_000, 90_000_000, -86_400_000_000]);
             self.clock.set(by);
+            self.say(|| format!("the wall clock is set by {by} us"));
         }
-    }
-
-    /// Another process goes on with what this one has in force and remembers.
-    fn hand_over(&mut self) {
-        while !self.process.lane.is_empty() {
-            self.serve();
-        }
-        self.say(|| "another process takes over".to_owned());
-        self.happened.push(Happening::Ended);
-        self.counts.ended += 1;
-        let (start, now) = (self.process.start.clone(), self.now());
-        self.process.hand_over(start, now, &self.setting);
-        self.adopt_rules();
-        let on = self.expected.kill_switch && !self.is(Mutant::IgnoresTheKillSwitch);
-        self.process.gate.set_kill_switch(on).ok();
-    }
-
-    fn end_process(&mut self) {
-        self.happened.push(Happening::Ended);
-        self.counts.ended += 1;
     }
 
     /// What invariants need to know of what they looked at before.
     pub fn looked_at(&mut self, happening: &Happening) {
-        if let Happening::Noted(entry) = happening {
-            self.noted_before = entry.number;
-            self.latest = decision(&entry.what).or(self.latest);
+        match happening {
+            Happening::Noted(entry) => {
+                self.noted_before = entry.number;
+                self.latest = decision(&entry.what).or(self.latest);
+            }
+            Happening::Heard(entry) => self.heard_before = entry.number,
+            _ => {}
         }
     }
 
-    /// When a process began by this world's clocks.
+    /// When the process began.
     pub fn start(&self) -> &Start {
         &self.process.start
     }

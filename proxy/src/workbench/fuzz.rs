@@ -30,7 +30,7 @@ pub fn decoded(headers: &HeaderMap, body: &[u8]) -> Vec<Result<Features, NotInsp
 /// entries were lost.
 pub fn ledger_lines(bytes: &[u8]) -> (u64, u64, u64) {
     let mut scan = Scan::default();
-    scan.segment(bytes, Place { segment: 1, offset: 0 }, true, &mut |_, _| {});
+    scan.segment(bytes, Place { segment: 1, offset: 0 }, &mut |_, _| {});
     (scan.lines, scan.torn, scan.lost())
 }
 
