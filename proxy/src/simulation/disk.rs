@@ -37,8 +37,8 @@ pub struct Lies {
     pub syncs: bool,
     /// Syncs of names do nothing.
     pub names: bool,
-    /// Files are never cut, so that a torn line stays.
-    pub cuts: bool,
+    /// A file that this process did not write is not synced, whatever an earlier one left in it.
+    pub inherited: bool,
     /// What was not synced reaches the disk in any order, and what a sync failed to write is taken for written.
     pub harsh: bool,
 }
@@ -64,6 +64,8 @@ struct Content {
     synced: Vec<u8>,
     /// From the one to the other.
     changes: Vec<Change>,
+    /// Whether the process that has the disk wrote to it.
+    is_own: bool,
 }
 
 struct State {
@@ -128,10 +130,12 @@ impl VirtualDisk {
         let mut state = self.0.lock();
         what(&mut state);
         state.gone = true;
+        let mut files = state.files.clone();
+        files.iter_mut().for_each(|file| file.is_own = false);
         let seed = state.dice.below(1 << 50) as u64;
         Self(Arc::new(Mutex::new(State {
             dice: Dice::new(seed),
-            files: state.files.clone(),
+            files,
             names: state.names.clone(),
             synced_names: state.synced_names.clone(),
             renamings: state.renamings.clone(),
@@ -344,26 +348,27 @@ impl DiskFile for VirtualFile {
             let bytes = &bytes[..fits.min(bytes.len())];
             put(&mut file.now, offset as usize, bytes);
             file.changes.push(Change::Write { offset: offset as usize, bytes: bytes.to_vec() });
+            file.is_own = true;
             Ok(bytes.len())
         })
     }
 
     fn set_length(&self, length: u64) -> io::Result<()> {
         self.disk.whole(true, |state| {
-            let cuts = !state.lies.cuts;
             let file = &mut state.files[self.file];
-            if cuts || length as usize >= file.now.len() {
-                file.now.resize(length as usize, 0);
-                file.changes.push(Change::Length(length as usize));
-            }
+            file.now.resize(length as usize, 0);
+            file.changes.push(Change::Length(length as usize));
+            file.is_own = true;
             Ok(())
         })
     }
 
     fn sync(&self) -> io::Result<()> {
         let synced = self.disk.whole(true, |state| {
-            if !state.lies.syncs {
-                state.files[self.file].sync();
+            let lies = state.lies;
+            let file = &mut state.files[self.file];
+            if !lies.syncs && (file.is_own || !lies.inherited) {
+                file.sync();
             }
             Ok(())
         });

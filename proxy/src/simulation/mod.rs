@@ -29,8 +29,8 @@ use self::mutants::Mutant;
 use self::process::Setting;
 use self::world::{Counts, World};
 
-/// Seeds of an ordinary run: they take some twenty seconds on one core.
-const SEEDS: u64 = 2000;
+/// Seeds of an ordinary run: some twenty seconds on one core in the dev profile.
+const SEEDS: u64 = 1500;
 /// Seeds within which every mutant must be caught.
 const SEEDS_FOR_A_MUTANT: u64 = 500;
 
@@ -99,7 +99,7 @@ fn whatever_happens_every_invariant_holds() {
         }
     }
     println!("{seeds} seeds: {sum:?}");
-    assert!(sum.refused > seeds && sum.decisions > seeds, "hardly anything happened: {sum:?}");
+    assert!(sum.refused * 2 > seeds && sum.decisions > seeds, "hardly anything happened: {sum:?}");
 }
 
 #[test]

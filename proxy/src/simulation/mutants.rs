@@ -31,8 +31,8 @@ pub enum Mutant {
     AcknowledgesBeforeTheSync,
     /// New files are not made durable in their folder.
     ForgetsToSyncNames,
-    /// What was half written when the power went stays where it is.
-    KeepsTheTornTail,
+    /// What a process left unsynced is taken for durable by the next one.
+    TrustsWhatItRead,
 }
 
 impl Mutant {
@@ -41,7 +41,7 @@ impl Mutant {
         Lies {
             syncs: self == Self::AcknowledgesBeforeTheSync,
             names: self == Self::ForgetsToSyncNames,
-            cuts: self == Self::KeepsTheTornTail,
+            inherited: self == Self::TrustsWhatItRead,
             harsh: false,
         }
     }
@@ -69,6 +69,6 @@ impl Mutant {
         (Self::LosesBlocksInAHandOver, &["a_block_in_force_refuses_its_client"]),
         (Self::AcknowledgesBeforeTheSync, &["nothing_acknowledged_is_lost"]),
         (Self::ForgetsToSyncNames, &["nothing_acknowledged_is_lost"]),
-        (Self::KeepsTheTornTail, &["the_chain_verifies_after_every_restart", "nothing_acknowledged_is_lost"]),
+        (Self::TrustsWhatItRead, &["nothing_acknowledged_is_lost"]),
     ];
 }
