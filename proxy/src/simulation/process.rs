@@ -167,7 +167,8 @@ impl Process {
             client: decided.client,
             action: decided.action,
             time: decided.time,
-            acts_from: if decided.status == Status::Proposed { Time::NEVER } else { decided.time },
+            // After a wall clock that was set back its time may be one that is to come.
+            acts_from: if decided.status == Status::Proposed { Time::NEVER } else { decided.time.min(now) },
             until: decided.until,
             lasts: decided.lasts,
             acts: decided.status != Status::Observed,
