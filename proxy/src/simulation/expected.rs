@@ -96,7 +96,8 @@ impl Expected {
             if before.boot != start.boot {
                 let span = standing.lasts.max(standing.until - standing.time);
                 let again = |passed: i64| start.passed_at(Time(before.time_at(passed).max(0) as u64));
-                (standing.time, standing.from) = (again(standing.time), again(standing.from));
+                // What was taken in an hour that is yet to come, by a clock that was set back, acts all the same.
+                (standing.time, standing.from) = (again(standing.time), again(standing.from).min(now));
                 standing.until = again(standing.until).min(now + span);
             }
         }
