@@ -594,7 +594,12 @@ impl Gate {
                 Status::Rejected | Status::Lifted => continue,
             };
             if decided.action >= Action::Tag {
-                let evicted = self.table.insert(ActiveBlock::decided(decided, acts), now);
+                let mut block = ActiveBlock::decided(decided, acts);
+                if decided.status != Status::Proposed {
+                    // After a wall clock that was set back its time may be one that is to come.
+                    block.acts_from = block.acts_from.min(now);
+                }
+                let evicted = self.table.insert(block, now);
                 self.metrics.blocks_evicted.inc_by(evicted as u64);
             }
         }

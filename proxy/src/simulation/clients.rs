@@ -6,12 +6,13 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use checkgate_config::settings::{ClientIdentity, Clients};
+use checkgate_config::settings::{ClientIdentity, Clients, HopHeader};
 use checkgate_detectors::identity::{Address, Identity};
 use http::{HeaderMap, HeaderValue};
 
 use super::dice::Dice;
 use crate::identity::{Identify, keyed_hash};
+use crate::metrics::Metrics;
 use crate::transport::Peer;
 
 /// Columns of a row.
@@ -134,10 +135,13 @@ pub fn identify(dice: &mut Dice) -> Identify {
         identity,
         trusted_proxies: vec![PROXY.into()],
         never_block: Vec::new(),
+        shared_addresses: Vec::new(),
+        hops: HopHeader::XForwardedFor,
         new_keys_per_address: 3,
         remembered: 100,
     };
-    Identify::new(&clients, HASH_KEY)
+    let metrics = Metrics::new(&[], &[]).unwrap();
+    Identify::new(&clients, HASH_KEY, &metrics, None).unwrap()
 }
 
 /// The clients of one world.

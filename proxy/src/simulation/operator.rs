@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use checkgate_detectors::engine::Block;
+use checkgate_detectors::finding::Grounds;
 use checkgate_detectors::finding::{
     ATLAS_VERSION, Action, DecisionId, FindingId, Kind, Mode, Record, Tier, Window,
 };
 use checkgate_detectors::identity::Identity;
+use checkgate_detectors::networks::Networks;
 use ipnet::IpNet;
 
 use super::mutants::Mutant;
@@ -15,7 +17,7 @@ use super::plans;
 use super::world::World;
 use crate::capture::{Entry, Lift, Replanned};
 use crate::gate::table::ActiveBlock;
-use crate::gate::{Applied, Rules, Spared};
+use crate::gate::{Applied, Rules};
 use crate::ledger::entry::{By, Decided, Status, What};
 use crate::plan::Plan;
 use crate::records;
@@ -140,7 +142,7 @@ impl World {
 
     fn put(&mut self, id: DecisionId, client: Identity, action: Action, lasts: Duration) {
         let now = self.now();
-        let until = now.plus(lasts).min(self.process.gate.latest_end(now));
+        let until = now.plus(lasts);
         let block = Block {
             id,
             client,
@@ -170,6 +172,10 @@ impl World {
             until: block.until,
             lasts: block.lasts,
             status,
+            held_back: None,
+            approves_itself: None,
+            tenant: None,
+            requests: 0,
             evidence: Arc::clone(&block.evidence),
         };
         self.note(operator(), What::Decision(Box::new(decided)), None);
@@ -226,7 +232,7 @@ impl World {
         let networks: Vec<IpNet> = self.expected.never_block.iter().copied().collect();
         let mut rules = Rules { at_most: Some(AT_MOST), ..Rules::of(&self.process.plan) };
         if !self.is(Mutant::ForgetsTheNeverBlockList) {
-            rules.spared = Spared::new(&networks);
+            rules.spared = Networks::new(plans::as_prefixes(&networks));
         }
         let blocks_max = self.process.plan.limits.blocks;
         // A table that is over another bound shrinks with its next decision.
@@ -261,6 +267,7 @@ fn record(block: &Block) -> Record {
         fields: Vec::new(),
         campaign: None,
         requests: Vec::new(),
+        grounds: Grounds::default(),
         explanation: "An operator said so.".to_owned(),
     }
 }

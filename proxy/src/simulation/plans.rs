@@ -2,11 +2,14 @@
 //! requests.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use checkgate_detectors::contract::Contract;
 use checkgate_detectors::finding::{Action, Mode};
+use checkgate_detectors::policy::Spans;
+use checkgate_detectors::rules::Course;
 use ipnet::IpNet;
 use serde_json::{Value, json};
 
@@ -40,6 +43,9 @@ pub fn plan(dice: &mut Dice) -> Plan {
         models,
         unclaimed: dice.chance(0.5).then(|| model("", dice)),
         never_block: Vec::new(),
+        shared_addresses: Vec::new(),
+        spans: Spans::default(),
+        tenants: Arc::default(),
         blocks_per_minute: dice.pick(&[2, 30, 30]),
         share_of_clients: dice.pick(&[0.2, 1.0, 1.0]),
         limits: limits(dice),
@@ -90,13 +96,20 @@ fn model(name: &str, dice: &mut Dice) -> ModelPlan {
         detectors: detectors(crowds, dice),
         reference: crowds.then(|| reference().to_owned()),
         holds_questions: dice.chance(0.2),
-        on_tier_one: dice.weighted(&[
-            (6, Action::Block),
-            (1, Action::Degrade),
-            (1, Action::Throttle),
-            (1, Action::Alert),
-        ]),
-        on_tier_two: dice.pick(&[Action::Alert, Action::Throttle]),
+        course: Course {
+            on_tier_one: dice
+                .weighted(&[
+                    (6, Action::Block),
+                    (1, Action::Degrade),
+                    (1, Action::Throttle),
+                    (1, Action::Alert),
+                ])
+                .into(),
+            on_tier_two: dice.pick(&[Action::Alert, Action::Throttle]),
+            ..Course::default()
+        },
+        tiers: BTreeMap::new(),
+        maintenance: Vec::new(),
         block_for: dice.pick(&[seconds(&[30, 120, 600]), seconds(&[900]), seconds(&[900]), seconds(&[5])]),
     }
 }

@@ -6,31 +6,27 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use checkgate_detectors::facts::Time;
-use serde_json::json;
 use tokio::sync::broadcast;
 
 use super::clock::{self, Clock, Start};
 use super::dice::Dice;
 use super::disk::VirtualDisk;
 use crate::capture::Entry;
-use crate::gate::allowance::Allowance;
 use crate::gate::brake::BrakeLimits;
-use crate::gate::table::ActiveBlock;
 use crate::gate::{Gate, GateSettings};
 use crate::lane::desk::{Desk, SavedEngine, Step};
 use crate::ledger::book::Bounds;
-use crate::ledger::entry::{By, Entry as Noted, Status, What};
+use crate::ledger::entry::{By, Entry as Noted, What};
 use crate::ledger::reduce::Retention;
 use crate::ledger::{Hooks, Ledger, LedgerSettings, Opening, Ticket, Writer};
 use crate::metrics::Metrics;
 use crate::plan::Plan;
-use crate::records::{self, Outlet};
+use crate::records;
 
-/// What worlds share: counts and an outlet that writes nowhere. Nothing depends on them.
+/// What worlds share: counts. Nothing depends on them.
 #[derive(Clone)]
 pub struct Setting {
     metrics: Arc<Metrics>,
-    outlet: Arc<Outlet>,
     /// How much a book remembers.
     pub bounds: Bounds,
     /// Whether the disk does more harm than the ledger claims to bear, see `Lies::harsh`.
@@ -40,9 +36,8 @@ pub struct Setting {
 impl Setting {
     pub fn new() -> Self {
         let metrics = Metrics::new(&[], &[]).unwrap();
-        let outlet = Arc::new(records::tests::silent(&metrics));
         let bounds = Bounds { decisions_max: 60, findings_max: 40 };
-        Self { metrics, outlet, bounds, harsh: std::env::var_os("SIMULATION_HARSH_DISK").is_some() }
+        Self { metrics, bounds, harsh: std::env::var_os("SIMULATION_HARSH_DISK").is_some() }
     }
 }
 
@@ -162,27 +157,7 @@ impl Process {
     /// Puts into force what an earlier process decided.
     pub fn resume(&mut self, now: Time) {
         let book = self.ledger.book();
-        let standing = book.open(now).map(|decided| ActiveBlock {
-            id: decided.id,
-            client: decided.client,
-            action: decided.action,
-            time: decided.time,
-            // After a wall clock that was set back its time may be one that is to come.
-            acts_from: if decided.status == Status::Proposed { Time::NEVER } else { decided.time.min(now) },
-            until: decided.until,
-            lasts: decided.lasts,
-            acts: decided.status != Status::Observed,
-            evidence: Arc::clone(&decided.evidence),
-            allowance: Allowance::default(),
-        });
-        let saved = json!({
-            "blocks": standing.collect::<Vec<_>>(),
-            "proven_keys": [],
-            "brakes": [],
-            "source_brakes": [],
-        });
-        drop(book);
-        self.gate.restore(serde_json::from_value(saved).unwrap(), now);
+        self.gate.resume(book.open(now), now);
     }
 
     /// What another process goes on with, as bytes.
@@ -235,9 +210,10 @@ fn gate(plan: &Plan, setting: &Setting) -> Gate {
         proven_keys_max: 1000,
         brake: BrakeLimits::default(),
         never_block: Vec::new(),
+        shared_addresses: Vec::new(),
         at_most: None,
         // No file: the world remembers the switch.
         kill_switch: PathBuf::new(),
     };
-    Gate::new(settings, Arc::clone(&setting.metrics), Arc::clone(&setting.outlet))
+    Gate::new(settings, Arc::clone(&setting.metrics))
 }

@@ -261,7 +261,7 @@ impl World {
     fn ask(&mut self) {
         let number = self.somebody();
         let (peer, headers) = self.clients[number].request(&mut self.dice);
-        let mut asker = self.identify.asker(&peer, &headers);
+        let mut asker = self.identify.asker(&peer, &headers, self.now());
         if self.is(Mutant::BelievesTheFirstHop) {
             asker.address = clients::first_hop(&headers).unwrap_or(asker.address);
         }
@@ -392,7 +392,7 @@ impl World {
             self.propose(block);
         }
         let origin = Origin { model: step.model, mode: acts_in };
-        let acting = self.process.gate.apply_all(&step.outbox, origin, self.process.desk.rules());
+        let acting = self.process.gate.apply_all(&step.outbox, origin, self.process.desk.rules()).acting();
         for block in step.outbox.blocks.clone() {
             self.enter_decision(&block, &step.outbox.records, &acting);
         }
@@ -442,6 +442,10 @@ impl World {
             until: block.until,
             lasts: block.lasts,
             status,
+            held_back: None,
+            approves_itself: by_itself.filter(|_| status == Status::Proposed),
+            tenant: None,
+            requests: 0,
             evidence: why.map(records::line).unwrap_or_default().into(),
         };
         self.say(|| format!("{} on {} is decided: {status:?}", decided.id, decided.client));
