@@ -113,7 +113,7 @@ fn what_is_decided_by_hand_refuses_until_it_is_lifted() {
     assert_eq!((applied, block.acts), (Applied::Enforced, true));
     assert!(house.refuses("192.0.2.7", NOW) && !house.refuses("192.0.2.8", NOW));
     assert_eq!(house.status(block.id), Status::InForce);
-    let line = house.control.outlet.recent(Kind::Decision).remove(0);
+    let line = Arc::clone(&house.ledger.book().decision(block.id).unwrap().evidence);
     assert!(
         line.contains("ci decided by hand to block client 192.0.2.7") && line.contains("a test"),
         "{line}"

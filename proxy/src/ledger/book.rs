@@ -149,6 +149,7 @@ impl Book {
         for (_, decided) in self.decisions.values_mut() {
             let lasts = decided.span();
             decided.time = carried.moment(decided.time);
+            decided.approves_itself = decided.approves_itself.map(|time| carried.moment(time));
             decided.until = carried.end(carried.moment(decided.until), lasts, now);
         }
     }

@@ -65,7 +65,7 @@ impl Expected {
                     from: at(decided.time),
                     until: at(decided.until),
                     lasts: decided.lasts.as_micros() as i64,
-                    itself_at: approves_itself.map(at),
+                    itself_at: approves_itself.or(decided.approves_itself).map(at),
                 };
                 self.decisions.insert(decided.id, standing);
             }
@@ -87,17 +87,16 @@ impl Expected {
     }
 
     /// Another process begins. Within a boot of the machine nothing moves, whatever the wall clock says. Across a boot
-    /// the wall clock counts, but nothing lasts longer from then on than it was to last as a whole. Proposals wait for
-    /// an operator.
+    /// the wall clock counts, but nothing lasts longer from then on than it was to last as a whole.
     pub fn begin(&mut self, before: &Start, start: &Start) {
         let now = start.passed as i64;
         for standing in self.decisions.values_mut() {
-            standing.itself_at = None;
             if before.boot != start.boot {
                 let span = standing.lasts.max(standing.until - standing.time);
                 let again = |passed: i64| start.passed_at(Time(before.time_at(passed).max(0) as u64));
                 // What was taken in an hour that is yet to come, by a clock that was set back, acts all the same.
                 (standing.time, standing.from) = (again(standing.time), again(standing.from).min(now));
+                standing.itself_at = standing.itself_at.map(again);
                 standing.until = again(standing.until).min(now + span);
             }
         }
