@@ -5,7 +5,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use checkgate_load_tests::attack::{ask, honest_row};
+use checkgate_load_tests::attack::{MODEL, ask, honest_row, sweep};
 use checkgate_load_tests::checkgate::{Checkgate, Start, binary, free_address};
 use checkgate_load_tests::client::{Client, Reply};
 use checkgate_load_tests::inference::answer;
@@ -219,4 +219,28 @@ fn a_certificate_with_a_known_name_opens_a_listener_that_other_machines_reach() 
     assert!(said.contains("checkgate") && said.contains("ready"), "{said}");
     assert!(refused.contains("403") && refused.contains("needs the scope decide"), "{refused}");
     assert!(without.contains("401"), "{without}");
+}
+
+#[tokio::test]
+async fn the_report_says_whom_enforce_would_have_met() {
+    let server = ModelServer::always(Answer::value(&answer(MODEL, &[vec![1.0]]))).await.unwrap();
+    let config = json!({
+        "upstream": format!("http://{}", server.address),
+        "models": [{"name": MODEL}],
+        "clients": {"identity": "ip"},
+    });
+    let checkgate = Start::configured(config).run().await.unwrap();
+    let swept = sweep(&mut checkgate.client("127.0.0.66"), 60).await.unwrap();
+    assert_eq!(swept.answered, 60, "observe refuses nobody");
+    let (told, page) = cli(&checkgate, &["report"]);
+    assert!(told && page.contains("What was decided"), "{page}");
+    checkgate.records_with(|record| record["kind"] == "decision").await.unwrap();
+    let report = checkgate.ask("/v1/report").await.unwrap().json().unwrap();
+    let would = &report["outcomes"]["would_have_acted"];
+    assert_eq!((&would["decisions"], &would["clients"]), (&json!(1), &json!(1)), "{report}");
+    let requests = would["requests"].as_u64().unwrap();
+    assert!((30..60).contains(&requests), "{requests} requests came after the decision");
+    assert_eq!(report["clients"][0]["client"], "127.0.0.66");
+    assert_eq!(report["clients"][0]["detector"], "one_field_sweep");
+    assert_eq!(report["held_back"]["mode"]["decisions"], 1);
 }

@@ -310,6 +310,12 @@ impl Gate {
         refusal(&decision)
     }
 
+    /// Whether no decision acts and none is observed: then no request needs to enter.
+    #[must_use]
+    pub fn holds_nothing(&self) -> bool {
+        self.table.is_idle() && !self.table.observes()
+    }
+
     /// Whether no decision acts on anybody: then no request needs to ask.
     #[must_use]
     pub fn is_idle(&self) -> bool {

@@ -239,10 +239,16 @@ impl BlockTable {
         in_force.max_by_key(|block| (block.action, block.until)).map(ActiveBlock::in_force)
     }
 
+    /// Whether any decision is but an observation.
+    #[must_use]
+    pub fn observes(&self) -> bool {
+        self.observed.load(Ordering::Relaxed) > 0
+    }
+
     /// Counts a request that nothing acts on, for the strongest observation on its client, if there is one. While there
     /// are no observations this reads one atomic.
     pub fn observe(&self, clients: impl IntoIterator<Item = Identity>, now: Time) {
-        if self.observed.load(Ordering::Relaxed) == 0 {
+        if !self.observes() {
             return;
         }
         let observed = |client: Identity| {

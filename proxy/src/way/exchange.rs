@@ -151,10 +151,15 @@ impl Exchange {
         self.way.metrics.model(self.route.model)
     }
 
-    /// A decision that refuses this request as it comes; to be asked once, for a throttle counts.
+    /// A decision that refuses this request as it comes; to be asked once, for a throttle counts, and so do the requests
+    /// that meet an observation.
     pub fn entry_refusal(&self) -> Option<Refusal> {
-        let (gate, per_minute) = (&self.way.gate, self.route.guard.policy.requests_per_minute);
-        self.is_decided_on().then(|| gate.enter(&self.asker, true, per_minute, clock::now())).flatten()
+        let Guard { enforces, ref policy, .. } = *self.route.guard;
+        let (gate, per_minute) = (&self.way.gate, policy.requests_per_minute);
+        if gate.holds_nothing() {
+            return None;
+        }
+        gate.enter(&self.asker, enforces, per_minute, clock::now())
     }
 
     /// Whether a decision degrades the answers to this client at this moment.
