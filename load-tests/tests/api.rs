@@ -228,6 +228,7 @@ async fn the_report_says_whom_enforce_would_have_met() {
         "upstream": format!("http://{}", server.address),
         "models": [{"name": MODEL}],
         "clients": {"identity": "ip"},
+        "tenants": [{"name": "acme", "tier": "enterprise", "clients": ["127.0.0.64/28"]}],
     });
     let checkgate = Start::configured(config).run().await.unwrap();
     let swept = sweep(&mut checkgate.client("127.0.0.66"), 60).await.unwrap();
@@ -243,4 +244,5 @@ async fn the_report_says_whom_enforce_would_have_met() {
     assert_eq!(report["clients"][0]["client"], "127.0.0.66");
     assert_eq!(report["clients"][0]["detector"], "one_field_sweep");
     assert_eq!(report["held_back"]["mode"]["decisions"], 1);
+    assert_eq!(report["tenants"]["acme"]["all"]["clients"], 1, "{report}");
 }

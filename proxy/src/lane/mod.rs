@@ -375,7 +375,7 @@ fn what_of(record: &Record, outbox: &Outbox, handed: &Handed, mode: Mode) -> Wha
         status,
         held_back,
         approves_itself: approves_itself.filter(|_| status == Status::Proposed),
-        tenant: None,
+        tenant: record.grounds.tenant.as_ref().map(|tenant| tenant.name.as_str().into()),
         requests: 0,
         evidence: line,
     }))

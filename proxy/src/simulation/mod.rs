@@ -30,7 +30,7 @@ use self::process::Setting;
 use self::world::{Counts, World};
 
 /// Seeds of an ordinary run: some twenty seconds on one core in the dev profile.
-const SEEDS: u64 = 1500;
+const SEEDS: u64 = 2000;
 /// Seeds within which every mutant must be caught.
 const SEEDS_FOR_A_MUTANT: u64 = 500;
 
