@@ -55,7 +55,15 @@ class Proxy:
         return answers(self.admin_port, "/readyz")
 
     def block_of(self, source):
-        """The decision that blocked `source`, or nothing."""
+        """The decision that blocked `source`, or nothing. A block acts at once; its words come once they are synced."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            if block := self.told_block_of(source):
+                return block
+            time.sleep(0.05)
+        return None
+
+    def told_block_of(self, source):
         for line in self.findings.read_text().splitlines():
             record = json.loads(line)
             if record["kind"] == "decision" and record["client"] == source and record["action"] == "block":

@@ -123,7 +123,7 @@ def run_attack(tally, proxy, name, attack, source, model):
     while len(honest.client.distinct) < len(attacker.distinct) and honest.client.refusal is None:
         honest.ask()
     tally.check(
-        honest.client.refusal is None and proxy.block_of(honest.client.source) is None,
+        honest.client.refusal is None and proxy.told_block_of(honest.client.source) is None,
         f"{name}: the honest client was served all of its {len(honest.client.distinct)} distinct rows, "
         f"the attacker {len(attacker.distinct)}",
     )
