@@ -246,3 +246,25 @@ async fn the_report_says_whom_enforce_would_have_met() {
     assert_eq!(report["held_back"]["mode"]["decisions"], 1);
     assert_eq!(report["tenants"]["acme"]["all"]["clients"], 1, "{report}");
 }
+
+#[tokio::test]
+async fn what_the_file_of_the_kill_switch_does_is_told_once_and_by_whom() {
+    let server = pricing().await;
+    let checkgate = enforcing(&server).await;
+    let told = events(&checkgate, |told| told.contains("\"never_block\"")).await;
+    std::fs::write(checkgate.state.join("kill-switch"), "").unwrap();
+    let moved = async {
+        while checkgate.metric("checkgate_kill_switch", &[]).await.unwrap() < 1.0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        // Longer than anybody looks at the file again.
+        tokio::time::sleep(Duration::from_millis(700)).await;
+    };
+    timeout(Duration::from_secs(10), moved).await.unwrap();
+    let (done, said) = cli(&checkgate, &["never-block", "add", "192.0.2.0/24"]);
+    assert!(done, "{said}");
+    let told = told.await;
+    let moves: Vec<&str> = told.lines().filter(|line| line.contains("\"kind\":\"kill_switch\"")).collect();
+    assert_eq!(moves.len(), 1, "{told}");
+    assert!(moves[0].contains("\"from\":\"file\"") && moves[0].contains("\"who\":\"checkgate\""), "{told}");
+}

@@ -201,8 +201,6 @@ impl Handed {
 /// What came of a tick.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ticked {
-    /// Where the kill switch's file moved the switch.
-    pub moved: Option<bool>,
     /// Proposals that approved themselves.
     pub approved: Vec<DecisionId>,
     /// Decisions that left the table, with the requests that they met.
@@ -661,8 +659,7 @@ impl Gate {
     /// What must be done again and again: follow the kill switch's file, forget what has expired, show where things
     /// stand.
     pub fn tick(&self, now: Time) -> Ticked {
-        let moved = self.kill_switch.poll();
-        if let Some(on) = moved {
+        if let Some(on) = self.kill_switch.poll() {
             tracing::warn!(on, "kill switch, by its file");
         }
         let approved = self.table.sweep(now);
@@ -673,7 +670,7 @@ impl Gate {
         self.show_kill_switch();
         self.show_blocks();
         self.metrics.brake_engaged.set(i64::from(self.brake_is_engaged(now)));
-        Ticked { moved, approved, ended: self.table.ended() }
+        Ticked { approved, ended: self.table.ended() }
     }
 
     /// Starts the thread that ticks four times a second for as long as the gate lives. `hears` what came of each tick.

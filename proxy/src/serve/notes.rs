@@ -1,4 +1,5 @@
-//! What the gate does of itself, as entries of the ledger.
+//! What the gate does of itself, as entries of the ledger. What the kill switch's file does is noted by the door to
+//! changes, which knows what operators do meanwhile.
 
 use checkgate_detectors::facts::Time;
 
@@ -9,19 +10,15 @@ use crate::ledger::entry::{By, What};
 
 /// Notes what came of one tick of the gate.
 pub fn ticked(ledger: &Ledger, gate: &Gate, ticked: &Ticked, now: Time) {
-    if let Some(on) = ticked.moved {
-        let by = By { from: Some("file".into()), ..By::default() };
-        note(ledger, now, by, What::KillSwitch { on });
-    }
     if !ticked.approved.is_empty() {
         let in_force = gate.list(now);
         let approved = in_force.iter().filter(|block| ticked.approved.contains(&block.id));
         approved.for_each(|block| {
-            note(ledger, now, By::itself(), What::Approved { id: block.id, until: block.until });
+            note(ledger, now, What::Approved { id: block.id, until: block.until });
         });
     }
     for ended in &ticked.ended {
-        note(ledger, now, By::itself(), What::Met { id: ended.id, requests: ended.requests });
+        note(ledger, now, What::Met { id: ended.id, requests: ended.requests });
     }
 }
 
@@ -29,11 +26,11 @@ pub fn ticked(ledger: &Ledger, gate: &Gate, ticked: &Ticked, now: Time) {
 pub fn at_the_end(ledger: &Ledger, gate: &Gate, now: Time) {
     let met = |block: &ActiveBlock| (block.id, block.met.requests());
     for (id, requests) in gate.list(now).iter().map(met).filter(|(_, requests)| *requests > 0) {
-        note(ledger, now, By::itself(), What::Met { id, requests });
+        note(ledger, now, What::Met { id, requests });
     }
 }
 
 /// Nobody waits for it: the ledger says by itself what is not durable.
-fn note(ledger: &Ledger, now: Time, by: By, what: What) {
-    drop(ledger.note(now, by, what));
+fn note(ledger: &Ledger, now: Time, what: What) {
+    drop(ledger.note(now, By::itself(), what));
 }
