@@ -1,7 +1,7 @@
 //! The admin API: what an operator and a monitoring system ask, on a listener of its own.
 //!
 //! Each resource is a file of this room: [`decisions`], [`findings`], [`never_block`], [`references`], [`kill_switch`],
-//! [`events`], [`links`], [`status`]. What a handler takes and gives is described beside it, and [`openapi`] makes
+//! [`events`], [`links`], [`report`], [`status`]. What a handler takes and gives is described beside it, and [`openapi`] makes
 //! `/openapi.json` of that. Changes go through [`Control`]; [`access`] says who may do what, and [`idempotency`] lets
 //! a request be sent again. GET changes nothing.
 

@@ -8,9 +8,7 @@
 pub mod links;
 
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -19,7 +17,7 @@ use checkgate_detectors::facts::Time;
 use checkgate_detectors::finding::{
     Action, DecisionId, FindingId, Grounds, Kind, Mode, Record, Tier, Window,
 };
-use checkgate_detectors::identity::{Address, Identity};
+use checkgate_detectors::identity::Identity;
 use ipnet::IpNet;
 use parking_lot::Mutex;
 
@@ -138,41 +136,19 @@ pub struct Changed<T> {
     /// What there is now.
     pub now: T,
     ticket: Ticket,
-    durability: Arc<Durability>,
-}
-
-/// Whether the last change was kept on the disk.
-#[derive(Debug, Default)]
-pub struct Durability(AtomicU8);
-
-impl Durability {
-    fn tell(&self, kept: Kept) -> bool {
-        let durable = kept == Kept::Durable;
-        self.0.store(1 + u8::from(durable), Ordering::Relaxed);
-        durable
-    }
-
-    /// Nothing before the first change.
-    #[must_use]
-    pub fn last(&self) -> Option<bool> {
-        match self.0.load(Ordering::Relaxed) {
-            0 => None,
-            last => Some(last == 2),
-        }
-    }
 }
 
 impl<T> Changed<T> {
     /// Waits for the ledger. Gives what there is now, and whether a restart leaves it.
     pub async fn kept(self) -> (T, bool) {
         let kept = self.ticket.kept().await;
-        (self.now, self.durability.tell(kept))
+        (self.now, kept == Kept::Durable)
     }
 
     /// The same on a thread that may block.
     pub fn wait(self) -> (T, bool) {
         let kept = self.ticket.wait();
-        (self.now, self.durability.tell(kept))
+        (self.now, kept == Kept::Durable)
     }
 }
 
@@ -185,7 +161,6 @@ pub struct Control {
     modes: Box<dyn Fn() -> Modes + Send + Sync>,
     configured: Box<dyn Fn() -> Vec<IpNet> + Send + Sync>,
     links: Links,
-    durability: Arc<Durability>,
     /// One change after the other, so that what was looked at still holds when it is changed.
     turn: Mutex<()>,
 }
@@ -220,17 +195,7 @@ impl Control {
     pub fn new(rooms: Rooms) -> Self {
         let Rooms { gate, ledger, outlet, lanes, modes, configured, instance_key } = rooms;
         let links = Links::new(&instance_key);
-        let control = Self {
-            gate,
-            ledger,
-            outlet,
-            lanes,
-            modes,
-            configured,
-            links,
-            durability: Arc::default(),
-            turn: Mutex::default(),
-        };
+        let control = Self { gate, ledger, outlet, lanes, modes, configured, links, turn: Mutex::default() };
         control.spare();
         control
     }
@@ -480,34 +445,14 @@ impl Control {
             Proposal::Reject => self.reject_in_turn(opened.id, by, now)?.ticket,
         };
         self.links.spend(opened);
-        Ok(Changed { now: opened, ticket, durability: Arc::clone(&self.durability) })
-    }
-
-    /// Whether the last change was kept on the disk.
-    #[must_use]
-    pub fn durability(&self) -> Option<bool> {
-        self.durability.last()
+        Ok(Changed { now: opened, ticket })
     }
 
     fn note<T>(&self, changed: T, by: By, now: Time, what: What) -> Changed<T> {
         tracing::info!(who = %by.who, from = by.from.as_deref(), why = %by.why, ?what, "an operator's change");
         let ticket = self.ledger.note(now, by, what);
-        Changed { now: changed, ticket, durability: Arc::clone(&self.durability) }
+        Changed { now: changed, ticket }
     }
-}
-
-/// A client as it is written: an address, a /64 or `key:` and 16 hexadecimal digits.
-#[must_use]
-pub fn client(text: &str) -> Option<Identity> {
-    if let Some(digits) = text.strip_prefix("key:") {
-        let sound = digits.len() == 16 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-        return sound.then(|| u64::from_str_radix(digits, 16).ok().map(Identity::Key)).flatten();
-    }
-    let address = match text.strip_suffix("/64") {
-        Some(v6) => v6.parse::<std::net::Ipv6Addr>().ok().map(IpAddr::V6)?,
-        None => text.parse().ok()?,
-    };
-    Some(Identity::Address(Address::of(address)))
 }
 
 fn block(order: &Order, now: Time) -> Result<Block, Refused> {

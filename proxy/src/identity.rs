@@ -11,6 +11,7 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use checkgate_config::address::address;
 use checkgate_config::settings::{ClientIdentity, Clients, HopHeader};
 use checkgate_detectors::facts::Time;
 use checkgate_detectors::identity::{Address, Asker, Identity, Standing};
@@ -155,6 +156,20 @@ pub fn appended(headers: &HeaderMap, name: &HeaderName, last: &HeaderValue) -> H
     }
     let lines = headers.get_all(name).iter().chain([last]).map(HeaderValue::as_bytes);
     HeaderValue::from_bytes(&lines.collect::<Vec<_>>().join(&b", "[..])).unwrap_or_else(|_| last.clone())
+}
+
+/// A client as decisions write it: an address, a /64 of IPv6, or `key:` and 16 hexadecimal digits.
+#[must_use]
+pub fn written(text: &str) -> Option<Identity> {
+    if let Some(digits) = text.strip_prefix("key:") {
+        let sound = digits.len() == 16 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+        return sound.then(|| u64::from_str_radix(digits, 16).ok().map(Identity::Key)).flatten();
+    }
+    let ip = match text.strip_suffix("/64") {
+        Some(v6) => address(v6).filter(IpAddr::is_ipv6)?,
+        None => address(text)?,
+    };
+    Some(Identity::Address(Address::of(ip)))
 }
 
 /// SipHash-1-3 under the secret of this instance: nobody outside can aim at a value.

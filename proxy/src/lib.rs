@@ -16,7 +16,6 @@ mod gate;
 mod identity;
 mod journal;
 mod lane;
-#[allow(dead_code, reason = "parts of its interface are for the admin API")]
 mod ledger;
 mod metrics;
 mod parts;

@@ -3,8 +3,8 @@
 use axum::response::Response;
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde::{Deserialize, Deserializer};
-use utoipa::IntoParams;
 use utoipa::openapi::schema::{Object, Type};
+use utoipa::{IntoParams, ToSchema};
 
 use super::problem::Problem;
 use crate::control::Refused;
@@ -27,6 +27,16 @@ impl<'de> Deserialize<'de> for Why {
         }
         Ok(Self(text))
     }
+}
+
+/// Why something is changed.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Because {
+    /// Why; it stands in the ledger.
+    #[serde(default)]
+    #[schema(schema_with = why_schema)]
+    pub why: Why,
 }
 
 /// A whole number of seconds that a decision or a link may last, 1 to 31,622,400. In JSON `60.0` is one as well.

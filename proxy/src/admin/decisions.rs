@@ -17,12 +17,13 @@ use utoipa_axum::routes;
 
 use super::AdminState;
 use super::access::Actor;
-use super::changed::{Seconds, Why, WhyParams, durable};
+use super::changed::{Because, Seconds, Why, WhyParams, durable};
 use super::extract::{Id, Json, Params};
 use super::list::{ActionWord, Moment, Page, cursor_schema};
 use super::problem::Problem;
-use crate::control::{self, Order, kept_back, links::Proposal};
+use crate::control::{Order, kept_back, links::Proposal};
 use crate::gate::table::ActiveBlock;
+use crate::identity;
 use crate::ledger::entry::{Decided, Status};
 use crate::metrics::labels::Label;
 
@@ -375,7 +376,7 @@ async fn create(
     actor: Actor,
     Json(new): Json<New>,
 ) -> Result<Response, Problem> {
-    let client = control::client(&new.client).ok_or_else(|| {
+    let client = identity::written(&new.client).ok_or_else(|| {
         let mend = "write an address, a /64 such as 2001:db8:1:2::/64, or key: and 16 hexadecimal digits";
         Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "client is none", mend)
     })?;
@@ -419,16 +420,6 @@ async fn lift(
     let changed = state.control.lift(id, actor.by(&params.why), (state.clock)())?;
     let (_, kept) = changed.kept().await;
     Ok(durable(kept, StatusCode::NO_CONTENT.into_response()))
-}
-
-/// Why something is changed.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct Because {
-    /// Why; it stands in the ledger.
-    #[serde(default)]
-    #[schema(schema_with = super::changed::why_schema)]
-    why: Why,
 }
 
 /// Approve a proposed decision: it acts from now on, for as long as it was to.

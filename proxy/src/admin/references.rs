@@ -3,13 +3,13 @@
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::access::Actor;
-use super::changed::{Why, durable};
+use super::changed::{Because, durable};
 use super::extract::{Json, Text};
 use super::problem::Problem;
 use super::{AdminState, ReferenceStatus};
@@ -45,16 +45,6 @@ async fn list(State(state): State<AdminState>) -> Response {
         model.reference.map(|reference| Reference { model: model.name, reference })
     };
     axum::Json(References { references: models.into_iter().filter_map(with).collect() }).into_response()
-}
-
-/// Why a reference is trusted.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct Because {
-    /// Why; it stands in the ledger.
-    #[serde(default)]
-    #[schema(schema_with = super::changed::why_schema)]
-    why: Why,
 }
 
 /// A reference that decisions may rest on.

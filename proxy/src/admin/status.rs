@@ -46,10 +46,6 @@ struct LedgerStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     trouble: Option<String>,
-    /// Whether the last change by this API was kept on the disk; absent before the first.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    last_change_durable: Option<bool>,
     /// Decisions that can still change something.
     open_decisions: usize,
     /// Decisions that were forgotten for want of room.
@@ -89,7 +85,6 @@ async fn status(State(state): State<AdminState>) -> Response {
         LedgerStatus {
             durable: trouble.is_none(),
             trouble,
-            last_change_durable: state.control.durability(),
             open_decisions: book.open(now).count(),
             evicted: book.evicted(),
         }

@@ -1,14 +1,13 @@
 //! `checkgate audit`: what the ledger in a state folder says, and whether it is whole.
 
 use std::fmt::Write as _;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use checkgate_detectors::facts::Time;
-use checkgate_detectors::identity::{Address, Identity};
+use checkgate_detectors::identity::Identity;
 use clap::{Args, Subcommand};
 
 use super::print;
@@ -17,7 +16,7 @@ use crate::ledger::entry::{By, Entry, What};
 use crate::ledger::line::Line;
 use crate::ledger::log::{Place, Scan, segment_name};
 use crate::ledger::store;
-use crate::{clock, told};
+use crate::{clock, identity, told};
 
 /// Places that `verify` names at most.
 const PLACES_MAX: usize = 20;
@@ -80,7 +79,7 @@ pub fn audit(args: &AuditArgs) -> anyhow::Result<ExitCode> {
         }
         Audit::Erase { client, why } => {
             seen()?;
-            let client = identity(client)?;
+            let client = client_named(client)?;
             let disk: Arc<dyn Disk> = Arc::new(Folder(folder.clone()));
             let by = By { who: "command line".into(), from: None, why: why.as_str().into() };
             let entries = store::erase_at_rest(&disk, client, by, clock::now()).context(
@@ -148,7 +147,7 @@ fn say_damage(said: &mut String, scan: &Scan) {
 }
 
 fn shown(disk: &dyn Disk, show: &ShowArgs) -> anyhow::Result<String> {
-    let client = show.client.as_deref().map(identity).transpose()?.map(|client| client.to_string());
+    let client = show.client.as_deref().map(client_named).transpose()?.map(|client| client.to_string());
     let since = Time(show.since.map_or(0, |seconds| (seconds.max(0.0) * 1e6) as u64));
     let mut said = String::new();
     Scan::default()
@@ -217,15 +216,10 @@ fn date(time: Time) -> String {
 }
 
 /// A client by what records print of it.
-fn identity(text: &str) -> anyhow::Result<Identity> {
-    if let Some(digits) = text.strip_prefix("key:") {
-        let key = u64::from_str_radix(digits, 16).context("a key is written as 16 hexadecimal digits")?;
-        return Ok(Identity::Key(key));
-    }
-    match text.strip_suffix("/64").unwrap_or(text).parse::<IpAddr>() {
-        Ok(ip) => Ok(Identity::Address(Address::of(ip))),
-        Err(_) => bail!("{text} is no client: an address, a /64 of IPv6, or key: and 16 hexadecimal digits"),
-    }
+fn client_named(text: &str) -> anyhow::Result<Identity> {
+    identity::written(text).with_context(|| {
+        format!("{text} is no client: an address, a /64 of IPv6, or key: and 16 hexadecimal digits")
+    })
 }
 
 #[cfg(test)]
@@ -285,9 +279,9 @@ mod tests {
     #[test]
     fn a_client_is_named_as_records_print_it() {
         for name in ["192.0.2.7", "2001:db8::/64", "key:00000000000000ff"] {
-            assert_eq!(identity(name).unwrap().to_string(), name);
+            assert_eq!(identity::written(name).unwrap().to_string(), name);
         }
-        assert!(identity("nobody").is_err() && identity("key:x").is_err());
+        assert!(identity::written("nobody").is_none() && identity::written("key:x").is_none());
     }
 
     #[test]

@@ -37,12 +37,12 @@ fn page(status: &Value) -> String {
     let _ = writeln!(page, "checkgate {}, {}", text(status, "version"), text(status, "phase"));
     let _ = writeln!(page, "kill switch  {}", on("/kill_switch/on", "ON: nothing is enforced", "off"));
     let _ = writeln!(page, "brake        {}", on("/brake/engaged", "ON: new blocks are observations", "off"));
-    let durable = match at("/ledger/durable") {
-        Value::Bool(true) => "the last change was kept on the disk",
-        Value::Bool(false) => "the last change is in memory only",
-        _ => "no change yet",
-    };
+    let durable = on("/ledger/durable", "on the disk", "IN MEMORY ONLY: a restart forgets what happens now");
     let _ = writeln!(page, "ledger       {durable}");
+    let trouble = text(&at("/ledger"), "trouble");
+    if !trouble.is_empty() {
+        let _ = writeln!(page, "             {}", clean(&trouble));
+    }
     let state = at("/state");
     let _ = writeln!(page, "state        {}", clean(&text(&state, "directory")));
     for problem in items(&state, "problems").filter_map(Value::as_str) {

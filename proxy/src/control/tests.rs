@@ -1,9 +1,12 @@
 use checkgate_detectors::identity::Asker;
 use checkgate_detectors::identity::Standing;
 
+use checkgate_detectors::identity::Address;
+
 use super::*;
 use crate::gate::GateSettings;
 use crate::gate::brake::BrakeLimits;
+use crate::identity::written as client;
 use crate::ledger::book::Bounds;
 use crate::metrics::Metrics;
 use crate::records::tests::silent;

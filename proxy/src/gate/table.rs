@@ -285,10 +285,7 @@ impl BlockTable {
     /// The decision of that id that waits for approval at `now`, if it does.
     #[must_use]
     pub fn proposal(&self, id: DecisionId, now: Time) -> Option<ActiveBlock> {
-        let order = self.order.lock();
-        let client = order.by_rank.get(order.by_id.get(&id)?)?;
-        let blocks = self.by_client.get(client)?;
-        blocks.iter().find(|block| block.id == id && block.is_proposed(now) && now < block.until).cloned()
+        self.get(id).filter(|block| block.is_proposed(now) && now < block.until)
     }
 
     /// Puts `approved` in the place of the proposal of its id; false where that is gone meanwhile.

@@ -19,7 +19,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
@@ -188,7 +188,7 @@ struct Shared {
 
 impl Ledger {
     /// A ledger that a restart forgets.
-    #[must_use]
+    #[cfg(test)]
     pub fn in_memory(bounds: Bounds) -> Self {
         let hooks = Hooks { told: Box::new(|_| {}), opened: Box::new(|_, _| {}) };
         let shared = Shared::new(bounds, hooks, None, false);
@@ -257,6 +257,10 @@ impl Ledger {
 
     /// Takes out everything that is known about a client, in the log and in memory. Whoever asks has to lift the
     /// client's decisions before, where they are not to act on.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "the command line erases at rest; no path of the API does yet")
+    )]
     pub fn erase(&self, client: Identity, by: By) -> oneshot::Receiver<Result<u64, EraseError>> {
         let (erased, answer) = oneshot::channel();
         self.shared.order(Order::Erase { client, by, erased });
@@ -280,9 +284,9 @@ impl Ledger {
     }
 
     /// Whether entry `number` is on the disk.
-    #[must_use]
+    #[cfg(test)]
     pub fn is_durable(&self, number: u64) -> bool {
-        number <= self.shared.written.load(Ordering::Acquire)
+        number <= self.shared.written.load(std::sync::atomic::Ordering::Acquire)
     }
 
     /// Why entries are not durable now; nothing while they are.

@@ -5,24 +5,17 @@ use std::fmt::Write;
 
 use super::{ByOutcome, Client, Outcome, Report, Tally};
 use crate::rehearse::form::escape::Escaped;
+use crate::rehearse::form::page;
 use crate::told::moment;
 
-const STYLE: &str = include_str!("../rehearse/form/style.css");
 /// Clients that the table shows; the JSON form has more.
 const CLIENTS_SHOWN: usize = 200;
 
 /// The report as a page.
 #[must_use]
 pub fn write(report: &Report) -> String {
-    let mut page = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" \
-         content=\"width=device-width, initial-scale=1\">\n<meta http-equiv=\"Content-Security-Policy\" \
-         content=\"default-src 'none'; style-src 'unsafe-inline'\">\n<title>What was decided</title>\n\
-         <style>\n{STYLE}</style>\n</head>\n<body>\n<header>\n<h1>What was decided</h1>\n\
-         <p class=\"soft\">From {} to {}</p>\n</header>\n<main>\n",
-        moment(report.since),
-        moment(report.until)
-    );
+    let span = format!("From {} to {}", moment(report.since), moment(report.until));
+    let mut page = page::begin("What was decided", "What was decided", &span);
     // Writing to a String cannot fail, here and below.
     let _ = writeln!(page, "<p class=\"lead\">{}</p>", Escaped(&report.summary().join(" ")));
     let outcomes = report.outcomes.iter().map(|(outcome, tally)| (outcome.words(), tally));

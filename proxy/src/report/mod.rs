@@ -18,6 +18,7 @@ use crate::gate::Reason;
 use crate::ledger::book::Book;
 use crate::ledger::entry::{Decided, Status};
 use crate::metrics::labels::Label;
+use crate::rehearse::form::words::counted;
 
 pub use self::{html::write as html, text::write as text};
 
@@ -234,32 +235,29 @@ impl Report {
     #[must_use]
     pub fn summary(&self) -> Vec<String> {
         if self.all.decisions == 0 {
-            return vec![format!(
-                "Nothing was decided. {}.",
-                counted(self.findings, "finding was told", "findings were told")
-            )];
+            return vec![format!("Nothing was decided; {} told.", counted(self.findings, "finding"))];
         }
         let would = self.outcome(Outcome::WouldHaveActed);
         let acted = self.outcome(Outcome::Acted);
         let spared = self.held_back.get(Reason::NeverBlock.as_str()).cloned().unwrap_or_default();
         let mut told = vec![format!(
-            "{}, about {}.",
-            counted(self.all.decisions, "decision was taken", "decisions were taken"),
-            counted(self.all.clients, "client", "clients")
+            "{} taken, about {}.",
+            counted(self.all.decisions, "decision"),
+            counted(self.all.clients, "client")
         )];
         if would.decisions > 0 {
             told.push(format!(
                 "In enforce {} would have met {} of theirs.",
-                counted(would.clients, "further client", "further clients"),
-                counted(would.requests, "request", "requests"),
+                counted(would.clients, "further client"),
+                counted(would.requests, "request"),
             ));
         }
         if acted.decisions > 0 {
             told.push(format!(
                 "{} acted, on {} and {} of theirs.",
-                counted(acted.decisions, "decision", "decisions"),
-                counted(acted.clients, "client", "clients"),
-                counted(acted.requests, "request", "requests"),
+                counted(acted.decisions, "decision"),
+                counted(acted.clients, "client"),
+                counted(acted.requests, "request"),
             ));
         }
         told.push(match spared.clients {
@@ -268,11 +266,6 @@ impl Report {
         });
         told
     }
-}
-
-/// A number with what it counts.
-fn counted(count: u64, one: &str, many: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 fn model(decided: &Decided) -> String {

@@ -70,7 +70,7 @@ fn decisions_are_counted_by_what_became_of_them_and_clients_once() {
 fn only_the_span_that_was_asked_for_counts() {
     assert_eq!(Report::of(&book(), &BTreeMap::new(), Time(0), Time(DAY)).all.decisions, 0);
     let empty = Report::of(&Book::new(Bounds::default()), &BTreeMap::new(), Time(0), Time(DAY));
-    assert!(empty.summary().join(" ").starts_with("Nothing was decided."), "{:?}", empty.summary());
+    assert!(empty.summary().join(" ").starts_with("Nothing was decided;"), "{:?}", empty.summary());
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::escape::Escaped;
 use super::text::side;
-use super::{plot, words};
+use super::{page, plot, words};
 use crate::rehearse::NOTICE;
 use crate::rehearse::Severity;
 use crate::rehearse::attack::{AttackVerdict, Moment};
@@ -13,7 +13,6 @@ use crate::rehearse::compare::{ClientDifference, Comparison};
 use crate::rehearse::report::{AttackRun, ClientVerdict, Outcome, Report, Traffic};
 use crate::told::moment;
 
-const STYLE: &str = include_str!("style.css");
 /// Clients that the table shows; the JSON form has them all.
 const CLIENTS_SHOWN: usize = 200;
 /// Outputs of a candidate that are drawn.
@@ -23,13 +22,10 @@ const OUTPUTS_DRAWN: usize = 6;
 pub fn write(report: &Report) -> String {
     let policy = report.policy.as_deref().unwrap_or("the recorded settings");
     let policy = Escaped(policy);
-    let mut page = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" \
-         content=\"width=device-width, initial-scale=1\">\n<meta http-equiv=\"Content-Security-Policy\" \
-         content=\"default-src 'none'; style-src 'unsafe-inline'\">\n<title>Rehearsal under {policy}</title>\n\
-         <style>\n{STYLE}</style>\n</head>\n<body>\n<header>\n<h1>What this policy would have done</h1>\n\
-         <p class=\"soft\">A rehearsal under <code>{policy}</code>{}</p>\n</header>\n<main>\n",
-        Escaped(&recordings(report))
+    let mut page = page::begin(
+        &format!("Rehearsal under {policy}"),
+        "What this policy would have done",
+        &format!("A rehearsal under <code>{policy}</code>{}", Escaped(&recordings(report))),
     );
     write_summary(&mut page, report);
     if let Some(traffic) = &report.traffic {

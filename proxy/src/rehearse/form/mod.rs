@@ -6,6 +6,7 @@ mod gitlab;
 mod html;
 mod issue;
 mod junit;
+pub mod page;
 mod plot;
 mod sarif;
 mod text;
