@@ -27,6 +27,8 @@ use checkgate_detectors::reference::{Reference, Trust};
 const ROWS_BEFORE: u64 = 80_000;
 const CLIENTS_BEFORE: u64 = 50;
 const CLIENTS: u64 = 100_000;
+/// Clients of a crowd.
+const CROWD: u64 = 1_000_000;
 
 /// Numbers from 0 to 1, the same on every run (Knuth's MMIX constants).
 struct Numbers(u64);
@@ -51,7 +53,7 @@ fn reference(numbers: &mut Numbers, width: usize) -> Reference {
     Reference::from_json_lines(&text, Trust::Trusted).unwrap()
 }
 
-fn engine(reference: Option<Reference>) -> Engine {
+fn engine(reference: Option<Reference>, clients: usize) -> Engine {
     Engine::new(Build {
         model: "pricing".into(),
         hash_key: [1, 2],
@@ -60,7 +62,7 @@ fn engine(reference: Option<Reference>) -> Engine {
         contract_action: Action::Alert,
         policy: Policy::default(),
         reference,
-        limits: Limits { clients: 1_000_000, open_questions: 4096, new_keys_per_address: u32::MAX },
+        limits: Limits { clients, open_questions: 4096, new_keys_per_address: u32::MAX },
     })
     .unwrap()
 }
@@ -99,7 +101,7 @@ fn measure(name: &str, reference_rows: bool, width: usize, rows: u64) {
     let mut numbers = Numbers(1);
     let reference = reference_rows.then(|| reference(&mut numbers, width));
     let before = resident();
-    let mut engine = engine(reference);
+    let mut engine = engine(reference, 1_000_000);
     let mut out = Outbox::default();
     let mut id = 0;
     for turn in 0..ROWS_BEFORE {
@@ -122,6 +124,26 @@ fn measure(name: &str, reference_rows: bool, width: usize, rows: u64) {
     );
 }
 
+/// A row of round numbers, as forms ask for: such rows share values, and lie on lines.
+fn coarse(numbers: &mut Numbers, width: usize) -> Vec<f64> {
+    numbers.row(width).into_iter().map(|value| (value * 10.0).floor()).collect()
+}
+
+/// A crowd of which each client asks once, and of which 10,000 are remembered at a time: what all tables
+/// take together, from the first request on.
+fn crowd(name: &str, width: usize) {
+    let mut numbers = Numbers(1);
+    let before = resident();
+    let mut engine = engine(None, 10_000);
+    let mut out = Outbox::default();
+    let mut at = |wanted: u64, from: u64| {
+        (from..wanted).for_each(|id| ask(&mut engine, id, id, &coarse(&mut numbers, width), &mut out));
+        (resident() - before) / 1_048_576.0
+    };
+    let (first, half, all) = (at(CROWD / 10, 0), at(CROWD / 2, CROWD / 10), at(CROWD, CROWD / 2));
+    println!("{name:44} {first:9.1} MiB {half:9.1} MiB {all:9.1} MiB");
+}
+
 fn measure_apart(case: usize) {
     let program = std::env::current_exe().unwrap();
     let output = std::process::Command::new(program).arg(case.to_string()).output().unwrap();
@@ -135,7 +157,8 @@ fn main() {
     match std::env::args().nth(1).and_then(|case| case.parse::<usize>().ok()) {
         Some(0) => measure("109 columns, a learned reference, one row", false, 109, 1),
         Some(1) => measure("10 columns, a learned reference, three rows", false, 10, 3),
-        Some(_) => measure("10 columns, a named reference, three rows", true, 10, 3),
-        None => (0..3).for_each(measure_apart),
+        Some(2) => measure("10 columns, a named reference, three rows", true, 10, 3),
+        Some(_) => crowd("10 columns, a crowd of 1,000,000: 10, 50, 100 %", 10),
+        None => (0..4).for_each(measure_apart),
     }
 }
