@@ -10,6 +10,8 @@ use checkgate_load_tests::inference::answer;
 use checkgate_load_tests::model_server::{Answer, ModelServer};
 use checkgate_load_tests::within;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 /// Clients and questions of each: at a share of a hundredth, some ten of them hit the drill.
 const CLIENTS: u32 = 10;
@@ -128,4 +130,31 @@ async fn questions_that_are_held_go_on_at_their_deadline_while_a_lane_is_stuck()
     the_drill_is_switched_off(&checkgate).await;
     let swept = sweep(&mut checkgate.client("127.0.2.1"), 200).await.unwrap();
     assert!(swept.refusal.is_some(), "questions are held again and the sweep is refused");
+}
+
+/// Callers of the operators' listener that hang, each in a way of its own.
+async fn callers_that_hang(checkgate: &Checkgate) -> Vec<TcpStream> {
+    let mut hanging = Vec::new();
+    for number in 0..60 {
+        let mut caller = TcpStream::connect(checkgate.admin).await.unwrap();
+        let sent = match number % 3 {
+            0 => "GET /v1/events HTTP/1.1\r\nhost: localhost\r\n\r\n",
+            1 => "GET /metrics HTTP/1.1\r\nhost: loc",
+            _ => "POST /v1/decisions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 60000\r\n\r\n{",
+        };
+        caller.write_all(sent.as_bytes()).await.unwrap();
+        hanging.push(caller);
+    }
+    hanging
+}
+
+#[tokio::test]
+async fn callers_of_the_admin_api_that_hang_fail_no_request_and_keep_no_decision_away() {
+    let server = server().await;
+    let checkgate = drilled(&server, json!({"panics": 0.0})).await;
+    let hanging = callers_that_hang(&checkgate).await;
+    everybody_is_answered(&checkgate, 0).await;
+    a_sweep_is_blocked(&checkgate).await;
+    assert_eq!(checkgate.ask("/v1/status").await.unwrap().status, 200, "other operators are served");
+    drop(hanging);
 }

@@ -50,6 +50,7 @@ use crate::control::Control;
 use crate::gate::Gate;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
+use crate::metrics::labels::AdminBound;
 use crate::records::Outlet;
 use crate::serve::ConfigStatus;
 
@@ -151,6 +152,7 @@ pub fn router(state: AdminState) -> Router {
     free.method_not_allowed_fallback(no_such_method)
         .merge(guarded)
         .fallback(no_such_path)
+        .layer(middleware::map_response_with_state(state.clone(), count_bounds))
         .layer(middleware::map_response(harden))
         .with_state(state)
 }
@@ -197,6 +199,14 @@ async fn guard(
     })?;
     request.extensions_mut().insert(actor);
     Ok(next.run(request).await)
+}
+
+/// Counts the bound that an answer tells of.
+async fn count_bounds(State(state): State<AdminState>, response: Response) -> Response {
+    if let Some(bound) = response.extensions().get::<AdminBound>() {
+        state.metrics.admin_bounds.inc(*bound);
+    }
+    response
 }
 
 /// No answer is kept by a cache or taken for something else by a browser.

@@ -17,7 +17,7 @@ use prometheus::{
 };
 
 use self::families::families;
-use self::labels::{HeldOutcome, PerLabel, ReloadOutcome, TokenOutcome};
+use self::labels::{AdminBound, HeldOutcome, PerLabel, ReloadOutcome, TokenOutcome};
 pub use self::model::ModelMetrics;
 pub use self::upstream::UpstreamMetrics;
 use crate::transport::rejected::Rejected;
@@ -212,6 +212,8 @@ families! {
     pub brake_trips: IntCounter = "checkgate_brake_trips_total", [];
     /// Requests to the admin API with a wrong token.
     pub admin_refusals: IntCounter = "checkgate_admin_refusals_total", [];
+    /// Times that a bound of the admin API was reached, by which.
+    admin_bounds: IntCounterVec = "checkgate_admin_bounds_reached_total", ["bound"];
 
     // The process.
 
@@ -245,6 +247,8 @@ pub struct Metrics {
     pub held_questions: PerLabel<HeldOutcome>,
     /// Reloads, by what came of them.
     pub config_reloads: PerLabel<ReloadOutcome>,
+    /// Bounds of the admin API that were reached.
+    pub admin_bounds: PerLabel<AdminBound>,
 }
 
 impl Metrics {
@@ -278,6 +282,7 @@ impl Metrics {
             config_reloads: PerLabel::resolve(|outcome| {
                 families.config_reloads.with_label_values(&[outcome])
             }),
+            admin_bounds: PerLabel::resolve(|bound| families.admin_bounds.with_label_values(&[bound])),
             detectors,
             registry,
             families,

@@ -9,6 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::problem::Problem;
 use crate::control::Refused;
 use crate::control::links::LinkError;
+use crate::metrics::labels::AdminBound;
 
 /// Says whether a restart leaves a change.
 const DURABLE: HeaderName = HeaderName::from_static("checkgate-durable");
@@ -122,6 +123,11 @@ impl From<Refused> for Problem {
             Refused::Link(_) => (StatusCode::GONE, "ask for a new link"),
             Refused::NoRandomness => (StatusCode::INTERNAL_SERVER_ERROR, "look at the system's log"),
         };
-        Self::new(status, refused.to_string(), mend)
+        let problem = Self::new(status, refused.to_string(), mend);
+        match refused {
+            Refused::Full => problem.at(AdminBound::NeverBlock),
+            Refused::Link(LinkError::Full) => problem.at(AdminBound::Links),
+            _ => problem,
+        }
     }
 }

@@ -22,6 +22,7 @@ use super::decisions::parsed;
 use super::problem::Problem;
 use super::readiness::{Phase, Readiness};
 use crate::ledger::entry::{Decided, Entry, What};
+use crate::metrics::labels::AdminBound;
 
 /// Listeners at once.
 const LISTENERS_MAX: usize = 32;
@@ -53,7 +54,8 @@ pub fn router() -> OpenApiRouter<AdminState> {
 async fn events(State(state): State<AdminState>) -> Result<Response, Problem> {
     let Ok(place) = Arc::clone(&state.listeners.0).try_acquire_owned() else {
         let mend = "end another listener, or read GET /v1/decisions now and then";
-        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "32 listen already", mend));
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "32 listen already", mend)
+            .at(AdminBound::Listeners));
     };
     let listener =
         Listener { heard: state.ledger.listen(), readiness: Arc::clone(&state.readiness), _place: place };

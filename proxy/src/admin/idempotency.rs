@@ -21,6 +21,7 @@ use super::AdminState;
 use super::access::Actor;
 use super::extract::{BODY_BYTES_MAX, too_large};
 use super::problem::Problem;
+use crate::metrics::labels::AdminBound;
 
 /// The header with the key.
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -86,8 +87,10 @@ impl Answers {
             let answered = all.iter().filter(|(_, known)| known.answer.is_some());
             let oldest = answered.min_by_key(|(_, known)| known.since).map(|(asked, _)| asked.clone());
             let mend = "send it again in a moment, or without a key";
-            let full =
-                || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many requests are at work", mend);
+            let full = || {
+                Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many requests are at work", mend)
+                    .at(AdminBound::Answers)
+            };
             all.remove(&oldest.ok_or_else(full)?);
         }
         all.insert(asked.clone(), Remembered { since: now, request, answer: None });

@@ -5,6 +5,8 @@ use checkgate_config::settings::Scope;
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 
+use crate::metrics::labels::AdminBound;
+
 /// Why a request to the admin API was not served.
 #[derive(Clone, Debug)]
 pub struct Problem {
@@ -12,12 +14,19 @@ pub struct Problem {
     detail: String,
     mend: &'static str,
     header: Option<(HeaderName, HeaderValue)>,
+    bound: Option<AdminBound>,
 }
 
 impl Problem {
     /// A problem with what is wrong and what mends it.
     pub fn new(status: StatusCode, detail: impl Into<String>, mend: &'static str) -> Self {
-        Self { status, detail: detail.into(), mend, header: None }
+        Self { status, detail: detail.into(), mend, header: None, bound: None }
+    }
+
+    /// The same problem, which is that a bound was reached; that is counted.
+    pub fn at(mut self, bound: AdminBound) -> Self {
+        self.bound = Some(bound);
+        self
     }
 
     /// No token, or a wrong one.
@@ -62,6 +71,11 @@ impl IntoResponse for Problem {
             "mend": self.mend,
         });
         let content_type = [(CONTENT_TYPE, "application/problem+json")];
-        (self.status, AppendHeaders(self.header), content_type, body.to_string()).into_response()
+        let mut response =
+            (self.status, AppendHeaders(self.header), content_type, body.to_string()).into_response();
+        if let Some(bound) = self.bound {
+            response.extensions_mut().insert(bound);
+        }
+        response
     }
 }

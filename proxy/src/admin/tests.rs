@@ -519,6 +519,7 @@ async fn only_so_many_listen_at_once() {
         open.push(listen().await.unwrap());
     }
     assert_eq!(listen().await.unwrap().status(), 503);
+    assert_eq!(it.state.metrics.admin_bounds.get(AdminBound::Listeners), 1, "the bound was reached once");
     open.pop();
     assert_eq!(listen().await.unwrap().status(), 200);
 }

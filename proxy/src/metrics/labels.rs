@@ -170,6 +170,19 @@ pub enum ReloadOutcome {
     Refused,
 }
 
+/// A bound of the admin API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdminBound {
+    /// Answers kept for requests that are sent again.
+    Answers,
+    /// Listeners to events.
+    Listeners,
+    /// Links that were used.
+    Links,
+    /// Networks on the never-block list of operators.
+    NeverBlock,
+}
+
 /// What a token was worth as an identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenOutcome {
@@ -268,6 +281,12 @@ label!(TokenOutcome {
     Subject => "subject",
     NoKeys => "no_keys",
 });
+label!(AdminBound {
+    Answers => "answers",
+    Listeners => "listeners",
+    Links => "links",
+    NeverBlock => "never_block",
+});
 label!(ReloadOutcome { Applied => "applied", Refused => "refused" });
 label!(Part { Question => "question", Answer => "answer" });
 label!(Reason {
@@ -316,6 +335,7 @@ mod tests {
         check::<DegradeOutcome>();
         check::<HeldOutcome>();
         check::<TokenOutcome>();
+        check::<AdminBound>();
         check::<ReloadOutcome>();
         check::<Part>();
         check::<Reason>();
