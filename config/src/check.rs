@@ -2,6 +2,7 @@
 
 mod admin;
 mod clients;
+mod inbound;
 mod listeners;
 mod models;
 mod parts;
@@ -93,6 +94,7 @@ impl Check<'_> {
         }
         self.listeners.extend(listen.iter().flatten().cloned());
         self.listeners.extend(admin.iter().map(|admin| Listen::Tcp(admin.listen)));
+        let inbound = self.inbound(raw);
         let tls = self.tls(raw.tls.as_ref(), listen.as_deref());
         let clients = self.clients(raw.clients.as_ref()?);
         let tenants = self.tenants(raw.tenants.as_deref().unwrap_or_default());
@@ -110,6 +112,7 @@ impl Check<'_> {
             listen: listen?,
             tls: tls?,
             admin: admin?,
+            inbound: inbound?,
             threads: raw.threads?,
             lanes: raw.lanes?,
             state: self.resolve(&Path::dotted("state"), raw.state.as_ref()?),

@@ -33,6 +33,9 @@ pub const DEFAULTS: &[Known] = &[
     word("tls.client_certificate", "required"),
     word("admin.listen", "127.0.0.1:8766"),
     word("admin.tls.client_certificate", "required"),
+    word("inbound[].actions", "[approve, reject]"),
+    quantity("inbound[].lasts", "1h", "1s", "30d"),
+    quantity("inbound[].at_most", "24h", "1s", "30d"),
     quantity("threads", "0", "0", "1024"),
     quantity("lanes", "1", "1", "256"),
     word("state", "checkgate-state"),
@@ -183,7 +186,7 @@ mod tests {
 
     #[test]
     fn every_default_is_a_setting_and_lies_in_its_range() {
-        let mut document = json!({"tls": {}, "admin": {"tls": {}}, "upstream": {"servers": [{"url": "x"}], "tls": {}, "health": {}}});
+        let mut document = json!({"tls": {}, "admin": {"tls": {}}, "inbound": [{}], "upstream": {"servers": [{"url": "x"}], "tls": {}, "health": {}}});
         fill_in(&mut document);
         serde_json::from_value::<Raw>(document.clone()).expect("the table names settings only");
         for known in DEFAULTS {

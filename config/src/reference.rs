@@ -13,6 +13,8 @@ const SECTIONS: &[(&str, &str)] = &[
     ("admin", "RawAdmin"),
     ("admin.tokens[]", "RawAdminToken"),
     ("admin.certificates[]", "RawCertificateName"),
+    ("inbound[]", "RawInbound"),
+    ("inbound[].fields", "RawInboundFields"),
     ("log", "RawLog"),
     ("clients", "RawClients"),
     ("clients.identity", "RawHeader"),

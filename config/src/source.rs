@@ -67,7 +67,7 @@ impl Source {
     pub(crate) fn text_problem(&self, place: Place, message: impl Into<String>) -> Problem {
         let mut problem = self.problem(&Path::top(), Some(place), message.into());
         if self.tree.is_none() {
-            problem.line = problem.line.filter(|line| !line.to_lowercase().contains("token"));
+            problem.line = problem.line.filter(|line| !speaks_of_a_secret(line));
         }
         problem
     }
@@ -108,13 +108,20 @@ fn collect_secrets(node: &Node, secret: bool, found: &mut Vec<Span>) {
         Kind::Mapping(entries) => {
             for entry in entries {
                 let secret = match entry.key.as_str() {
-                    "listen" | "token_file" | "name" | "scopes" | "tls" | "certificates" => false,
-                    key => secret || key == "admin" || key.to_lowercase().contains("token"),
+                    "listen" | "token_file" | "name" | "scopes" | "tls" | "certificates" | "secret_files" => {
+                        false
+                    }
+                    key => secret || key == "admin" || speaks_of_a_secret(key),
                 };
                 collect_secrets(&entry.value, secret, found);
             }
         }
     }
+}
+
+fn speaks_of_a_secret(key: &str) -> bool {
+    let key = key.to_lowercase();
+    key.contains("token") || key.contains("secret")
 }
 
 /// `text` with every visible character of `secrets` replaced.

@@ -1,6 +1,6 @@
 //! The admin API: what an operator and a monitoring system ask, on a listener of its own.
 //!
-//! Each resource is a file of this room: [`decisions`], [`findings`], [`never_block`], [`references`], [`kill_switch`],
+//! Each resource is a file of this room: [`decisions`], [`inbound`], [`findings`], [`never_block`], [`references`], [`kill_switch`],
 //! [`events`], [`links`], [`report`], [`status`]. What a handler takes and gives is described beside it, and [`openapi`] makes
 //! `/openapi.json` of that. Changes go through [`Control`]; [`access`] says who may do what, and [`idempotency`] lets
 //! a request be sent again. GET changes nothing.
@@ -12,6 +12,7 @@ pub mod events;
 mod extract;
 mod findings;
 pub mod idempotency;
+pub mod inbound;
 mod kill_switch;
 mod links;
 mod list;
@@ -41,6 +42,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 
 use self::access::{Access, Caller, CertificateNames};
+pub use self::changed::mend;
 use self::events::Room;
 use self::extract::BODY_BYTES_MAX;
 use self::idempotency::Answers;
@@ -48,6 +50,7 @@ use self::problem::Problem;
 use self::readiness::Readiness;
 use crate::control::Control;
 use crate::gate::Gate;
+use crate::inbound::Inbound;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::metrics::labels::AdminBound;
@@ -71,6 +74,8 @@ pub struct AdminState {
     pub access: Arc<Access>,
     /// The one door to changes.
     pub control: Arc<Control>,
+    /// Where other systems decide.
+    pub inbound: Arc<Inbound>,
     /// Answers to requests that may be sent again.
     pub answers: Arc<Answers>,
     /// Room for those who listen to events.
@@ -164,7 +169,7 @@ fn routes() -> OpenApiRouter<AdminState> {
 
 /// Paths that need no token: they say nothing, or are a token themselves.
 fn free_routes() -> OpenApiRouter<AdminState> {
-    status::health().merge(links::router())
+    status::health().merge(links::router()).merge(inbound::router())
 }
 
 fn guarded_routes() -> OpenApiRouter<AdminState> {

@@ -24,7 +24,7 @@ use parking_lot::Mutex;
 use self::links::{LinkError, Links, Opened, Proposal};
 use crate::gate::table::ActiveBlock;
 use crate::gate::{Applied, Gate, Reason, WATCH_EVERY};
-use crate::ledger::entry::{By, Decided, Status, What};
+use crate::ledger::entry::{Asked, By, Decided, Status, What};
 use crate::ledger::{Kept, Ledger, Ticket};
 use crate::records::{self, Outlet};
 use crate::told;
@@ -143,6 +143,11 @@ impl<T> Changed<T> {
     pub async fn kept(self) -> (T, bool) {
         let kept = self.ticket.kept().await;
         (self.now, kept == Kept::Durable)
+    }
+
+    /// What there is now, and what the ledger has yet to keep.
+    pub fn parted(self) -> (T, Ticket) {
+        (self.now, self.ticket)
     }
 
     /// The same on a thread that may block.
@@ -288,6 +293,20 @@ impl Control {
         by: By,
         now: Time,
     ) -> Result<Changed<(ActiveBlock, Applied)>, Refused> {
+        self.decide_for(order, None, by, now)
+    }
+
+    /// The same for another system, whose own id of it is kept with the decision.
+    ///
+    /// # Errors
+    /// The order asks for what cannot be.
+    pub fn decide_for(
+        &self,
+        order: &Order,
+        asked: Option<Asked>,
+        by: By,
+        now: Time,
+    ) -> Result<Changed<(ActiveBlock, Applied)>, Refused> {
         if order.action < Action::Tag {
             return Err(Refused::Action(order.action));
         }
@@ -301,7 +320,7 @@ impl Control {
         self.outlet.count(None, &why);
         let applied = self.gate.impose(&block, &why, &by.who, now);
         let evidence: Arc<str> = records::line(&why).into();
-        let decided = decided(&block, order, applied, Arc::clone(&evidence));
+        let decided = Decided { asked, ..decided(&block, order, applied, Arc::clone(&evidence)) };
         let active = ActiveBlock::new(&block, applied == Applied::Enforced, evidence);
         Ok(self.note((active, applied), by, now, What::Decision(Box::new(decided))))
     }
@@ -522,6 +541,7 @@ fn decided(block: &Block, order: &Order, applied: Applied, evidence: Arc<str>) -
         approves_itself: None,
         tenant: None,
         requests: 0,
+        asked: None,
         evidence,
     }
 }

@@ -14,6 +14,7 @@ mod demo;
 mod eight;
 mod gate;
 mod identity;
+mod inbound;
 mod journal;
 mod lane;
 mod ledger;

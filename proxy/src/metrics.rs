@@ -8,22 +8,26 @@ pub mod labels;
 mod model;
 mod upstream;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use parking_lot::Mutex;
 use prometheus::{
     Error, Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
     TextEncoder,
 };
 
 use self::families::families;
-use self::labels::{AdminBound, HeldOutcome, PerLabel, ReloadOutcome, TokenOutcome};
+use self::labels::{AdminBound, HeldOutcome, InboundOutcome, PerLabel, ReloadOutcome, TokenOutcome};
 pub use self::model::ModelMetrics;
 pub use self::upstream::UpstreamMetrics;
 use crate::transport::rejected::Rejected;
 
 /// Configured models at most, those included that a reload took away: a series never ends while the process lives.
 pub const MODELS_MAX: usize = 4096;
+/// Endpoints for other systems that have series of their own, those included that a reload took away.
+const INBOUND_NAMES_MAX: usize = 1024;
 /// Label of models that were discovered in unclaimed traffic.
 pub const DISCOVERED: &str = "discovered";
 /// Label of traffic that belongs to no model at all.
@@ -214,6 +218,10 @@ families! {
     pub admin_refusals: IntCounter = "checkgate_admin_refusals_total", [];
     /// Times that a bound of the admin API was reached, by which.
     admin_bounds: IntCounterVec = "checkgate_admin_bounds_reached_total", ["bound"];
+    /// What other systems asked for, by endpoint and what came of it.
+    inbound: IntCounterVec = "checkgate_inbound_total", ["endpoint", "outcome"];
+    /// Ids of what other systems asked for that were forgotten to make room.
+    pub inbound_forgotten: IntCounter = "checkgate_inbound_forgotten_total", [];
 
     // The process.
 
@@ -249,6 +257,10 @@ pub struct Metrics {
     pub config_reloads: PerLabel<ReloadOutcome>,
     /// Bounds of the admin API that were reached.
     pub admin_bounds: PerLabel<AdminBound>,
+    /// What was asked for at an endpoint that is none.
+    pub inbound_unknown: PerLabel<InboundOutcome>,
+    /// Endpoints that have series.
+    inbound_names: Mutex<BTreeSet<String>>,
 }
 
 impl Metrics {
@@ -283,6 +295,8 @@ impl Metrics {
                 families.config_reloads.with_label_values(&[outcome])
             }),
             admin_bounds: PerLabel::resolve(|bound| families.admin_bounds.with_label_values(&[bound])),
+            inbound_unknown: inbound(&families, NONE),
+            inbound_names: Mutex::default(),
             detectors,
             registry,
             families,
@@ -311,6 +325,16 @@ impl Metrics {
         }
     }
 
+    /// The handles of an endpoint for other systems.
+    #[must_use]
+    pub fn inbound(&self, name: &str) -> PerLabel<InboundOutcome> {
+        let mut names = self.inbound_names.lock();
+        if names.len() < INBOUND_NAMES_MAX {
+            names.insert(name.to_owned());
+        }
+        inbound(&self.families, if names.contains(name) { name } else { OTHER })
+    }
+
     /// The handles of traffic that belongs to no model.
     #[must_use]
     pub fn unclaimed(&self) -> &ModelMetrics {
@@ -331,6 +355,10 @@ impl Metrics {
             String::new()
         })
     }
+}
+
+fn inbound(families: &Families, name: &str) -> PerLabel<InboundOutcome> {
+    PerLabel::resolve(|outcome| families.inbound.with_label_values(&[name, outcome]))
 }
 
 /// The metrics without labels can be bumped directly: each is one handle.

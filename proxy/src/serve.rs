@@ -51,6 +51,7 @@ use crate::control::{Control, Hears, Modes, NotPromoted, Rooms};
 use crate::decode;
 use crate::gate::{Gate, GateSettings};
 use crate::identity::Identify;
+use crate::inbound::Inbound;
 use crate::lane::roster::{Listed, Roster};
 use crate::lane::{LaneSettings, Lanes, Outlets};
 use crate::ledger::book::Bounds;
@@ -138,6 +139,8 @@ struct Parts {
     readiness: Arc<Readiness>,
     /// Who may ask the admin API what.
     access: Arc<Access>,
+    /// Where other systems decide.
+    inbound: Arc<Inbound>,
     /// TLS on the operators' listener, until that opens.
     operators_tls: Mutex<Option<TlsHandle>>,
     in_flight: Arc<InFlight>,
@@ -186,6 +189,7 @@ impl Parts {
         let downstream = Arc::new(Downstream::new(Rules::of(settings), tls, Arc::clone(&metrics)));
         metrics.deciding.set(i64::from(!await_ownership));
         let access = Arc::new(Access::new(settings.admin.listen, state.token(), &settings.admin));
+        let inbound = Arc::new(Inbound::new(&settings.inbound, &metrics));
         let in_flight = InFlight::new(settings.limits.in_flight, metrics.in_flight.clone());
         let parts = Self {
             in_flight,
@@ -199,6 +203,7 @@ impl Parts {
             roster,
             readiness: Arc::default(),
             access,
+            inbound,
             operators_tls: Mutex::new(settings.admin.tls.as_ref().map(TlsHandle::new).transpose()?),
             settings: ArcSwap::from_pointee(settings.clone()),
             config: RwLock::new(ConfigStatus::new(file)),
@@ -244,6 +249,7 @@ impl Parts {
             readiness: Arc::clone(&self.readiness),
             access: Arc::clone(&self.access),
             control,
+            inbound: Arc::clone(&self.inbound),
             answers: Arc::default(),
             listeners: Room::default(),
             models: Arc::new(move || shows_models.models()),

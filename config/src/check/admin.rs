@@ -41,17 +41,7 @@ impl Check<'_> {
 
     fn one_token(&mut self, path: &Path, typed: &RawAdminToken) -> Option<Token> {
         let name = self.given(path, "name", typed.name.as_deref());
-        let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-        let name = name.filter(|name| {
-            let sound = (1..=64).contains(&name.len()) && name.chars().all(plain);
-            if !sound {
-                self.refuse(
-                    &path.key("name"),
-                    "a token's name is 1 to 64 letters, digits, \".\", \"_\" or \"-\"",
-                );
-            }
-            sound
-        });
+        let name = name.filter(|name| self.plain_name(&path.key("name"), name, "a token's name"));
         let hash = self.given(path, "sha256", typed.sha256.as_deref());
         let sha256 = hash.and_then(|hash| {
             let bytes = digest(hash);
@@ -103,7 +93,17 @@ impl Check<'_> {
         Some(names)
     }
 
-    fn given<'t>(&mut self, path: &Path, key: &str, typed: Option<&'t str>) -> Option<&'t str> {
+    /// Whether a name can stand in a path, a label and the ledger as it is.
+    pub(super) fn plain_name(&mut self, path: &Path, name: &str, what: &str) -> bool {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        let sound = (1..=64).contains(&name.len()) && name.chars().all(plain);
+        if !sound {
+            self.refuse(path, format!("{what} is 1 to 64 letters, digits, \".\", \"_\" or \"-\""));
+        }
+        sound
+    }
+
+    pub(super) fn given<'t>(&mut self, path: &Path, key: &str, typed: Option<&'t str>) -> Option<&'t str> {
         if typed.is_none() {
             self.refuse_key(path, format!("has no {key}; add \"{key}: ...\""));
         }
@@ -127,7 +127,7 @@ impl Check<'_> {
         Some(())
     }
 
-    fn once(&mut self, list: &Path, names: &[&str]) {
+    pub(super) fn once(&mut self, list: &Path, names: &[&str]) {
         for (index, name) in names.iter().enumerate() {
             if names.iter().take(index).any(|earlier| earlier == name) {
                 self.refuse(

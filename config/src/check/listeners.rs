@@ -21,14 +21,18 @@ const SOCKET_PATH_BYTES_MAX: usize = 107;
 impl Check<'_> {
     /// The listeners for requests, each distinct from those before it.
     pub(super) fn listen(&mut self, typed: &RawListen) -> Option<Vec<Listen>> {
-        let path = Path::dotted("listen");
+        self.listen_at(&Path::dotted("listen"), typed)
+    }
+
+    /// The listeners that were typed at `path`, each distinct from those before it.
+    pub(super) fn listen_at(&mut self, path: &Path, typed: &RawListen) -> Option<Vec<Listen>> {
         let several = match typed {
-            RawListen::One(one) => return Some(vec![self.listener(&path, one)?]),
+            RawListen::One(one) => return Some(vec![self.listener(path, one)?]),
             RawListen::Several(several) => several,
         };
         if several.is_empty() || several.len() > LISTENERS_MAX {
             self.refuse_key(
-                &path,
+                path,
                 format!("expected 1 to {LISTENERS_MAX} listeners; write for example 127.0.0.1:8765"),
             );
             return None;
@@ -36,7 +40,7 @@ impl Check<'_> {
         let listeners: Vec<Option<Listen>> =
             several.iter().enumerate().map(|(index, one)| self.listener(&path.index(index), one)).collect();
         let listeners: Vec<Listen> = listeners.into_iter().collect::<Option<_>>()?;
-        self.distinct_listeners(&path, &listeners);
+        self.distinct_listeners(path, &listeners);
         Some(listeners)
     }
 
@@ -110,7 +114,7 @@ impl Check<'_> {
         }
     }
 
-    fn expand(&mut self, path: &Path, typed: &str) -> Option<String> {
+    pub(super) fn expand(&mut self, path: &Path, typed: &str) -> Option<String> {
         self.or_refuse(path, expand(typed, self.environment))
     }
 

@@ -83,7 +83,7 @@ pub struct CertificateNames(pub Arc<[String]>);
 pub fn needed(path: &str, method: &Method) -> Option<Scope> {
     let under =
         |prefix: &str| path == prefix || path.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/'));
-    if ["/healthz", "/readyz"].contains(&path) || under("/v1/links") {
+    if ["/healthz", "/readyz"].contains(&path) || under("/v1/links") || under("/v1/inbound") {
         return None;
     }
     let reads = matches!(*method, Method::GET | Method::HEAD);
@@ -284,7 +284,7 @@ impl Failures {
 }
 
 /// The token of an `Authorization` header; the scheme's case does not matter (RFC 9110, 11.1).
-fn bearer(header: &[u8]) -> Option<&[u8]> {
+pub fn bearer(header: &[u8]) -> Option<&[u8]> {
     let (scheme, token) = header.split_at_checked(7)?;
     scheme.eq_ignore_ascii_case(b"bearer ").then_some(token.trim_ascii())
 }

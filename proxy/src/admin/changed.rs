@@ -90,44 +90,48 @@ pub fn durable(durable: bool, mut response: Response) -> Response {
 
 impl From<Refused> for Problem {
     fn from(refused: Refused) -> Self {
-        let (status, mend) = match &refused {
-            Refused::NotInForce(_) => {
-                (StatusCode::NOT_FOUND, "GET /v1/decisions lists the decisions in force")
-            }
-            Refused::NotProposed(..) => {
-                (StatusCode::CONFLICT, "GET /v1/decisions?status=proposed lists those that wait for approval")
-            }
-            Refused::Action(_) => (StatusCode::UNPROCESSABLE_ENTITY, "take throttle, degrade or block"),
-            Refused::Lasts => (StatusCode::UNPROCESSABLE_ENTITY, "take 1 to 31622400 seconds"),
-            Refused::Model(_) => {
-                (StatusCode::NOT_FOUND, "GET /v1/status lists the models; leave it out to decide for all")
-            }
-            Refused::NoReference(_) => (StatusCode::NOT_FOUND, "GET /v1/references lists what was learned"),
-            Refused::NotWhileRunning => (
-                StatusCode::NOT_IMPLEMENTED,
-                "name the file in the state folder's references/ as the model's `reference`; saving the configuration \
-                 puts it into force",
-            ),
-            Refused::Configured(_) => {
-                (StatusCode::CONFLICT, "take it out of clients.never_block or clients.trusted_proxies")
-            }
-            Refused::NotListed(_) => (StatusCode::NOT_FOUND, "GET /v1/never-block lists the entries"),
-            Refused::Full => (
-                StatusCode::CONFLICT,
-                "remove entries that are not needed, or write networks into the configuration",
-            ),
-            Refused::Link(LinkError::Forged) => (StatusCode::NOT_FOUND, "ask for a new link"),
-            Refused::Link(LinkError::Full) => {
-                (StatusCode::SERVICE_UNAVAILABLE, "use the API or the command line")
-            }
-            Refused::Link(_) => (StatusCode::GONE, "ask for a new link"),
-            Refused::NoRandomness => (StatusCode::INTERNAL_SERVER_ERROR, "look at the system's log"),
-        };
+        let (status, mend) = mend(&refused);
         let problem = Self::new(status, refused.to_string(), mend);
         match refused {
-            Refused::Full => problem.at(AdminBound::NeverBlock),
-            Refused::Link(LinkError::Full) => problem.at(AdminBound::Links),
+            Refused::Full => problem.bounded_by(AdminBound::NeverBlock),
+            Refused::Link(LinkError::Full) => problem.bounded_by(AdminBound::Links),
             _ => problem,
         }
+    }
+}
+
+/// The status of a change that was refused, and what mends it.
+#[must_use]
+pub fn mend(refused: &Refused) -> (StatusCode, &'static str) {
+    match refused {
+        Refused::NotInForce(_) => (StatusCode::NOT_FOUND, "GET /v1/decisions lists the decisions in force"),
+        Refused::NotProposed(..) => {
+            (StatusCode::CONFLICT, "GET /v1/decisions?status=proposed lists those that wait for approval")
+        }
+        Refused::Action(_) => (StatusCode::UNPROCESSABLE_ENTITY, "take throttle, degrade or block"),
+        Refused::Lasts => (StatusCode::UNPROCESSABLE_ENTITY, "take 1 to 31622400 seconds"),
+        Refused::Model(_) => {
+            (StatusCode::NOT_FOUND, "GET /v1/status lists the models; leave it out to decide for all")
+        }
+        Refused::NoReference(_) => (StatusCode::NOT_FOUND, "GET /v1/references lists what was learned"),
+        Refused::NotWhileRunning => (
+            StatusCode::NOT_IMPLEMENTED,
+            "name the file in the state folder's references/ as the model's `reference`; saving the configuration \
+             puts it into force",
+        ),
+        Refused::Configured(_) => {
+            (StatusCode::CONFLICT, "take it out of clients.never_block or clients.trusted_proxies")
+        }
+        Refused::NotListed(_) => (StatusCode::NOT_FOUND, "GET /v1/never-block lists the entries"),
+        Refused::Full => (
+            StatusCode::CONFLICT,
+            "remove entries that are not needed, or write networks into the configuration",
+        ),
+        Refused::Link(LinkError::Forged) => (StatusCode::NOT_FOUND, "ask for a new link"),
+        Refused::Link(LinkError::Full) => {
+            (StatusCode::SERVICE_UNAVAILABLE, "use the API or the command line")
+        }
+        Refused::Link(_) => (StatusCode::GONE, "ask for a new link"),
+        Refused::NoRandomness => (StatusCode::INTERNAL_SERVER_ERROR, "look at the system's log"),
     }
 }

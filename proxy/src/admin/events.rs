@@ -55,7 +55,7 @@ async fn events(State(state): State<AdminState>) -> Result<Response, Problem> {
     let Ok(place) = Arc::clone(&state.listeners.0).try_acquire_owned() else {
         let mend = "end another listener, or read GET /v1/decisions now and then";
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "32 listen already", mend)
-            .at(AdminBound::Listeners));
+            .bounded_by(AdminBound::Listeners));
     };
     let listener =
         Listener { heard: state.ledger.listen(), readiness: Arc::clone(&state.readiness), _place: place };

@@ -89,7 +89,7 @@ impl Answers {
             let mend = "send it again in a moment, or without a key";
             let full = || {
                 Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many requests are at work", mend)
-                    .at(AdminBound::Answers)
+                    .bounded_by(AdminBound::Answers)
             };
             all.remove(&oldest.ok_or_else(full)?);
         }

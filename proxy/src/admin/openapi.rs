@@ -34,6 +34,10 @@ struct ProblemView {
     detail: String,
     /// What mends it.
     mend: String,
+    /// Where in the body, as a JSON pointer (RFC 6901), where one thing in it is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    r#where: Option<String>,
 }
 
 /// The path of this resource.

@@ -1,5 +1,7 @@
 //! Errors of the admin API as problem documents (RFC 9457), each with what mends it.
 
+use std::borrow::Cow;
+
 use axum::response::{AppendHeaders, IntoResponse, Response};
 use checkgate_config::settings::Scope;
 use http::StatusCode;
@@ -12,21 +14,29 @@ use crate::metrics::labels::AdminBound;
 pub struct Problem {
     status: StatusCode,
     detail: String,
-    mend: &'static str,
+    mend: Cow<'static, str>,
+    /// Where in the body, as a JSON pointer.
+    place: Option<String>,
     header: Option<(HeaderName, HeaderValue)>,
     bound: Option<AdminBound>,
 }
 
 impl Problem {
     /// A problem with what is wrong and what mends it.
-    pub fn new(status: StatusCode, detail: impl Into<String>, mend: &'static str) -> Self {
-        Self { status, detail: detail.into(), mend, header: None, bound: None }
+    pub fn new(status: StatusCode, detail: impl Into<String>, mend: impl Into<Cow<'static, str>>) -> Self {
+        Self { status, detail: detail.into(), mend: mend.into(), place: None, header: None, bound: None }
+    }
+
+    /// The same, with its place in the body as a JSON pointer (RFC 6901).
+    #[must_use]
+    pub fn at(self, place: String) -> Self {
+        Self { place: Some(place), ..self }
     }
 
     /// The same problem, which is that a bound was reached; that is counted.
-    pub fn at(mut self, bound: AdminBound) -> Self {
-        self.bound = Some(bound);
-        self
+    #[must_use]
+    pub fn bounded_by(self, bound: AdminBound) -> Self {
+        Self { bound: Some(bound), ..self }
     }
 
     /// No token, or a wrong one.
@@ -63,13 +73,16 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = serde_json::json!({
+        let mut body = serde_json::json!({
             "type": "about:blank",
             "title": self.status.canonical_reason().unwrap_or("Error"),
             "status": self.status.as_u16(),
             "detail": self.detail,
             "mend": self.mend,
         });
+        if let (Some(place), Some(body)) = (self.place, body.as_object_mut()) {
+            body.insert("where".to_owned(), place.into());
+        }
         let content_type = [(CONTENT_TYPE, "application/problem+json")];
         let mut response =
             (self.status, AppendHeaders(self.header), content_type, body.to_string()).into_response();

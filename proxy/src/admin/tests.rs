@@ -20,6 +20,8 @@ use crate::gate::{Applied, GateSettings, Origin, Rules};
 use crate::ledger::entry::{By, Decided, Status, What};
 use crate::records;
 
+mod inbound;
+
 const NOW: Time = Time(1_700_000_000_000_000);
 const TOKEN: &str = "a token of some length";
 
@@ -79,6 +81,7 @@ fn fixture() -> Fixture {
         configured: Box::new(|| vec!["198.51.100.0/24".parse().unwrap()]),
         instance_key: [7; 16],
     });
+    let inbound = Arc::new(crate::inbound::Inbound::new(&[], &metrics));
     let state = AdminState {
         gate,
         metrics,
@@ -87,6 +90,7 @@ fn fixture() -> Fixture {
         access: Arc::new(access(vec![])),
         ledger,
         control: Arc::new(control),
+        inbound,
         answers: Arc::default(),
         listeners: Room::default(),
         models: Arc::new(|| vec![prices()]),
@@ -534,6 +538,8 @@ fn operations() -> Vec<(String, String, String)> {
                 .replace("{id}", "d-0000000000000001")
                 .replace("{network}", "192.0.2.1")
                 .replace("{model}", "prices")
+                .replace("{name}", "nobody")
+                .replace("{secret}", "00")
                 .replace("{token}", "00");
             all.push((method.to_uppercase(), path.clone(), real));
         }
@@ -553,6 +559,7 @@ async fn every_route_asks_for_its_scope() {
     for (method, path, real) in operations() {
         let needed = match (&*method, &*path) {
             (_, "/healthz" | "/readyz" | "/v1/links/{token}") => None,
+            (_, path) if path.starts_with("/v1/inbound/") => None,
             ("GET", _) => Some(Scope::Read),
             (_, path) if path.starts_with("/v1/decisions") || path.starts_with("/v1/never-block") => {
                 Some(Scope::Decide)

@@ -1,6 +1,7 @@
 //! What operators and programs change at the gate, beside the decisions of lanes and their own.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use checkgate_detectors::facts::Time;
 use checkgate_detectors::finding::DecisionId;
@@ -27,6 +28,18 @@ impl Gate {
     /// The whole of the never-block list that operators keep while the program runs. A client on it passes at once.
     pub fn spare(&self, named: &[IpNet]) {
         self.spared_by_hand.store(Arc::new(networks(named)));
+    }
+
+    /// How long a decision lasts that wants to last so long, within the longest that the operator allows.
+    #[must_use]
+    pub fn rung(&self, lasts: Duration) -> Duration {
+        self.rules.load().at_most.map_or(lasts, |at_most| lasts.min(at_most))
+    }
+
+    /// Everything that stands on a client at `now`: what is in force, what is observed and what is proposed.
+    #[must_use]
+    pub fn standing_on(&self, client: &Identity, now: Time) -> Vec<ActiveBlock> {
+        self.table.on(client, now)
     }
 
     /// What stands at the gate under `id`.

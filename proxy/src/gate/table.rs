@@ -277,6 +277,15 @@ impl BlockTable {
         self.by_client.get(client)?.iter().find(|block| block.id == id).cloned()
     }
 
+    /// Everything on `client` that has not expired by `now`.
+    #[must_use]
+    pub fn on(&self, client: &Identity, now: Time) -> Vec<ActiveBlock> {
+        let blocks = self.by_client.get(client);
+        let standing =
+            |blocks: &Vec<ActiveBlock>| blocks.iter().filter(|block| now < block.until).cloned().collect();
+        blocks.map_or_else(Vec::new, |blocks| standing(&blocks))
+    }
+
     /// Removes the block of one decision and gives it back.
     pub fn lift(&self, id: DecisionId) -> Option<ActiveBlock> {
         self.remove(&mut self.order.lock(), id)

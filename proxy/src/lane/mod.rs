@@ -377,6 +377,7 @@ fn what_of(record: &Record, outbox: &Outbox, handed: &Handed, mode: Mode) -> Wha
         approves_itself: approves_itself.filter(|_| status == Status::Proposed),
         tenant: record.grounds.tenant.as_ref().map(|tenant| tenant.name.as_str().into()),
         requests: 0,
+        asked: None,
         evidence: line,
     }))
 }

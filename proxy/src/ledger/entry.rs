@@ -241,8 +241,20 @@ pub struct Decided {
     /// Requests that came from the client while it stood, as far as they were noted.
     #[serde(default)]
     pub requests: u64,
+    /// Which endpoint for other systems asked for it, where one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Asked>,
     /// Its record as a line of JSON: why.
     pub evidence: Arc<str>,
+}
+
+/// What another system asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// The endpoint, as it stands in [`By::who`].
+    pub by: Arc<str>,
+    /// The sender's own id of it.
+    pub id: Arc<str>,
 }
 
 /// Where a decision stands, its end by time aside.

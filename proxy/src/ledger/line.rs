@@ -272,6 +272,7 @@ pub(crate) mod tests {
             approves_itself: None,
             tenant: None,
             requests: 0,
+            asked: None,
             evidence: format!("{{\"client\":\"{}\",\"why\":\"it {{\\\"entry\\\":1\"}}", client(id)).into(),
         }
     }

@@ -183,6 +183,31 @@ pub enum AdminBound {
     NeverBlock,
 }
 
+/// What came of something that another system asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InboundOutcome {
+    /// It was done.
+    Done,
+    /// It was done and does not act: the mode, the never-block list, the kill switch or the brake keeps it back.
+    KeptBack,
+    /// There was nothing to do.
+    Nothing,
+    /// It was done before.
+    Repeated,
+    /// The endpoint may not, or it could not be done.
+    Refused,
+    /// It could not be read.
+    Malformed,
+    /// The secret or the signature is not the right one.
+    Unauthorized,
+    /// A signed message that came before.
+    Replayed,
+    /// A signed message from too long ago.
+    Stale,
+    /// More signed messages came than can be remembered.
+    Full,
+}
+
 /// What a token was worth as an identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenOutcome {
@@ -287,6 +312,18 @@ label!(AdminBound {
     Links => "links",
     NeverBlock => "never_block",
 });
+label!(InboundOutcome {
+    Done => "done",
+    KeptBack => "kept_back",
+    Nothing => "nothing",
+    Repeated => "repeated",
+    Refused => "refused",
+    Malformed => "malformed",
+    Unauthorized => "unauthorized",
+    Replayed => "replayed",
+    Stale => "stale",
+    Full => "full",
+});
 label!(ReloadOutcome { Applied => "applied", Refused => "refused" });
 label!(Part { Question => "question", Answer => "answer" });
 label!(Reason {
@@ -337,6 +374,7 @@ mod tests {
         check::<TokenOutcome>();
         check::<AdminBound>();
         check::<ReloadOutcome>();
+        check::<InboundOutcome>();
         check::<Part>();
         check::<Reason>();
         check::<NotInspected>();

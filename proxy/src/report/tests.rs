@@ -26,6 +26,7 @@ fn decided(id: u64, client: u64, detector: &str, status: Status, held_back: Opti
         approves_itself: None,
         tenant: (client < 3).then(|| "acme".into()),
         requests: 10 * id,
+        asked: None,
         evidence: "{}".into(),
     }
 }

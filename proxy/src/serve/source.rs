@@ -12,6 +12,8 @@ use crate::parts;
 /// Settings whose value is the path of a file that is read.
 const FILE_KEYS: [&str; 8] =
     ["reference", "fallback", "token_file", "certificate", "key", "ca", "client_ca", "jwks"];
+/// Settings whose values are paths of such files.
+const FILE_LISTS: [&str; 1] = ["secret_files"];
 
 /// A configuration file, if there is one, under the flags, if there are any.
 #[derive(Debug)]
@@ -80,6 +82,10 @@ fn collect(value: &Value, found: &mut Vec<PathBuf>) {
         Value::Array(items) => items.iter().for_each(|item| collect(item, found)),
         Value::Object(entries) => {
             for (key, value) in entries {
+                if FILE_LISTS.contains(&key.as_str()) {
+                    let paths = value.as_array().into_iter().flatten().filter_map(Value::as_str);
+                    found.extend(paths.map(PathBuf::from));
+                }
                 match value.as_str() {
                     Some(path) if FILE_KEYS.contains(&key.as_str()) => found.push(path.into()),
                     _ => collect(value, found),

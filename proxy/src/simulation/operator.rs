@@ -176,6 +176,7 @@ impl World {
             approves_itself: None,
             tenant: None,
             requests: 0,
+            asked: None,
             evidence: Arc::clone(&block.evidence),
         };
         self.note(operator(), What::Decision(Box::new(decided)), None);

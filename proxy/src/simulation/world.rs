@@ -446,6 +446,7 @@ impl World {
             approves_itself: by_itself.filter(|_| status == Status::Proposed),
             tenant: None,
             requests: 0,
+            asked: None,
             evidence: why.map(records::line).unwrap_or_default().into(),
         };
         self.say(|| format!("{} on {} is decided: {status:?}", decided.id, decided.client));

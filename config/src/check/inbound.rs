@@ -1,0 +1,245 @@
+//! Who may decide from outside, and how they prove who they are.
+
+use super::Check;
+use crate::files;
+use crate::path::Path;
+use crate::raw::{Raw, RawInbound, RawInboundFields, RawSecret};
+use crate::settings::{Inbound, InboundAction, InboundFields, InboundShape, Secret};
+use crate::words;
+
+/// Endpoints of one process.
+const ENDPOINTS_MAX: usize = 64;
+/// Secrets of one endpoint: one that holds, one that comes, and room for a mistake.
+const SECRETS_MAX: usize = 4;
+/// Letters of a secret in a path or header.
+const SECRET_LENGTH: std::ops::RangeInclusive<usize> = 24..=256;
+/// Letters of a JSON pointer.
+const POINTER_MAX: usize = 256;
+
+impl Check<'_> {
+    /// The endpoints at which other systems decide.
+    pub(super) fn inbound(&mut self, raw: &Raw) -> Option<Vec<Inbound>> {
+        let typed = raw.inbound.as_deref().unwrap_or_default();
+        let list = Path::dotted("inbound");
+        if typed.len() > ENDPOINTS_MAX {
+            self.refuse_key(
+                &list,
+                format!("more than {ENDPOINTS_MAX} endpoints; remove those that nobody uses"),
+            );
+            return None;
+        }
+        let known = (raw.upstream.is_none()).then(|| {
+            let models = raw.models.as_deref().unwrap_or_default();
+            models.iter().filter_map(|model| model.name.as_deref()).collect::<Vec<_>>()
+        });
+        let endpoints: Vec<_> = typed
+            .iter()
+            .enumerate()
+            .map(|(index, one)| self.endpoint(&list.index(index), one, known.as_deref()))
+            .collect();
+        let endpoints = endpoints.into_iter().collect::<Option<Vec<_>>>()?;
+        self.once(&list, &endpoints.iter().map(|one| one.name.as_str()).collect::<Vec<_>>());
+        Some(endpoints)
+    }
+
+    fn endpoint(&mut self, path: &Path, typed: &RawInbound, known: Option<&[&str]>) -> Option<Inbound> {
+        let name = self.given(path, "name", typed.name.as_deref());
+        let name = name.filter(|name| self.plain_name(&path.key("name"), name, "an endpoint's name"));
+        let shape = typed.shape;
+        if shape.is_none() {
+            self.refuse_key(
+                path,
+                "has no shape; add \"shape: splunk\", or alertmanager, sentinel or webhook",
+            );
+        }
+        let secrets = self.inbound_secrets(path, typed, shape?);
+        let actions = self.actions(path, typed.actions.as_deref().unwrap_or_default());
+        let models = self.inbound_models(&path.key("models"), typed.models.as_deref(), known);
+        let fields = self.pointers(&path.key("fields"), typed.fields.as_ref(), shape?);
+        let (lasts, at_most) = (typed.lasts?.0, typed.at_most?.0);
+        let both = self.was_typed(&path.key("lasts")) && self.was_typed(&path.key("at_most"));
+        if both && lasts > at_most {
+            self.refuse(&path.key("lasts"), "longer than at_most; lower lasts or raise at_most");
+        }
+        Some(Inbound {
+            name: name?.to_owned(),
+            shape: shape?,
+            secrets: secrets?,
+            actions: actions?,
+            models: models?,
+            lasts: lasts.min(at_most),
+            at_most,
+            fields: fields?,
+        })
+    }
+
+    fn inbound_secrets(
+        &mut self,
+        path: &Path,
+        typed: &RawInbound,
+        shape: InboundShape,
+    ) -> Option<Vec<Secret>> {
+        let (secrets, files) = (typed.secrets.as_deref(), typed.secret_files.as_deref());
+        let (secrets, files) = (secrets.unwrap_or_default(), files.unwrap_or_default());
+        let count = secrets.len() + files.len();
+        if count == 0 || count > SECRETS_MAX {
+            self.refuse_key(
+                path,
+                format!("needs 1 to {SECRETS_MAX} secrets; add \"secrets: [\"${{NAME}}\"]\" for an environment variable NAME, or \"secret_files: [FILE]\""),
+            );
+            return None;
+        }
+        let mut sound = Vec::new();
+        for (index, secret) in secrets.iter().enumerate() {
+            let place = path.key("secrets").index(index);
+            let text = self.from_environment(&place, secret);
+            sound.push(text.and_then(|text| self.sound_secret(&place, text, shape)));
+        }
+        for (index, file) in files.iter().enumerate() {
+            let place = path.key("secret_files").index(index);
+            let file = self.resolve(&place, file);
+            let text = self.or_refuse(&place, files::text(&file));
+            sound.push(text.and_then(|text| self.sound_secret(&place, text.trim().to_owned(), shape)));
+        }
+        sound.into_iter().collect()
+    }
+
+    /// A secret that stands in the environment. One that stands in the file itself is in every copy of it.
+    fn from_environment(&mut self, path: &Path, typed: &RawSecret) -> Option<String> {
+        let inner = typed.0.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
+        let letters =
+            |name: &&str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        if inner.filter(letters).is_none() {
+            self.refuse(
+                path,
+                "a secret does not stand in this file; write \"${NAME}\" for the environment variable NAME, or name a file under secret_files",
+            );
+            return None;
+        }
+        self.expand(path, &typed.0)
+    }
+
+    fn sound_secret(&mut self, path: &Path, text: String, shape: InboundShape) -> Option<Secret> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "._~-".contains(c);
+        let (sound, wanted) = match shape {
+            InboundShape::Webhook => (
+                Secret::new(text.clone()).signing_key().is_some(),
+                "a signing secret is \"whsec_\" and the Base64 of 24 to 64 bytes; `echo whsec_$(openssl rand -base64 32)` makes one",
+            ),
+            _ => (
+                SECRET_LENGTH.contains(&text.len()) && text.chars().all(plain),
+                "a secret is 24 to 256 letters, digits, \".\", \"_\", \"-\" or \"~\"; `openssl rand -hex 32` makes one",
+            ),
+        };
+        if !sound {
+            self.refuse(path, wanted);
+        }
+        sound.then(|| Secret::new(text))
+    }
+
+    fn actions(&mut self, path: &Path, typed: &[InboundAction]) -> Option<Vec<InboundAction>> {
+        if typed.is_empty() {
+            self.refuse_key(path, "may ask for nothing; add \"actions: [approve, reject]\", or ban or lift");
+            return None;
+        }
+        let mut actions = Vec::new();
+        for action in typed {
+            if !actions.contains(action) {
+                actions.push(*action);
+            }
+        }
+        Some(actions)
+    }
+
+    fn inbound_models(
+        &mut self,
+        path: &Path,
+        typed: Option<&[String]>,
+        known: Option<&[&str]>,
+    ) -> Option<Vec<String>> {
+        let Some(typed) = typed else { return Some(Vec::new()) };
+        if typed.is_empty() {
+            self.refuse_key(
+                path,
+                "names no model, so nothing could be asked for; name one, or leave it out for all",
+            );
+            return None;
+        }
+        for (index, model) in typed.iter().enumerate() {
+            if let Some(known) = known.filter(|known| !known.contains(&model.as_str())) {
+                self.refuse(&path.index(index), words::unknown("model", model, known));
+            }
+        }
+        Some(typed.to_vec())
+    }
+
+    fn pointers(
+        &mut self,
+        path: &Path,
+        typed: Option<&RawInboundFields>,
+        shape: InboundShape,
+    ) -> Option<InboundFields> {
+        let mut fields = usual_fields(shape);
+        let Some(typed) = typed else { return Some(fields) };
+        let chosen = [
+            ("client", &typed.client, &mut fields.client),
+            ("decision_id", &typed.decision_id, &mut fields.decision_id),
+            ("action", &typed.action, &mut fields.action),
+            ("seconds", &typed.seconds, &mut fields.seconds),
+            ("model", &typed.model, &mut fields.model),
+            ("why", &typed.why, &mut fields.why),
+        ];
+        let mut sound = true;
+        for (key, typed, field) in chosen {
+            let Some(pointer) = typed else { continue };
+            if !pointer.starts_with('/') || pointer.len() > POINTER_MAX || pointer.contains(char::is_control)
+            {
+                self.refuse(
+                    &path.key(key),
+                    "a JSON pointer begins with \"/\" and has at most 256 letters; write for example /result/src",
+                );
+                sound = false;
+            }
+            *field = vec![pointer.clone()];
+        }
+        sound.then_some(fields)
+    }
+}
+
+/// Where a body of this shape says what, unless the operator says otherwise.
+fn usual_fields(shape: InboundShape) -> InboundFields {
+    let of = |pointers: &[&str]| pointers.iter().map(|pointer| (*pointer).to_owned()).collect();
+    match shape {
+        InboundShape::Splunk => InboundFields {
+            client: of(&["/result/client", "/result/src", "/result/src_ip"]),
+            decision_id: of(&["/result/decision_id"]),
+            // A field `action` of an event says what was done to it, not what is asked for.
+            action: of(&["/result/checkgate_action"]),
+            seconds: of(&["/result/checkgate_seconds"]),
+            model: of(&["/result/model"]),
+            why: of(&["/result/checkgate_why", "/search_name"]),
+        },
+        InboundShape::Alertmanager => InboundFields {
+            client: of(&["/labels/client"]),
+            decision_id: of(&["/labels/decision_id"]),
+            action: of(&["/labels/checkgate_action"]),
+            seconds: of(&["/annotations/checkgate_seconds"]),
+            model: of(&["/labels/model"]),
+            why: of(&["/annotations/summary", "/labels/alertname"]),
+        },
+        InboundShape::Sentinel => fields_below(""),
+        InboundShape::Webhook => fields_below("/data"),
+    }
+}
+
+fn fields_below(root: &str) -> InboundFields {
+    let of = |key: &str| vec![format!("{root}/{key}")];
+    InboundFields {
+        client: of("client"),
+        decision_id: of("decision_id"),
+        action: of("action"),
+        seconds: of("seconds"),
+        model: of("model"),
+        why: of("why"),
+    }
+}
