@@ -22,6 +22,7 @@ mod metrics;
 mod parts;
 mod plan;
 mod records;
+mod reference;
 mod rehearse;
 mod report;
 pub mod screen;

@@ -3,7 +3,10 @@
 //! Fixed bins with exact counts give the same verdict for the same data, and their memory does not grow. What a
 //! randomised sketch would add, quantiles nobody asked for, is not worth two runs that disagree.
 
+use std::hash::Hasher;
+
 use serde::{Deserialize, Serialize};
+use siphasher::sip::SipHasher13;
 
 /// Edges between intervals of numbers: 14 quantiles, the quantiles at 0.1 % and 99.9 %, the minimum and just above the
 /// maximum.
@@ -26,6 +29,17 @@ pub enum Value {
     Number(f64),
     /// A category, by the keyed hash of its text.
     Label(u64),
+}
+
+impl Value {
+    /// A category, by its text under the key of its reference. Who does not know the key cannot choose texts that fall
+    /// together.
+    #[must_use]
+    pub fn label(key: [u64; 2], text: &str) -> Self {
+        let mut hasher = SipHasher13::new_with_keys(key[0], key[1]);
+        hasher.write(text.as_bytes());
+        Self::Label(hasher.finish())
+    }
 }
 
 /// The slots of a feature.

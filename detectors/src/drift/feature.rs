@@ -6,6 +6,7 @@ use super::bins::{Bins, Value};
 use super::counts::{Counts, Pace, Ring};
 use super::derived::{self, Derived, Hits, Memory, Rates};
 use super::event::{self, Bank};
+use super::quality::Held;
 use super::stretch::{self, Calibration, Worth};
 use crate::facts::Time;
 
@@ -27,6 +28,8 @@ pub struct Feature {
     pub rates: Rates,
     /// The scores of the reference's stretches.
     pub calibration: Calibration,
+    /// What the replay of held-out rows showed of it.
+    pub held: Held,
 }
 
 /// What is remembered of one feature.

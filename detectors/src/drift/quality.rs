@@ -30,10 +30,20 @@ pub struct Quality {
     pub paging: f64,
 }
 
+/// What it showed of one feature: which column it is that would alarm.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Held {
+    /// The highest evidence of the early layer, in events.
+    pub early: f64,
+    /// The highest evidence of the paging layer, in stretches.
+    pub paging: f64,
+}
+
 impl Quality {
-    /// Watches `rows` of a table by a reference that did not see them.
+    /// Watches `rows` of a table by a reference that did not see them. Gives what all features together showed, and each.
     #[must_use]
-    pub fn replay(reference: &DriftReference, table: &Table, rows: Range<usize>) -> Self {
+    pub fn replay(reference: &DriftReference, table: &Table, rows: Range<usize>) -> (Self, Vec<Held>) {
+        let mut held = vec![Held::default(); reference.features().len()];
         let features = reference.features();
         let mut states: Vec<FeatureState> =
             features.iter().map(|feature| FeatureState::new(feature, Pace::Events(u64::MAX))).collect();
@@ -48,8 +58,12 @@ impl Quality {
             let ends = reference.cut().ends(&mut stretch, now);
             if ends || number % TICK_ROWS == TICK_ROWS - 1 {
                 features.iter().zip(&mut states).for_each(|(feature, state)| state.settle(feature, now));
-                let level =
-                    together(features.iter().zip(&states).map(|(feature, state)| state.early(feature)));
+                let levels = features.iter().zip(&states).zip(&mut held);
+                let level = together(levels.map(|((feature, state), held)| {
+                    let level = state.early(feature);
+                    held.early = held.early.max(level);
+                    level
+                }));
                 quality.early = quality.early.max(level);
             }
             if ends {
@@ -57,9 +71,11 @@ impl Quality {
                 pairs.for_each(|(feature, state)| state.close_stretch(feature, reference.worth()));
                 quality.stretches += 1;
                 quality.paging = quality.paging.max(together(states.iter().map(FeatureState::paging)));
+                let pairs = held.iter_mut().zip(&states);
+                pairs.for_each(|(held, state)| held.paging = held.paging.max(state.paging()));
             }
         }
-        quality
+        (quality, held)
     }
 
     /// Whether the early layer may page by itself: the reference was long enough to be asked, and did not alarm.

@@ -13,7 +13,7 @@ use super::counts::Counts;
 use super::derived::{Hits, Memory, Rates};
 use super::event::{Bank, Tolerance};
 use super::feature::Feature;
-use super::quality::Quality;
+use super::quality::{Held, Quality};
 use super::stretch::{Calibration, STRETCHES_MAX, Worth};
 use crate::facts::Time;
 
@@ -23,6 +23,8 @@ pub const VERSION: u16 = 1;
 pub const ROWS_MIN: usize = 500;
 /// Most features that are watched; those beyond are left out and counted.
 pub const FEATURES_MAX: usize = 256;
+/// What the name of a column of answers begins with in a reference: that of a question stands there as it is.
+pub const ANSWER: &str = "answer:";
 
 /// How a reference is made.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -70,6 +72,7 @@ pub struct DriftReference {
     span: Option<(Time, Time)>,
     left_out: usize,
     quality: Quality,
+    label_key: [u64; 2],
 }
 
 /// When a stretch ends: after so many rows and so much time, whichever is later.
@@ -124,6 +127,12 @@ pub enum BytesError {
 }
 
 impl Cut {
+    /// Fewest rows of a stretch.
+    #[must_use]
+    pub fn rows(&self) -> u32 {
+        self.rows.max(1)
+    }
+
     /// Whether `stretch` ends with a row at `now`, which is counted.
     pub fn ends(&self, stretch: &mut Stretch, now: Time) -> bool {
         let since = *stretch.since.get_or_insert(now);
@@ -147,7 +156,9 @@ impl DriftReference {
         let first = rows - rows / 3;
         if first >= ROWS_MIN {
             let held = Self::freeze(table, 0..first, settings);
-            reference.quality = Quality::replay(&held, table, first..rows);
+            let (quality, features) = Quality::replay(&held, table, first..rows);
+            reference.quality = quality;
+            reference.features.iter_mut().zip(features).for_each(|(feature, held)| feature.held = held);
         }
         Ok(reference)
     }
@@ -174,7 +185,20 @@ impl DriftReference {
             span: times.first().copied().zip(times.last().copied()),
             left_out: table.columns.len().saturating_sub(FEATURES_MAX),
             quality: Quality::default(),
+            label_key: [0, 0],
         }
+    }
+
+    /// The same with the key that the labels of its table were hashed under.
+    #[must_use]
+    pub fn with_label_key(self, label_key: [u64; 2]) -> Self {
+        Self { label_key, ..self }
+    }
+
+    /// The key of [`Value::label`] for its features.
+    #[must_use]
+    pub fn label_key(&self) -> [u64; 2] {
+        self.label_key
     }
 
     /// The features, in the order of the columns.
@@ -280,6 +304,7 @@ fn feature(column: &Column, values: &[Value], times: &[Time], cut: Cut, settings
         bank: Bank::new(&counts, bins.scale(), bumped(&bins), settings.tolerance),
         rates: Rates::of(&rates(&bins, values, &hits), settings.tolerance.error),
         calibration: Calibration::of(&stretches, &counts),
+        held: Held::default(),
         bins,
         counts,
     }

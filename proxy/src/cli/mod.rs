@@ -9,7 +9,7 @@ mod findings;
 mod kill_switch;
 mod lists;
 mod never_block;
-mod references;
+mod reference;
 mod rehearse;
 mod remote;
 mod replay;
@@ -27,6 +27,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::demo;
+
+pub(crate) use self::table::table;
 
 const AFTER_HELP: &str = "\
 Start with:
@@ -70,8 +72,9 @@ enum Command {
     Report(report::ReportArgs),
     /// List and change whom no decision of a running checkgate touches.
     NeverBlock(never_block::NeverBlockArgs),
-    /// List and trust what a running checkgate learned of normal traffic.
-    References(references::ReferencesArgs),
+    /// Make, show and verify references of drift; list and trust what a running checkgate learned.
+    #[command(visible_alias = "references")]
+    Reference(reference::ReferenceArgs),
     /// Follow what happens in a running checkgate.
     Events(events::EventsArgs),
     /// Make tokens for the admin API.
@@ -119,7 +122,7 @@ pub fn main() -> ExitCode {
         Command::Report(args) => report::report(&args),
         Command::Findings(args) => findings::findings(&args),
         Command::NeverBlock(args) => never_block::never_block(&args),
-        Command::References(args) => references::references(&args),
+        Command::Reference(args) => reference::reference(&args),
         Command::Events(args) => events::events(&args),
         Command::Token(args) => token::token(&args),
         Command::Completions { shell } => completions(shell),

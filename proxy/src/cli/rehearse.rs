@@ -149,10 +149,11 @@ fn form_and_file(text: &str) -> Result<(Form, PathBuf), String> {
 }
 
 /// A bar on standard error; where that is no terminal, nothing is drawn.
-struct Bar(ProgressBar);
+pub(super) struct Bar(ProgressBar);
 
 impl Bar {
-    fn new() -> Self {
+    /// Nothing drawn yet.
+    pub(super) fn new() -> Self {
         let bar = ProgressBar::new(0);
         // A template that does not parse leaves the plain bar.
         if let Ok(style) = ProgressStyle::with_template("{msg:24!} {bar:40} {percent:>3} %  {eta}") {
