@@ -7,6 +7,7 @@ mod listeners;
 mod models;
 mod parts;
 mod policies;
+mod telemetry;
 mod tenants;
 mod tls;
 mod tokens;
@@ -97,6 +98,7 @@ impl Check<'_> {
         let inbound = self.inbound(raw);
         let tls = self.tls(raw.tls.as_ref(), listen.as_deref());
         let clients = self.clients(raw.clients.as_ref()?);
+        let telemetry = self.telemetry(raw.telemetry.as_ref()?);
         let tenants = self.tenants(raw.tenants.as_deref().unwrap_or_default());
         let decisions = policies::decisions(raw.decisions.as_ref()?)?;
         self.ground = Ground {
@@ -119,6 +121,7 @@ impl Check<'_> {
             findings: self.findings(raw.findings.as_ref()?),
             record: raw.record.as_ref().map(|file| self.resolve(&Path::dotted("record"), file)),
             log: raw.log.as_ref()?.format?,
+            telemetry: telemetry?,
             clients: clients?,
             brake: brake(raw.brake.as_ref()?)?,
             decisions,

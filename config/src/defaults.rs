@@ -41,6 +41,11 @@ pub const DEFAULTS: &[Known] = &[
     word("state", "checkgate-state"),
     word("findings", "stdout"),
     word("log.format", "text"),
+    word("telemetry.protocol", "http/protobuf"),
+    quantity("telemetry.timeout", "10s", "100ms", "1m"),
+    word("telemetry.service_name", "checkgate"),
+    quantity("telemetry.metrics_every", "60s", "1s", "1h"),
+    quantity("telemetry.trace_ratio", "0", "0", "1"),
     word("clients.hops", "x-forwarded-for"),
     quantity("clients.new_keys_per_address", "20", "1", "1000000"),
     quantity("clients.remembered", "10000", "1", "10000000"),
@@ -134,6 +139,10 @@ pub(crate) fn places(known: &Known) -> Vec<String> {
         return ["block_for", "block_for[]", "models[].block_for", "models[].block_for[]"]
             .map(str::to_owned)
             .to_vec();
+    }
+    if known.key == "telemetry.timeout" {
+        let signals = ["metrics", "traces", "logs"].map(|signal| format!("telemetry.{signal}.timeout"));
+        return std::iter::once(known.key.to_owned()).chain(signals).collect();
     }
     let in_model = match known.key {
         "limits.body_bytes" => Some("body_bytes"),

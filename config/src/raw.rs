@@ -7,6 +7,7 @@ mod inbound;
 mod ladder;
 mod listen;
 mod policy;
+mod telemetry;
 mod upstream;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ pub use inbound::{RawInbound, RawInboundFields};
 pub use ladder::{RUNGS_MAX, RawLadder};
 pub use listen::{RawCertificate, RawListen, RawTls};
 pub use policy::{RawDecisions, RawMaintenance, RawPolicy, RawRule, RawTenant, RawTierPolicy, RawWhen};
+pub use telemetry::{RawSignal, RawTelemetry};
 pub use upstream::{
     RawEjection, RawHealthCheck, RawServer, RawUpstream, RawUpstreamSettings, RawUpstreamTls,
     RawWeightedServer,
@@ -59,6 +61,8 @@ pub struct Raw {
     pub record: Option<PathBuf>,
     /// The program's own log, on standard error.
     pub log: Option<RawLog>,
+    /// OpenTelemetry export: where metrics, traces and logs are pushed to.
+    pub telemetry: Option<RawTelemetry>,
     /// Who counts as a client, and who is never blocked.
     pub clients: Option<RawClients>,
     /// When enforcement holds itself back: more decisions on clients than this are written down and not acted on.

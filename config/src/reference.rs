@@ -16,6 +16,8 @@ const SECTIONS: &[(&str, &str)] = &[
     ("inbound[]", "RawInbound"),
     ("inbound[].fields", "RawInboundFields"),
     ("log", "RawLog"),
+    ("telemetry", "RawTelemetry"),
+    ("telemetry.SIGNAL", "RawSignal"),
     ("clients", "RawClients"),
     ("clients.identity", "RawHeader"),
     ("clients.identity.token", "RawToken"),

@@ -1,5 +1,7 @@
 //! Checked settings: every value is in range, every name is known, every file exists.
 
+mod telemetry;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,6 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use self::telemetry::{Exporter, OtlpProtocol, Telemetry};
 use crate::key_set::KeySet;
 
 /// Everything a running checkgate was told.
@@ -37,6 +40,8 @@ pub struct Settings {
     pub record: Option<PathBuf>,
     /// How the program's own log is written to standard error.
     pub log: LogFormat,
+    /// Where metrics, traces and logs are pushed to.
+    pub telemetry: Telemetry,
     /// Who counts as a client.
     pub clients: Clients,
     /// When new blocks become observations.

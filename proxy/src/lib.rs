@@ -30,6 +30,7 @@ mod serve;
 #[cfg(test)]
 mod simulation;
 mod state;
+mod telemetry;
 mod told;
 mod transport;
 mod upstream;

@@ -6,6 +6,7 @@
 mod families;
 pub mod labels;
 mod model;
+mod telemetry;
 mod upstream;
 
 use std::collections::BTreeSet;
@@ -13,6 +14,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
+use prometheus::proto::MetricFamily;
 use prometheus::{
     Error, Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
     TextEncoder,
@@ -21,6 +23,7 @@ use prometheus::{
 use self::families::families;
 use self::labels::{AdminBound, HeldOutcome, InboundOutcome, PerLabel, ReloadOutcome, TokenOutcome};
 pub use self::model::ModelMetrics;
+pub use self::telemetry::TelemetryMetrics;
 pub use self::upstream::UpstreamMetrics;
 use crate::transport::rejected::Rejected;
 
@@ -223,6 +226,13 @@ families! {
     /// Ids of what other systems asked for that were forgotten to make room.
     pub inbound_forgotten: IntCounter = "checkgate_inbound_forgotten_total", [];
 
+    // Export.
+
+    /// Deliveries of telemetry to a collector, by what came of them.
+    telemetry_exports: IntCounterVec = "checkgate_telemetry_exports_total", ["signal", "outcome"];
+    /// Spans, log records and data points that no collector took.
+    telemetry_dropped: IntCounterVec = "checkgate_telemetry_dropped_total", ["signal"];
+
     // The process.
 
     /// Always 1; the version is the label.
@@ -261,6 +271,8 @@ pub struct Metrics {
     pub inbound_unknown: PerLabel<InboundOutcome>,
     /// Endpoints that have series.
     inbound_names: Mutex<BTreeSet<String>>,
+    /// What is exported.
+    pub telemetry: TelemetryMetrics,
 }
 
 impl Metrics {
@@ -297,6 +309,7 @@ impl Metrics {
             admin_bounds: PerLabel::resolve(|bound| families.admin_bounds.with_label_values(&[bound])),
             inbound_unknown: inbound(&families, NONE),
             inbound_names: Mutex::default(),
+            telemetry: TelemetryMetrics::resolve(&families),
             detectors,
             registry,
             families,
@@ -347,10 +360,16 @@ impl Metrics {
         self.families.detectors_quarantined.with_label_values(&[detector]).inc();
     }
 
+    /// Everything as it stands at this moment: what both the scrape and the export are made of.
+    #[must_use]
+    pub fn gather(&self) -> Vec<MetricFamily> {
+        self.registry.gather()
+    }
+
     /// Everything in Prometheus' text format, version 0.0.4.
     #[must_use]
     pub fn encode(&self) -> String {
-        TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_else(|error| {
+        TextEncoder::new().encode_to_string(&self.gather()).unwrap_or_else(|error| {
             tracing::error!(%error, "metrics cannot be encoded");
             String::new()
         })
@@ -367,6 +386,17 @@ impl std::ops::Deref for Metrics {
 
     fn deref(&self) -> &Families {
         &self.families
+    }
+}
+
+/// The unit of a metric, which its name says: seconds, bytes, or a plain number (as UCUM writes them).
+#[must_use]
+pub fn unit(name: &str) -> &'static str {
+    let base = name.strip_suffix("_total").unwrap_or(name);
+    match base.rsplit('_').next() {
+        Some("seconds") => "s",
+        Some("bytes") => "By",
+        _ => "1",
     }
 }
 

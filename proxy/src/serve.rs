@@ -64,6 +64,7 @@ use crate::metrics::Metrics;
 use crate::plan::{self, ModelIds, Plan};
 use crate::records::Outlet;
 use crate::state::State;
+use crate::telemetry::Telemetry;
 use crate::transport::downstream::Downstream;
 use crate::transport::rules::Rules;
 use crate::transport::tls::TlsHandle;
@@ -135,6 +136,7 @@ struct Parts {
     gate: Arc<Gate>,
     lanes: Arc<Lanes>,
     ledger: Arc<Ledger>,
+    telemetry: Option<Telemetry>,
     roster: Arc<Roster>,
     readiness: Arc<Readiness>,
     /// Who may ask the admin API what.
@@ -165,6 +167,8 @@ impl Parts {
         let detectors: Vec<_> =
             query::all().map(|spec| spec.name).chain([contract::NAME, campaign::NAME]).collect();
         let metrics = Metrics::new(&names, &detectors)?;
+        let telemetry = Telemetry::start(&settings.telemetry, &state.instance_key(), &metrics)
+            .context("telemetry cannot start")?;
         let records = Arc::new(Outlet::open(&settings.findings, Arc::clone(&metrics))?);
         let gate = Arc::new(Gate::new(GateSettings::of(settings, state.kill_switch()), Arc::clone(&metrics)));
         let ledger = Arc::new(start_ledger(settings, &gate, &records, &metrics)?);
@@ -200,6 +204,7 @@ impl Parts {
             gate,
             lanes,
             ledger,
+            telemetry,
             roster,
             readiness: Arc::default(),
             access,
@@ -299,6 +304,9 @@ impl Parts {
         notes::at_the_end(&self.ledger, &self.gate, clock::now());
         self.ledger.stop();
         self.records.flush_and_stop();
+        if let Some(telemetry) = &self.telemetry {
+            telemetry.stop();
+        }
     }
 }
 

@@ -93,7 +93,7 @@ fn key_url(typed: &str) -> Result<KeyUrl, String> {
 }
 
 /// Host and port of an authority, without brackets.
-fn host_and_port(authority: &str, usual: u16) -> Option<(&str, u16)> {
+pub(super) fn host_and_port(authority: &str, usual: u16) -> Option<(&str, u16)> {
     let (host, rest) = match authority.strip_prefix('[') {
         Some(bracketed) => {
             let (host, rest) = bracketed.split_once(']')?;

@@ -208,6 +208,28 @@ pub enum InboundOutcome {
     Full,
 }
 
+/// A kind of telemetry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// Numbers.
+    Metrics,
+    /// Spans.
+    Traces,
+    /// Log records.
+    Logs,
+}
+
+/// What came of a delivery of telemetry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExportOutcome {
+    /// The collector took it.
+    Delivered,
+    /// The collector will never take it.
+    Refused,
+    /// It may be taken later.
+    Failed,
+}
+
 /// What a token was worth as an identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenOutcome {
@@ -324,6 +346,8 @@ label!(InboundOutcome {
     Stale => "stale",
     Full => "full",
 });
+label!(Signal { Metrics => "metrics", Traces => "traces", Logs => "logs" });
+label!(ExportOutcome { Delivered => "delivered", Refused => "refused", Failed => "failed" });
 label!(ReloadOutcome { Applied => "applied", Refused => "refused" });
 label!(Part { Question => "question", Answer => "answer" });
 label!(Reason {
@@ -375,6 +399,8 @@ mod tests {
         check::<AdminBound>();
         check::<ReloadOutcome>();
         check::<InboundOutcome>();
+        check::<Signal>();
+        check::<ExportOutcome>();
         check::<Part>();
         check::<Reason>();
         check::<NotInspected>();

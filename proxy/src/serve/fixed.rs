@@ -32,6 +32,7 @@ const FIXED: &[Fixed] = fixed! {
     "findings" => findings;
     "record" => record;
     "log" => log;
+    "telemetry" => telemetry;
     "clients.remembered" => clients.remembered;
     "clients.new_keys_per_address" => clients.new_keys_per_address;
     "limits.lane_bytes" => limits.lane_bytes;
