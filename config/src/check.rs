@@ -8,6 +8,7 @@ mod models;
 mod parts;
 mod policies;
 mod telemetry;
+mod sinks;
 mod tenants;
 mod tls;
 mod tokens;
@@ -106,6 +107,7 @@ impl Check<'_> {
             proposal_expires: decisions.proposal_expires,
         };
         let maintenance = self.maintenance(raw);
+        let sinks = self.sinks(raw.sinks.as_deref().unwrap_or_default());
         let shared = models::shared_by_all_models(raw);
         let unclaimed = self.unclaimed(&shared);
         let models = self.models(raw.models.as_deref().unwrap_or_default(), &shared);
@@ -128,6 +130,7 @@ impl Check<'_> {
             tenants: tenants?,
             maintenance: maintenance?,
             ledger: ledger(raw.ledger.as_ref()?)?,
+            sinks: sinks?,
             limits: limits(raw.limits.as_ref()?)?,
             timeouts: timeouts(raw.timeouts.as_ref()?)?,
             unclaimed: unclaimed?,

@@ -57,6 +57,12 @@ pub const DEFAULTS: &[Known] = &[
     quantity("ledger.findings_for", "90d", "1h", "3650d"),
     quantity("ledger.decisions_for", "400d", "1h", "3650d"),
     quantity("ledger.bytes_max", "1GiB", "64MiB", "1TiB"),
+    quantity("sinks[].batch.events", "100", "1", "10000"),
+    quantity("sinks[].batch.bytes", "1MiB", "1KiB", "64MiB"),
+    quantity("sinks[].batch.wait", "1s", "0s", "10m"),
+    quantity("sinks[].timeout", "10s", "10ms", "10m"),
+    quantity("sinks[].spool.bytes", "256MiB", "64KiB", "1TiB"),
+    quantity("sinks[].spool.age", "7d", "1s", "365d"),
     quantity("limits.inspect_bytes", "1MiB", "1KiB", "1GiB"),
     quantity("limits.rows_per_exchange", "256", "1", "1000000"),
     quantity("limits.columns", "4096", "1", "1000000"),
@@ -195,7 +201,7 @@ mod tests {
 
     #[test]
     fn every_default_is_a_setting_and_lies_in_its_range() {
-        let mut document = json!({"tls": {}, "admin": {"tls": {}}, "inbound": [{}], "upstream": {"servers": [{"url": "x"}], "tls": {}, "health": {}}});
+        let mut document = json!({"tls": {}, "admin": {"tls": {}}, "inbound": [{}], "sinks": [{}], "upstream": {"servers": [{"url": "x"}], "tls": {}, "health": {}}});
         fill_in(&mut document);
         serde_json::from_value::<Raw>(document.clone()).expect("the table names settings only");
         for known in DEFAULTS {

@@ -18,6 +18,7 @@ pub mod raw;
 pub mod read;
 mod reference;
 pub mod schema;
+pub mod secret;
 pub mod settings;
 mod source;
 mod tree;

@@ -40,6 +40,8 @@ pub struct Parts<'a> {
     pub detectors: &'a [Part],
     /// Decoders, under `protocol`.
     pub protocols: &'a [Part],
+    /// Where findings and decisions are sent, under `sinks`.
+    pub sinks: &'a [Part],
     /// The output contract, under `contract`.
     pub contract: Part,
 }

@@ -8,6 +8,7 @@ mod ladder;
 mod listen;
 mod policy;
 mod telemetry;
+mod sink;
 mod upstream;
 
 use std::collections::BTreeMap;
@@ -27,6 +28,7 @@ pub use ladder::{RUNGS_MAX, RawLadder};
 pub use listen::{RawCertificate, RawListen, RawTls};
 pub use policy::{RawDecisions, RawMaintenance, RawPolicy, RawRule, RawTenant, RawTierPolicy, RawWhen};
 pub use telemetry::{RawSignal, RawTelemetry};
+pub use sink::{RawBatch, RawOnly, RawSink, RawSinkPart, RawSpool};
 pub use upstream::{
     RawEjection, RawHealthCheck, RawServer, RawUpstream, RawUpstreamSettings, RawUpstreamTls,
     RawWeightedServer,
@@ -75,6 +77,8 @@ pub struct Raw {
     pub maintenance: Option<Vec<RawMaintenance>>,
     /// How long the ledger in the state folder keeps what.
     pub ledger: Option<RawLedger>,
+    /// Where findings, decisions and what operators do are sent: to the tools that a security team has.
+    pub sinks: Option<Vec<RawSink>>,
     /// Bounds on what is kept in memory and on disk; each has a counter that says when it was reached.
     pub limits: Option<RawLimits>,
     /// How long anything may take.

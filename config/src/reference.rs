@@ -26,6 +26,10 @@ const SECTIONS: &[(&str, &str)] = &[
     ("tenants[]", "RawTenant"),
     ("maintenance[]", "RawMaintenance"),
     ("ledger", "RawLedger"),
+    ("sinks[]", "RawSink"),
+    ("sinks[].only", "RawOnly"),
+    ("sinks[].batch", "RawBatch"),
+    ("sinks[].spool", "RawSpool"),
     ("limits", "RawLimits"),
     ("timeouts", "RawTimeouts"),
     ("upstream", "RawUpstreamSettings"),
@@ -68,6 +72,7 @@ pub fn reference_page(parts: &Parts<'_>) -> String {
     }
     part_sections(&mut page, "Detectors", "detectors", parts.detectors);
     part_sections(&mut page, "Protocols", "protocol", parts.protocols);
+    part_sections(&mut page, "Sinks", "sinks[]", parts.sinks);
     page
 }
 
@@ -148,7 +153,10 @@ fn rows(root: &Value, mapping: &Value, defaults: &Value) -> Vec<Row> {
 fn in_words(default: &Value) -> Option<String> {
     match default {
         Value::Null => None,
-        Value::String(text) => Some(text.clone()),
+        // An empty value stands for what has no default.
+        Value::String(text) => Some(text.clone()).filter(|text| !text.is_empty()),
+        Value::Array(items) if items.is_empty() => None,
+        Value::Object(keys) if keys.is_empty() => None,
         other => Some(other.to_string()),
     }
 }
@@ -176,6 +184,9 @@ fn kind(root: &Value, schema: &Value) -> String {
         let words: Vec<String> =
             words.iter().filter_map(Value::as_str).map(|word| format!("`{word}`")).collect();
         return words.join(" or ");
+    }
+    if schema.get("properties").is_some() {
+        return plain_kind(root, schema);
     }
     for choice in ["oneOf", "anyOf", "allOf"] {
         if let Some(choices) = schema.get(choice).and_then(Value::as_array) {

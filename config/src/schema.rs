@@ -141,6 +141,7 @@ fn add_part_schemas(schema: &mut Value, parts: &Parts<'_>) {
     let detectors = detectors_schema(schema, parts.detectors);
     let protocol = protocol_schema(schema, parts.protocols);
     let contract = part_schema(schema, &parts.contract);
+    add_sink_schemas(schema, parts.sinks);
     for owner in ["/properties", "/$defs/RawModel/properties"] {
         if let Some(property) = schema.pointer_mut(&format!("{owner}/detectors")) {
             merge(property, &detectors);
@@ -156,6 +157,25 @@ fn add_part_schemas(schema: &mut Value, parts: &Parts<'_>) {
     }
     if let Some(Value::Object(definitions)) = schema.pointer_mut("/$defs") {
         definitions.remove("RawDetector");
+    }
+}
+
+/// A sink is a mapping of its common keys and one part.
+fn add_sink_schemas(root: &mut Value, parts: &[Part]) {
+    let properties: Map<String, Value> = parts
+        .iter()
+        .map(|part| {
+            let mut own = part_schema(root, part);
+            set(&mut own, "description", json!(part.summary));
+            (part.name.to_owned(), own)
+        })
+        .collect();
+    let one_of: Vec<Value> = parts.iter().map(|part| json!({ "required": [part.name] })).collect();
+    if let Some(definition) = root.pointer_mut("/$defs/RawSink") {
+        merge(
+            definition,
+            &json!({ "properties": properties, "additionalProperties": false, "oneOf": one_of }),
+        );
     }
 }
 

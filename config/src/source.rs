@@ -3,9 +3,11 @@
 use std::path::{Path as FilePath, PathBuf};
 
 use saphyr_parser::Span;
+use serde_json::Value;
 
 use crate::path::Path;
 use crate::problem::{Place, Problem};
+use crate::secret::SecretSource;
 use crate::tree::{Kind, Node};
 
 /// Origin of settings that came from flags.
@@ -111,6 +113,10 @@ fn collect_secrets(node: &Node, secret: bool, found: &mut Vec<Span>) {
                     "listen" | "token_file" | "name" | "scopes" | "tls" | "certificates" | "secret_files" => {
                         false
                     }
+                    "sinks" => {
+                        collect_sink_secrets(&entry.value, found);
+                        continue;
+                    }
                     key => secret || key == "admin" || speaks_of_a_secret(key),
                 };
                 collect_secrets(&entry.value, secret, found);
@@ -122,6 +128,38 @@ fn collect_secrets(node: &Node, secret: bool, found: &mut Vec<Span>) {
 fn speaks_of_a_secret(key: &str) -> bool {
     let key = key.to_lowercase();
     key.contains("token") || key.contains("secret")
+}
+
+/// Keys of a sink, at any depth, whose value is shown in messages. A misspelt one may be a secret.
+const SHOWN_OF_SINKS: [&str; 12] = [
+    "name",
+    "only",
+    "batch",
+    "timeout",
+    "spool",
+    "url",
+    "address",
+    "file",
+    "ca_file",
+    "connection",
+    "format",
+    "mode",
+];
+
+fn collect_sink_secrets(node: &Node, found: &mut Vec<Span>) {
+    match &node.kind {
+        Kind::Scalar(Value::String(text)) if SecretSource::variable(text).is_some() => {}
+        Kind::Scalar(_) => found.push(node.span),
+        Kind::List(items) => items.iter().for_each(|item| collect_sink_secrets(item, found)),
+        Kind::Mapping(entries) => entries.iter().for_each(|entry| {
+            let shown = SHOWN_OF_SINKS.contains(&entry.key.as_str());
+            match (&entry.value.kind, entry.key.as_str()) {
+                (_, "only" | "batch" | "spool") => {}
+                (Kind::Scalar(_), _) if shown => {}
+                _ => collect_sink_secrets(&entry.value, found),
+            }
+        }),
+    }
 }
 
 /// `text` with every visible character of `secrets` replaced.

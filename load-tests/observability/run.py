@@ -41,6 +41,9 @@ models:
     hold: answer
     contract: {{rules: [{{minimum: 0}}]}}
 clients: {{identity: ip}}
+sinks:
+  - name: hooks
+    webhook: {{url: "http://127.0.0.1:{hooks}/", secrets: [{{file: webhook-secret}}]}}
 """
 
 PROMETHEUS = """
@@ -86,13 +89,14 @@ class Tariff(http.server.BaseHTTPRequestHandler):
 
 
 class Receiver(http.server.BaseHTTPRequestHandler):
-    """Takes what Alertmanager sends."""
+    """Takes what Alertmanager and the sink send."""
 
     alerts = []
 
     def do_POST(self):
         told = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        Receiver.alerts.extend(told["alerts"])
+        # The sink's events come here as well.
+        Receiver.alerts.extend(told.get("alerts", []))
         self.send_response(200)
         self.send_header("content-length", "0")
         self.end_headers()
@@ -220,7 +224,8 @@ def main():
     options = parser.parse_args()
     folder = pathlib.Path(tempfile.mkdtemp(prefix="checkgate-observed-"))
     config = folder / "checkgate.yaml"
-    config.write_text(CONFIG.format(model=MODEL, upstream=serve(Tariff)))
+    (folder / "webhook-secret").write_text("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    config.write_text(CONFIG.format(model=MODEL, upstream=serve(Tariff), hooks=serve(Receiver)))
     proxy = Proxy(options.binary.resolve(), folder / "proxy", ["-c", config])
     watch, manager = free_port(), free_port()
     (folder / "prometheus.yml").write_text(

@@ -1,7 +1,7 @@
 //! The admin API: what an operator and a monitoring system ask, on a listener of its own.
 //!
-//! Each resource is a file of this room: [`decisions`], [`inbound`], [`findings`], [`never_block`], [`references`], [`kill_switch`],
-//! [`events`], [`links`], [`report`], [`status`]. What a handler takes and gives is described beside it, and [`openapi`] makes
+//! Each resource is a file of this room: [`decisions`], [`inbound`], [`findings`], [`never_block`], [`references`],
+//! [`kill_switch`], [`events`], [`links`], [`report`], [`sinks`], [`status`]. What a handler takes and gives is described beside it, and [`openapi`] makes
 //! `/openapi.json` of that. Changes go through [`Control`]; [`access`] says who may do what, and [`idempotency`] lets
 //! a request be sent again. GET changes nothing.
 
@@ -22,6 +22,7 @@ pub mod problem;
 pub mod readiness;
 mod references;
 mod report;
+mod sinks;
 mod status;
 
 use std::fmt;
@@ -56,6 +57,7 @@ use crate::metrics::Metrics;
 use crate::metrics::labels::AdminBound;
 use crate::records::Outlet;
 use crate::serve::ConfigStatus;
+use crate::sinks::courier::Shown;
 
 /// What the API asks and tells.
 #[derive(Clone)]
@@ -82,6 +84,8 @@ pub struct AdminState {
     pub listeners: Room,
     /// What is known of every model now.
     pub models: Arc<dyn Fn() -> Vec<ModelStatus> + Send + Sync>,
+    /// How far every sink has come.
+    pub sinks: Arc<dyn Fn() -> Vec<Shown> + Send + Sync>,
     /// Where the configuration stands.
     pub config: Arc<dyn Fn() -> ConfigStatus + Send + Sync>,
     /// The state folder and what is wrong with it.
@@ -181,6 +185,7 @@ fn guarded_routes() -> OpenApiRouter<AdminState> {
         .merge(references::router())
         .merge(kill_switch::router())
         .merge(events::router())
+        .merge(sinks::router())
         .merge(openapi::router())
 }
 

@@ -29,6 +29,7 @@ pub mod screen;
 mod serve;
 #[cfg(test)]
 mod simulation;
+mod sinks;
 mod state;
 mod telemetry;
 mod told;

@@ -7,6 +7,7 @@ mod families;
 pub mod labels;
 mod model;
 mod telemetry;
+mod sink;
 mod upstream;
 
 use std::collections::BTreeSet;
@@ -24,6 +25,8 @@ use self::families::families;
 use self::labels::{AdminBound, HeldOutcome, InboundOutcome, PerLabel, ReloadOutcome, TokenOutcome};
 pub use self::model::ModelMetrics;
 pub use self::telemetry::TelemetryMetrics;
+pub use self::sink::SinkMetrics;
+use self::sink::SinkNames;
 pub use self::upstream::UpstreamMetrics;
 use crate::transport::rejected::Rejected;
 
@@ -158,6 +161,23 @@ families! {
     /// How far the process's time is ahead of the wall clock, in seconds; negative where it is behind.
     pub clock_ahead: Gauge = "checkgate_clock_ahead_seconds", [];
 
+    // Sinks: what is delivered to other programs.
+
+    /// Events that a sink delivered.
+    sink_delivered: IntCounterVec = "checkgate_sink_delivered_total", ["sink"];
+    /// Batches of a sink that were not taken, by why not.
+    sink_failures: IntCounterVec = "checkgate_sink_failures_total", ["sink", "reason"];
+    /// Events that the other side will never take, kept among the dead letters.
+    sink_dead_letters: IntCounterVec = "checkgate_sink_dead_letters_total", ["sink"];
+    /// Events that a sink will never send, by why not.
+    sink_lost: IntCounterVec = "checkgate_sink_lost_total", ["sink", "reason"];
+    /// Entries of the ledger that a sink has not done with.
+    sink_backlog_entries: IntGaugeVec = "checkgate_sink_backlog_entries", ["sink"];
+    /// Age of the oldest event that waits for a sink, in seconds.
+    sink_backlog_age: IntGaugeVec = "checkgate_sink_backlog_age_seconds", ["sink"];
+    /// How a sink stands: 1 for the state that holds.
+    sink_state: IntGaugeVec = "checkgate_sink_state", ["sink", "state"];
+
     // Lanes: what they remember and how far behind they are.
 
     /// Time from a capture's hand-over until its lane has judged it.
@@ -257,6 +277,7 @@ pub struct Metrics {
     none: ModelMetrics,
     detectors: Vec<&'static str>,
     families: Families,
+    sinks: SinkNames,
     /// What was turned away before anything looked at what it asks.
     pub rejected: PerLabel<Rejected>,
     /// Tokens, by what they were worth.
@@ -313,6 +334,7 @@ impl Metrics {
             detectors,
             registry,
             families,
+            sinks: SinkNames::default(),
         };
         for (name, id) in models.iter().zip(0..) {
             metrics.add_model(id, name);
@@ -352,6 +374,12 @@ impl Metrics {
     #[must_use]
     pub fn unclaimed(&self) -> &ModelMetrics {
         &self.none
+    }
+
+    /// The handles of a configured sink, declared once for every name.
+    #[must_use]
+    pub fn sink(&self, name: &str) -> SinkMetrics {
+        self.sinks.get(&self.families, name)
     }
 
     /// Counts a detector that was switched off.

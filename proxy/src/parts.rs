@@ -10,6 +10,7 @@ use checkgate_detectors::query::{self, DRILLS};
 use serde_json::Value;
 
 use crate::decode::{self, DECODERS};
+use crate::sinks::{self, SINKS};
 
 static DETECTORS: LazyLock<Vec<Part>> = LazyLock::new(|| {
     let part = |spec: &query::QuerySpec| Part {
@@ -35,6 +36,18 @@ static PROTOCOLS: LazyLock<Vec<Part>> = LazyLock::new(|| {
     DECODERS.iter().map(part).collect()
 });
 
+static SINK_PARTS: LazyLock<Vec<Part>> = LazyLock::new(|| {
+    let part = |spec: &sinks::SinkSpec| Part {
+        name: spec.name,
+        summary: spec.summary,
+        schema: spec.schema,
+        defaults: spec.defaults,
+        check: check_sink,
+        runs: true,
+    };
+    SINKS.iter().map(part).collect()
+});
+
 const CONTRACT: Part = Part {
     name: "contract",
     summary: "what the answers of a model must keep",
@@ -46,7 +59,7 @@ const CONTRACT: Part = Part {
 
 /// All lists of parts.
 pub fn all() -> Parts<'static> {
-    Parts { detectors: &DETECTORS, protocols: &PROTOCOLS, contract: CONTRACT }
+    Parts { detectors: &DETECTORS, protocols: &PROTOCOLS, sinks: &SINK_PARTS, contract: CONTRACT }
 }
 
 fn check_detector(name: &str, parameters: &Value) -> Result<(), PartError> {
@@ -57,6 +70,10 @@ fn check_detector(name: &str, parameters: &Value) -> Result<(), PartError> {
 fn check_protocol(name: &str, parameters: &Value) -> Result<(), PartError> {
     let built = decode::spec(name).map_or(Ok(()), |spec| (spec.build)(parameters).map(|_| ()));
     built.map_err(|error| PartError { path: error.path, message: error.message })
+}
+
+fn check_sink(name: &str, parameters: &Value) -> Result<(), PartError> {
+    sinks::spec(name).map_or(Ok(()), |spec| (spec.check)(parameters))
 }
 
 fn check_contract(_name: &str, parameters: &Value) -> Result<(), PartError> {

@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
@@ -63,6 +64,8 @@ use crate::ledger::{Hooks, Ledger, LedgerSettings, Opening};
 use crate::metrics::Metrics;
 use crate::plan::{self, ModelIds, Plan};
 use crate::records::Outlet;
+use crate::sinks::Ground;
+use crate::sinks::office::{self, Office, Premises};
 use crate::state::State;
 use crate::telemetry::Telemetry;
 use crate::transport::downstream::Downstream;
@@ -137,6 +140,8 @@ struct Parts {
     lanes: Arc<Lanes>,
     ledger: Arc<Ledger>,
     telemetry: Option<Telemetry>,
+    /// Where findings and decisions are sent.
+    sinks: Office,
     roster: Arc<Roster>,
     readiness: Arc<Readiness>,
     /// Who may ask the admin API what.
@@ -195,6 +200,10 @@ impl Parts {
         let access = Arc::new(Access::new(settings.admin.listen, state.token(), &settings.admin));
         let inbound = Arc::new(Inbound::new(&settings.inbound, &metrics));
         let in_flight = InFlight::new(settings.limits.in_flight, metrics.in_flight.clone());
+        let sinks = start_sinks(settings, &state, &ledger, &metrics)?;
+        if !await_ownership {
+            sinks.deliver();
+        }
         let parts = Self {
             in_flight,
             downstream,
@@ -205,6 +214,7 @@ impl Parts {
             lanes,
             ledger,
             telemetry,
+            sinks,
             roster,
             readiness: Arc::default(),
             access,
@@ -245,7 +255,8 @@ impl Parts {
         if let Err(error) = control.watch(clock::now) {
             tracing::warn!(%error, "nobody notes what the kill switch's file does");
         }
-        let (shows_models, shows_config) = (Arc::clone(self), Arc::clone(self));
+        let (shows_models, shows_config, shows_sinks) =
+            (Arc::clone(self), Arc::clone(self), Arc::clone(self));
         AdminState {
             gate: Arc::clone(&self.gate),
             ledger: Arc::clone(&self.ledger),
@@ -258,6 +269,7 @@ impl Parts {
             answers: Arc::default(),
             listeners: Room::default(),
             models: Arc::new(move || shows_models.models()),
+            sinks: Arc::new(move || shows_sinks.sinks.shown()),
             config: Arc::new(move || shows_config.config.read().clone()),
             directory: Arc::new(StateStatus::from(&*self.state)),
             clock: Arc::new(clock::now),
@@ -302,12 +314,40 @@ impl Parts {
     fn stop(&self) {
         self.lanes.stop();
         notes::at_the_end(&self.ledger, &self.gate, clock::now());
+        self.sinks.stop(SINKS_GRACE);
         self.ledger.stop();
         self.records.flush_and_stop();
         if let Some(telemetry) = &self.telemetry {
             telemetry.stop();
         }
     }
+}
+
+/// How long sinks may still deliver when the process ends or hands over; the rest waits in the ledger.
+const SINKS_GRACE: Duration = Duration::from_secs(1);
+
+/// The sinks that `settings` name, resting.
+fn start_sinks(
+    settings: &Settings,
+    state: &State,
+    ledger: &Arc<Ledger>,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<Office> {
+    let premises = Premises {
+        state: settings.state.clone(),
+        instance: state.instance_id(),
+        ledger: Arc::clone(ledger),
+        metrics: Arc::clone(metrics),
+    };
+    let sinks = office::build(settings, &ground(&premises.instance))?;
+    let office = Office::start(premises)?;
+    office.adopt(sinks);
+    Ok(office)
+}
+
+/// What sinks are built on in this process.
+fn ground(instance: &Arc<str>) -> Ground<'_> {
+    Ground { environment: &|name| std::env::var(name).ok(), instance }
 }
 
 /// The ledger in the state folder, not opened yet.

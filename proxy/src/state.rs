@@ -6,6 +6,7 @@
 //! kill-switch    while this file exists, nothing is enforced
 //! references/    references that were learned
 //! ledger/        what was found and decided, see `ledger/`
+//! sinks/         how far each sink has delivered, and what nobody wanted, see `sinks/`
 //! ```
 //!
 //! Whatever cannot be read or written is replaced by a value in memory and told: a full or read-only disk costs
@@ -15,6 +16,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use checkgate_config::settings::Secret;
 
@@ -82,6 +84,12 @@ impl State {
         self.hash_key
     }
 
+    /// What this instance goes by elsewhere: the same over restarts, and nothing of its key can be told from it.
+    #[must_use]
+    pub fn instance_id(&self) -> Arc<str> {
+        id_of(&self.hash_key)
+    }
+
     /// The bearer token that writes need: the operator's, the one on disk, or one that only this process knows.
     #[must_use]
     pub fn token(&self) -> &Secret {
@@ -127,6 +135,22 @@ impl State {
 #[must_use]
 pub fn kill_switch_in(directory: &Path) -> PathBuf {
     directory.join("kill-switch")
+}
+
+/// The id of the instance whose state folder that is; another one where its key cannot be read.
+#[must_use]
+pub fn instance_id_in(directory: &Path) -> Arc<str> {
+    match read(&directory.join("instance.key")) {
+        Ok(key) if key.len() == KEY_BYTES => id_of(&key),
+        _ => "cg-nobody".into(),
+    }
+}
+
+fn id_of(key: &[u8]) -> Arc<str> {
+    let text = [b"checkgate instance id".as_slice(), key].concat();
+    let digest = ring::digest::digest(&ring::digest::SHA256, &text);
+    let digits: String = digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    format!("cg-{digits}").into()
 }
 
 /// The admin token in a state folder that nobody opened, where it can be read.

@@ -122,7 +122,7 @@ impl Check<'_> {
     }
 
     /// Lays `typed` over the part's defaults and lets the part judge. `place` tells where a first key was typed.
-    fn chosen(
+    pub(super) fn chosen(
         &mut self,
         part: &Part,
         typed: Map<String, Value>,
@@ -155,10 +155,10 @@ impl Check<'_> {
     }
 }
 
-fn find<'a>(parts: &'a [Part], name: &str) -> Option<&'a Part> {
+pub(super) fn find<'a>(parts: &'a [Part], name: &str) -> Option<&'a Part> {
     parts.iter().find(|part| part.name == name)
 }
 
-fn names(parts: &[Part]) -> Vec<&'static str> {
+pub(super) fn names(parts: &[Part]) -> Vec<&'static str> {
     parts.iter().map(|part| part.name).collect()
 }

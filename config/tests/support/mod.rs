@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// Everything that the examples name.
-pub const PARTS: Parts<'_> = Parts { detectors: DETECTORS, protocols: PROTOCOLS, contract: CONTRACT };
+pub const PARTS: Parts<'_> =
+    Parts { detectors: DETECTORS, protocols: PROTOCOLS, sinks: &[], contract: CONTRACT };
 
 const DETECTORS: &[Part] = &[
     Part {

@@ -94,6 +94,7 @@ fn fixture() -> Fixture {
         answers: Arc::default(),
         listeners: Room::default(),
         models: Arc::new(|| vec![prices()]),
+        sinks: Arc::new(Vec::new),
         config: Arc::new(|| ConfigStatus::new(Some("/etc/checkgate.yaml".into()))),
         directory: Arc::new(StateStatus { directory: "/var/lib/checkgate".into(), problems: vec![] }),
         clock: Arc::new(|| NOW),

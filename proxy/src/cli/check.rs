@@ -13,6 +13,7 @@ use crate::lane::desk::Desk;
 use crate::metrics::Metrics;
 use crate::plan::{ModelIds, Plan};
 use crate::serve::Source;
+use crate::sinks::{Ground, office};
 use crate::upstream::Upstreams;
 use crate::way::route::Routes;
 
@@ -34,6 +35,10 @@ pub fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let metrics = Metrics::new(&[], &[])?;
     let upstreams = Upstreams::unwatched(&settings, &ids, &metrics)?;
     Routes::new(&settings, &ids, &upstreams)?;
+    let environment = |name: &str| std::env::var(name).ok();
+    let sinks =
+        office::build(&settings, &Ground { environment: &environment, instance: &"cg-nobody".into() })?;
+    drop(sinks);
     print(&format!("{}: ok\n{}", file.display(), summary(&settings)))
 }
 
@@ -41,6 +46,7 @@ fn summary(settings: &Settings) -> String {
     let mut lines = vec![listens(settings), format!("operators ask on {}", settings.admin.listen)];
     lines.extend(settings.models.iter().map(|model| format!("model {}: {}", model.name, serves(model))));
     lines.extend(settings.unclaimed.iter().map(|model| format!("other models: {}", serves(model))));
+    lines.extend(settings.sinks.iter().map(|sink| format!("sink {}: {}", sink.name, sink.part.name)));
     lines.iter().map(|line| format!("  {line}\n")).collect()
 }
 

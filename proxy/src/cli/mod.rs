@@ -15,6 +15,7 @@ mod remote;
 mod replay;
 mod report;
 mod run;
+mod sinks;
 mod status;
 mod table;
 mod token;
@@ -77,6 +78,8 @@ enum Command {
     Reference(reference::ReferenceArgs),
     /// Follow what happens in a running checkgate.
     Events(events::EventsArgs),
+    /// List where findings and decisions are sent, try it, and send again what nobody wanted.
+    Sinks(sinks::SinksArgs),
     /// Make tokens for the admin API.
     Token(token::TokenArgs),
     /// Print completions for a shell: bash, elvish, fish, powershell or zsh.
@@ -124,6 +127,7 @@ pub fn main() -> ExitCode {
         Command::NeverBlock(args) => never_block::never_block(&args),
         Command::Reference(args) => reference::reference(&args),
         Command::Events(args) => events::events(&args),
+        Command::Sinks(args) => sinks::sinks(&args),
         Command::Token(args) => token::token(&args),
         Command::Completions { shell } => completions(shell),
         Command::KillSwitch(args) => kill_switch::kill_switch(&args),

@@ -114,6 +114,20 @@ impl Remote {
         Ok(Found { base: base.trim_end_matches('/').to_owned(), token, remote: self.clone() })
     }
 
+    /// The state folder that was named, or the configuration's.
+    ///
+    /// # Errors
+    /// The configuration cannot be read.
+    pub fn state_folder(&self) -> anyhow::Result<PathBuf> {
+        let configured = match &self.config {
+            Some(file) => {
+                Some(Source { file: Some(file.clone()), flags: Raw::default() }.read().settings?.state)
+            }
+            None => None,
+        };
+        Ok(self.state.clone().or(configured).unwrap_or_else(|| "checkgate-state".into()))
+    }
+
     fn token(&self, configured: Option<String>, state: &Path) -> anyhow::Result<Option<String>> {
         if let Some(file) = &self.token_file {
             let text =

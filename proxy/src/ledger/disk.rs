@@ -205,7 +205,7 @@ impl DiskFile for File {
     }
 }
 
-/// A folder for the command line, which looks at a ledger and leaves everything as it is.
+/// A folder for whoever looks at a ledger and leaves everything as it is: the command line, and sinks.
 #[derive(Debug)]
 pub struct ReadOnly(pub PathBuf);
 

@@ -283,10 +283,16 @@ impl Ledger {
         self.shared.heard.subscribe()
     }
 
+    /// The number of the last entry on the disk; 0 until the log was opened.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        self.shared.written.load(std::sync::atomic::Ordering::Acquire)
+    }
+
     /// Whether entry `number` is on the disk.
     #[cfg(test)]
     pub fn is_durable(&self, number: u64) -> bool {
-        number <= self.shared.written.load(std::sync::atomic::Ordering::Acquire)
+        number <= self.written()
     }
 
     /// Why entries are not durable now; nothing while they are.

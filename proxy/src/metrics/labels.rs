@@ -261,6 +261,44 @@ pub enum TokenOutcome {
     NoKeys,
 }
 
+/// Why a batch of a sink was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SinkFailure {
+    /// The other side cannot be reached, or says that it is busy.
+    Later,
+    /// It did not answer in time.
+    Timeout,
+    /// One of the events is not wanted.
+    Never,
+    /// Somebody has to mend something.
+    Refused,
+    /// It wants nothing more.
+    Gone,
+    /// The ledger could not be read.
+    Spool,
+    /// The sink panicked.
+    Panic,
+}
+
+/// Why an event will never be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SinkLoss {
+    /// It became older than it may.
+    Age,
+    /// More than may wait came behind it.
+    Bytes,
+    /// Its content was erased.
+    Erased,
+    /// Its line in the ledger is damaged.
+    Damaged,
+    /// The ledger removed it before it was read.
+    Removed,
+    /// It is in no file of the ledger.
+    Missing,
+    /// It is not wanted, and there was no room among the dead letters.
+    DeadLetters,
+}
+
 /// Implements [`Label`] from one list of values.
 macro_rules! label {
     ($type:ty { $($value:ident => $text:literal),+ $(,)? }) => {
@@ -280,6 +318,24 @@ macro_rules! label {
     };
 }
 
+label!(SinkFailure {
+    Later => "later",
+    Timeout => "timeout",
+    Never => "never",
+    Refused => "refused",
+    Gone => "gone",
+    Spool => "spool",
+    Panic => "panic",
+});
+label!(SinkLoss {
+    Age => "age",
+    Bytes => "bytes",
+    Erased => "erased",
+    Damaged => "damaged",
+    Removed => "removed",
+    Missing => "missing",
+    DeadLetters => "dead_letters",
+});
 label!(ConnectionUse { New => "new", Reused => "reused" });
 label!(Condition { Available => "available", Unhealthy => "unhealthy", Ejected => "ejected" });
 
@@ -403,6 +459,8 @@ mod tests {
         check::<ExportOutcome>();
         check::<Part>();
         check::<Reason>();
+        check::<SinkFailure>();
+        check::<SinkLoss>();
         check::<NotInspected>();
         check::<crate::transport::rejected::Rejected>();
     }

@@ -34,7 +34,7 @@ use super::house::{DOORS, Levers};
 use super::link::{Link, LinkError, Message, VERSION};
 use super::sockets::{Named, Sockets, replace_path};
 use super::stop::Ending;
-use super::{Parts, Proxy, notify};
+use super::{Parts, Proxy, SINKS_GRACE, notify};
 use crate::admin::readiness::Phase;
 use crate::clock;
 use crate::gate::SavedGate;
@@ -146,6 +146,7 @@ impl Giver {
     fn pass_ownership(&self, link: &mut Link) -> anyhow::Result<()> {
         let engines = self.parts.lanes.yield_ownership()?;
         self.parts.metrics.deciding.set(0);
+        self.parts.sinks.rest(SINKS_GRACE);
         self.parts.ledger.close();
         let gate = self.parts.gate.save(clock::now());
         link.send(&Message::Ownership { gate, engines })?;
@@ -157,6 +158,7 @@ impl Giver {
 
     fn return_to_service(&self) {
         self.parts.ledger.open(Opening::Again);
+        self.parts.sinks.deliver();
         self.parts.lanes.resume();
         self.parts.metrics.deciding.set(1);
         self.proxy.leaving.store(false, Ordering::Relaxed);
@@ -255,6 +257,7 @@ impl Taker {
                 parts.lanes.begin(Vec::new());
             }
         }
+        parts.sinks.deliver();
         parts.metrics.deciding.set(1);
         // The old process only waits for this to end; if it is gone, so much the better.
         self.link.send(&Message::Taken).ok();

@@ -23,7 +23,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::sleep;
 
 use super::source::{self, Reading, Source};
-use super::{Parts, Proxy, fixed};
+use super::{Parts, Proxy, fixed, ground};
 use crate::clock;
 use crate::gate::Rules;
 use crate::lane::desk::Desk;
@@ -32,6 +32,7 @@ use crate::ledger::reduce::Retention;
 use crate::metrics::labels::ReloadOutcome;
 use crate::metrics::unix_seconds;
 use crate::plan::{ModelIds, Plan};
+use crate::sinks::office;
 
 /// How often files are looked at. A change counts once it has stood still from one look to the next, so that a file
 /// that is still being written is not read.
@@ -153,6 +154,7 @@ impl Reloader {
         // Thrown away: what could be built once can be built again by every lane.
         Desk::new(Arc::clone(&plan))?;
         let way = self.parts.way(&settings, &ids, Some(&self.proxy.way.load()))?;
+        let sinks = office::build(&settings, &ground(&self.parts.state.instance_id()))?;
         self.parts.downstream.adopt(&settings)?;
         // Nothing fails from here on.
         ids.all().for_each(|(name, id)| self.parts.metrics.add_model(id, name));
@@ -167,6 +169,7 @@ impl Reloader {
         self.parts.inbound.adopt(&settings.inbound);
         self.parts.in_flight.bound(settings.limits.in_flight);
         self.parts.ledger.retain(Retention::of(settings.ledger));
+        self.parts.sinks.adopt(sinks);
         self.parts.settings.store(Arc::new(settings.clone()));
         self.proxy.way.store(way);
         (self.settings, self.plan, self.ids) = (settings, plan, ids);

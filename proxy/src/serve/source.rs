@@ -11,9 +11,14 @@ use crate::parts;
 
 /// Settings whose value is the path of a file that is read.
 const FILE_KEYS: [&str; 8] =
-    ["reference", "fallback", "token_file", "certificate", "key", "ca", "client_ca", "jwks"];
+    ["reference", "fallback", "certificate", "key", "ca", "client_ca", "jwks", "file"];
 /// Settings whose values are paths of such files.
 const FILE_LISTS: [&str; 1] = ["secret_files"];
+
+/// Whether a setting names a file.
+fn is_file_key(key: &str) -> bool {
+    FILE_KEYS.contains(&key) || key.ends_with("_file")
+}
 
 /// A configuration file, if there is one, under the flags, if there are any.
 #[derive(Debug)]
@@ -87,7 +92,7 @@ fn collect(value: &Value, found: &mut Vec<PathBuf>) {
                     found.extend(paths.map(PathBuf::from));
                 }
                 match value.as_str() {
-                    Some(path) if FILE_KEYS.contains(&key.as_str()) => found.push(path.into()),
+                    Some(path) if is_file_key(key) => found.push(path.into()),
                     _ => collect(value, found),
                 }
             }

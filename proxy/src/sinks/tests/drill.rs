@@ -1,0 +1,162 @@
+//! The outage drill that every sink on the list goes through, against a receiver that resets, answers 500 and then takes
+//! everything: each event arrives, whatever the sink's form is.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use checkgate_detectors::facts::Time;
+use parking_lot::Mutex;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::time::{Duration, Instant, sleep, timeout};
+
+use super::*;
+
+/// Every key that an answer of some receiver must have, in one body.
+const BODY: &str = r#"{"access_token":"t","token_type":"Bearer","expires_in":3600,"token":"t","expire":"2099-01-01T00:00:00Z","code":0,"text":"Success","ackId":0,"acks":{"0":true},"errors":false}"#;
+/// Tries that the receiver spoils.
+const SPOILT: usize = 3;
+
+/// Takes whatever comes, by TCP and UDP on one port.
+pub(super) struct Receiver {
+    pub(super) address: SocketAddr,
+    got: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Receiver {
+    pub(super) async fn new(spoilt: usize) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let datagrams = UdpSocket::bind(address).await.unwrap();
+        let got = Arc::<Mutex<Vec<u8>>>::default();
+        let (by_udp, by_tcp) = (Arc::clone(&got), Arc::clone(&got));
+        tokio::spawn(async move {
+            let mut datagram = vec![0; 65_536];
+            while let Ok(length) = datagrams.recv(&mut datagram).await {
+                by_udp.lock().extend_from_slice(&datagram[..length]);
+            }
+        });
+        tokio::spawn(async move {
+            let tries = Arc::new(AtomicUsize::new(0));
+            while let Ok((stream, _)) = listener.accept().await {
+                let (tries, got) = (Arc::clone(&tries), Arc::clone(&by_tcp));
+                tokio::spawn(async move { take(stream, &tries, spoilt, &got).await });
+            }
+        });
+        Self { address, got }
+    }
+
+    pub(super) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.got.lock()).into_owned()
+    }
+}
+
+async fn take(mut stream: TcpStream, tries: &AtomicUsize, spoilt: usize, got: &Mutex<Vec<u8>>) {
+    let mut bytes = Vec::new();
+    let mut chunk = vec![0; 65_536];
+    loop {
+        let Ok(Ok(read)) = timeout(Duration::from_secs(30), stream.read(&mut chunk)).await else { return };
+        if read == 0 {
+            return;
+        }
+        bytes.extend_from_slice(&chunk[..read]);
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let is_http = text.contains(" HTTP/1.1\r\n");
+        if is_http && !whole(&text, bytes.len()) {
+            continue;
+        }
+        let nth = tries.fetch_add(1, Ordering::SeqCst);
+        let status = match (nth < spoilt, nth % 2) {
+            (true, 0) => return,
+            (true, _) if is_http => "500 Internal Server Error",
+            (true, _) => return,
+            _ => "200 OK",
+        };
+        if status == "200 OK" {
+            got.lock().extend_from_slice(&bytes);
+        }
+        bytes.clear();
+        if is_http {
+            let length = BODY.len();
+            let answer = format!(
+                "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{BODY}"
+            );
+            if stream.write_all(answer.as_bytes()).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn whole(text: &str, bytes: usize) -> bool {
+    let Some((head, _)) = text.split_once("\r\n\r\n") else { return false };
+    let length =
+        head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+    bytes >= head.len() + 4 + length.unwrap_or(0_usize)
+}
+
+/// The parameters of a sink's example, aimed at `address`: URLs keep their path and lose their TLS, the value of
+/// `address` is replaced, and `tls` as a transport is `tcp`.
+pub(super) fn aimed(parameters: &Value, address: SocketAddr) -> Value {
+    match parameters {
+        Value::String(text) => match text.split_once("://") {
+            Some(("http" | "https", rest)) => {
+                let path = rest.find('/').map_or("/", |at| &rest[at..]);
+                format!("http://{address}{path}").into()
+            }
+            _ => text.clone().into(),
+        },
+        Value::Array(items) => items.iter().map(|item| aimed(item, address)).collect(),
+        Value::Object(keys) => keys
+            .iter()
+            .map(|(key, value)| match (key.as_str(), value.as_str()) {
+                ("address", Some(_)) => (key.clone(), address.to_string().into()),
+                ("transport", Some("tls")) => (key.clone(), "tcp".into()),
+                _ => (key.clone(), aimed(value, address)),
+            })
+            .collect::<serde_json::Map<_, _>>()
+            .into(),
+        other => other.clone(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_sink_delivers_every_kind_of_event_after_an_outage_whatever_it_holds() {
+    for spec in SINKS {
+        for text in ["prices"].into_iter().chain(HOSTILE) {
+            let spoilt = if text == "prices" { SPOILT } else { 0 };
+            let receiver = Receiver::new(spoilt).await;
+            let sink = built(spec, &aimed(&example(spec), receiver.address));
+            let sink = sink.unwrap_or_else(|error| panic!("{}: {error:?}", spec.name));
+            let mut all = events(text);
+            all[15].time = Time(all[15].time.0 + 1);
+            let most = sink.bounds().events.min(4);
+            for batch in all.chunks(most) {
+                let deadline = Instant::now() + Duration::from_secs(10);
+                while let Err(error) = timeout(Duration::from_secs(2), sink.send(batch)).await.unwrap() {
+                    assert!(
+                        matches!(error, SinkError::Later { .. }),
+                        "{} does not try again after an outage, or refuses {text:?}: {error:?}",
+                        spec.name
+                    );
+                    assert!(Instant::now() < deadline, "{}: {error}", spec.name);
+                    sleep(Duration::from_millis(20)).await;
+                }
+            }
+            sleep(Duration::from_millis(50)).await;
+            let got = receiver.text();
+            for event in &all {
+                assert!(
+                    got.contains(&*event.id),
+                    "{} did not deliver {:?} with {text:?}",
+                    spec.name,
+                    event.kind
+                );
+            }
+            let risky = |c: char| render::is_risky(c) && !"\r\n\t".contains(c);
+            assert!(!got.contains(risky), "{} lets through what steers: {text:?}", spec.name);
+        }
+    }
+}
