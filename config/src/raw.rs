@@ -7,8 +7,8 @@ mod inbound;
 mod ladder;
 mod listen;
 mod policy;
-mod telemetry;
 mod sink;
+mod telemetry;
 mod upstream;
 
 use std::collections::BTreeMap;
@@ -27,8 +27,8 @@ pub use inbound::{RawInbound, RawInboundFields};
 pub use ladder::{RUNGS_MAX, RawLadder};
 pub use listen::{RawCertificate, RawListen, RawTls};
 pub use policy::{RawDecisions, RawMaintenance, RawPolicy, RawRule, RawTenant, RawTierPolicy, RawWhen};
-pub use telemetry::{RawSignal, RawTelemetry};
 pub use sink::{RawBatch, RawOnly, RawSink, RawSinkPart, RawSpool};
+pub use telemetry::{RawSignal, RawTelemetry};
 pub use upstream::{
     RawEjection, RawHealthCheck, RawServer, RawUpstream, RawUpstreamSettings, RawUpstreamTls,
     RawWeightedServer,

@@ -131,19 +131,23 @@ fn speaks_of_a_secret(key: &str) -> bool {
 }
 
 /// Keys of a sink, at any depth, whose value is shown in messages. A misspelt one may be a secret.
-const SHOWN_OF_SINKS: [&str; 12] = [
+const SHOWN_OF_SINKS: [&str; 16] = [
     "name",
-    "only",
-    "batch",
     "timeout",
-    "spool",
     "url",
     "address",
     "file",
     "ca_file",
-    "connection",
     "format",
     "mode",
+    "transport",
+    "framing",
+    "facility",
+    "hostname",
+    "app_name",
+    "source",
+    "index",
+    "table",
 ];
 
 fn collect_sink_secrets(node: &Node, found: &mut Vec<Span>) {
@@ -153,9 +157,11 @@ fn collect_sink_secrets(node: &Node, found: &mut Vec<Span>) {
         Kind::List(items) => items.iter().for_each(|item| collect_sink_secrets(item, found)),
         Kind::Mapping(entries) => entries.iter().for_each(|entry| {
             let shown = SHOWN_OF_SINKS.contains(&entry.key.as_str());
+            // Somebody may have put a password into a URL.
+            let holds_user = |value: &Value| value.as_str().is_some_and(|text| text.contains('@'));
             match (&entry.value.kind, entry.key.as_str()) {
                 (_, "only" | "batch" | "spool") => {}
-                (Kind::Scalar(_), _) if shown => {}
+                (Kind::Scalar(value), _) if shown && !holds_user(value) => {}
                 _ => collect_sink_secrets(&entry.value, found),
             }
         }),

@@ -6,8 +6,8 @@
 mod families;
 pub mod labels;
 mod model;
-mod telemetry;
 mod sink;
+mod telemetry;
 mod upstream;
 
 use std::collections::BTreeSet;
@@ -24,9 +24,9 @@ use prometheus::{
 use self::families::families;
 use self::labels::{AdminBound, HeldOutcome, InboundOutcome, PerLabel, ReloadOutcome, TokenOutcome};
 pub use self::model::ModelMetrics;
-pub use self::telemetry::TelemetryMetrics;
 pub use self::sink::SinkMetrics;
 use self::sink::SinkNames;
+pub use self::telemetry::TelemetryMetrics;
 pub use self::upstream::UpstreamMetrics;
 use crate::transport::rejected::Rejected;
 

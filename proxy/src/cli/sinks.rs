@@ -19,7 +19,7 @@ use crate::sinks::courier::Ready;
 use crate::sinks::cursor::{self, Cursor};
 use crate::sinks::dead::{DeadLetters, Letter};
 use crate::sinks::steps::{listened, step};
-use crate::sinks::{Event, Ground, SinkError, office};
+use crate::sinks::{Event, Ground, SINKS, SinkError, SinkSpec, office};
 use crate::{clock, state, told};
 
 /// Arguments of `checkgate sinks`.
@@ -37,6 +37,8 @@ pub struct SinksArgs {
 enum SinksCommand {
     /// List the sinks of a running checkgate, and how far each has come.
     List(List),
+    /// List the parts that a sink can be: what each sends, and an example of its parameters.
+    Parts,
     /// Send one test event from here, and say step by step what happened; exits with 1 where it was not taken.
     Test(One),
     /// Send what nobody wanted (the dead letters) again, from here; what is not taken now is kept.
@@ -71,6 +73,7 @@ pub fn sinks(args: &SinksArgs) -> anyhow::Result<ExitCode> {
             let answer = list.remote.get("/v1/sinks")?;
             print(&if list.remote.json { pretty(&answer) } else { listed(&answer) })
         }
+        SinksCommand::Parts => print(&parts()),
         SinksCommand::Test(one) => one.with_sink(|ready, instance, _| test(ready, &instance)),
         SinksCommand::Replay(one) => one.with_sink(|ready, _, state| replay(ready, &state)),
     }
@@ -100,6 +103,14 @@ fn listed(answer: &Value) -> String {
         ],
         &rows,
     )
+}
+
+fn parts() -> String {
+    let part = |spec: &SinkSpec| {
+        let example: String = spec.example.lines().map(|line| format!("        {line}\n")).collect();
+        format!("{}\n    {}\n    {}:\n{example}", spec.name, spec.summary, spec.name)
+    };
+    SINKS.iter().map(part).collect::<Vec<_>>().join("\n")
 }
 
 /// What the state folder says by itself.

@@ -8,6 +8,7 @@
 //! the decisions of [`course`], a pure state machine. All of it runs on one thread ([`office`]).
 
 pub mod address;
+mod cloudevents;
 pub mod courier;
 pub mod course;
 pub mod cursor;
@@ -18,6 +19,7 @@ pub mod office;
 pub mod render;
 pub mod spool;
 pub mod steps;
+mod syslog;
 mod webhook;
 
 #[cfg(test)]
@@ -38,7 +40,7 @@ use serde_json::Value;
 pub use self::event::Event;
 
 /// Every sink.
-pub const SINKS: &[SinkSpec] = &[webhook::SPEC];
+pub const SINKS: &[SinkSpec] = &[webhook::SPEC, cloudevents::SPEC, syslog::SPEC];
 
 /// The sink of that name.
 #[must_use]

@@ -1,5 +1,9 @@
 //! Forms of events: pure functions from an event to the text that another program reads.
 
+pub mod cef;
+pub mod leef;
+pub mod syslog;
+
 use std::fmt::Write as _;
 
 use checkgate_config::settings::EventKind;
@@ -140,6 +144,32 @@ mod tests {
             let written = json_text(&value);
             assert!(!written.contains(is_risky), "{written:?}");
             assert_eq!(serde_json::from_str::<Value>(&written).unwrap(), value);
+        }
+    }
+
+    #[test]
+    fn every_form_is_as_committed() {
+        let folder = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/sinks"));
+        let events: Vec<Event> = ["prices", "a|b=c\\d]e\"f\n"]
+            .iter()
+            .flat_map(|text| crate::sinks::tests::events(text))
+            .map(|event| Event { id: "cg-0123456789abcdef-7-07070707".into(), ..event })
+            .collect();
+        let head =
+            syslog::Head { facility: Default::default(), host: "gate-1".into(), app: "checkgate".into() };
+        let forms: [(&str, &dyn Fn(&Event) -> String); 4] = [
+            ("cef", &cef::line),
+            ("leef", &leef::line),
+            ("syslog", &|event| syslog::message(&head, syslog::Format::Json, event, 8192)),
+            ("json", &|event| json_text(&event.plain())),
+        ];
+        for (name, form) in forms {
+            // The version of this program stands in some of them.
+            let version = format!("|{}|", env!("CARGO_PKG_VERSION"));
+            let lines: String =
+                events.iter().map(|event| form(event).replace(&version, "|VERSION|") + "\n").collect();
+            checkgate_config::golden::equals_committed(&folder.join(format!("{name}.expected")), &lines)
+                .unwrap();
         }
     }
 
