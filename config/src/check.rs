@@ -96,6 +96,7 @@ impl Check<'_> {
         }
         self.listeners.extend(listen.iter().flatten().cloned());
         self.listeners.extend(admin.iter().map(|admin| Listen::Tcp(admin.listen)));
+        let authz = self.authz(raw);
         let inbound = self.inbound(raw);
         let tls = self.tls(raw.tls.as_ref(), listen.as_deref());
         let clients = self.clients(raw.clients.as_ref()?);
@@ -117,6 +118,7 @@ impl Check<'_> {
             tls: tls?,
             admin: admin?,
             inbound: inbound?,
+            authz: authz?,
             threads: raw.threads?,
             lanes: raw.lanes?,
             state: self.resolve(&Path::dotted("state"), raw.state.as_ref()?),

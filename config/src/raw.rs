@@ -23,7 +23,7 @@ use serde_json::{Map, Value};
 use std::borrow::Cow;
 
 pub use identity::{RawToken, RawTokenForm};
-pub use inbound::{RawInbound, RawInboundFields};
+pub use inbound::{RawAuthz, RawInbound, RawInboundFields};
 pub use ladder::{RUNGS_MAX, RawLadder};
 pub use listen::{RawCertificate, RawListen, RawTls};
 pub use policy::{RawDecisions, RawMaintenance, RawPolicy, RawRule, RawTenant, RawTierPolicy, RawWhen};
@@ -51,6 +51,8 @@ pub struct Raw {
     pub admin: Option<RawAdmin>,
     /// Endpoints on the operators' listener at which other systems decide, such as a SIEM or a SOAR; at most 64.
     pub inbound: Option<Vec<RawInbound>>,
+    /// Where other proxies ask whether a request may pass. Without it, nobody can.
+    pub authz: Option<RawAuthz>,
     /// Threads that serve requests; 0 means one for each core.
     pub threads: Option<usize>,
     /// Threads that look for attacks. Each model is pinned to one, so more than one helps only with several models.

@@ -15,6 +15,7 @@ const SECTIONS: &[(&str, &str)] = &[
     ("admin.certificates[]", "RawCertificateName"),
     ("inbound[]", "RawInbound"),
     ("inbound[].fields", "RawInboundFields"),
+    ("authz", "RawAuthz"),
     ("log", "RawLog"),
     ("telemetry", "RawTelemetry"),
     ("telemetry.SIGNAL", "RawSignal"),

@@ -28,6 +28,8 @@ pub struct Settings {
     pub admin: Admin,
     /// Where other systems decide.
     pub inbound: Vec<Inbound>,
+    /// Where other proxies ask whether a request may pass.
+    pub authz: Authz,
     /// Threads that serve requests; 0 means one for each core.
     pub threads: usize,
     /// Lane threads; each model is pinned to one.
@@ -223,6 +225,17 @@ impl InboundAction {
             Self::Reject => "reject",
         }
     }
+}
+
+/// Where other proxies ask whether a request may pass, and what holds for requests that no model claims.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Authz {
+    /// The listeners; none where nobody may ask.
+    pub listen: Vec<Listen>,
+    /// Whether decisions act there: the mode at the top level.
+    pub enforces: bool,
+    /// Requests that a throttled client may send within a minute there.
+    pub requests_per_minute: u32,
 }
 
 /// What somebody may do at the operators' listener; each scope holds those before it.

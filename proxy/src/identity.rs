@@ -15,7 +15,7 @@ use checkgate_config::address::address;
 use checkgate_config::settings::{ClientIdentity, Clients, HopHeader};
 use checkgate_detectors::facts::Time;
 use checkgate_detectors::identity::{Address, Asker, Identity, Standing};
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{FORWARDED, HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 use siphasher::sip::SipHasher13;
 
@@ -87,6 +87,15 @@ impl Identify {
             key: self.key(peer, headers, now),
             keys_verified: self.keys_verified,
         }
+    }
+
+    /// Adds the hop that a proxy names beside the headers, as the nearest one.
+    pub fn add_hop(&self, headers: &mut HeaderMap, ip: IpAddr) {
+        let peer = Peer::plain(ip);
+        match self.hops {
+            HopHeader::XForwardedFor => headers.append(FORWARDED_FOR, peer.name),
+            HopHeader::Forwarded => headers.append(FORWARDED, peer.element),
+        };
     }
 
     /// What the upstream is told of the chain: never more than this proxy believes itself.

@@ -5,6 +5,7 @@
 //! a library, so that fuzz targets and instruction counts reach its inner parts; nothing else should build on it.
 
 mod admin;
+mod authz;
 mod capture;
 mod cli;
 mod clock;

@@ -22,7 +22,7 @@ use prometheus::{
 };
 
 use self::families::families;
-use self::labels::{AdminBound, HeldOutcome, InboundOutcome, PerLabel, ReloadOutcome, TokenOutcome};
+use self::labels::{AdminBound, AuthzOutcome, HeldOutcome, InboundOutcome, PerLabel, ReloadOutcome, TokenOutcome};
 pub use self::model::ModelMetrics;
 pub use self::sink::SinkMetrics;
 use self::sink::SinkNames;
@@ -245,6 +245,10 @@ families! {
     inbound: IntCounterVec = "checkgate_inbound_total", ["endpoint", "outcome"];
     /// Ids of what other systems asked for that were forgotten to make room.
     pub inbound_forgotten: IntCounter = "checkgate_inbound_forgotten_total", [];
+    /// What other proxies asked of requests, by protocol and answer.
+    authz: IntCounterVec = "checkgate_authz_total", ["protocol", "outcome"];
+    /// Questions of proxies that are not trusted, whose own address was then judged.
+    pub authz_untrusted: IntCounter = "checkgate_authz_untrusted_total", [];
 
     // Export.
 
@@ -288,6 +292,10 @@ pub struct Metrics {
     pub config_reloads: PerLabel<ReloadOutcome>,
     /// Bounds of the admin API that were reached.
     pub admin_bounds: PerLabel<AdminBound>,
+    /// What other proxies asked over HTTP.
+    pub authz_http: PerLabel<AuthzOutcome>,
+    /// What other proxies asked over gRPC.
+    pub authz_grpc: PerLabel<AuthzOutcome>,
     /// What was asked for at an endpoint that is none.
     pub inbound_unknown: PerLabel<InboundOutcome>,
     /// Endpoints that have series.
@@ -328,6 +336,8 @@ impl Metrics {
                 families.config_reloads.with_label_values(&[outcome])
             }),
             admin_bounds: PerLabel::resolve(|bound| families.admin_bounds.with_label_values(&[bound])),
+            authz_http: authz(&families, "http"),
+            authz_grpc: authz(&families, "grpc"),
             inbound_unknown: inbound(&families, NONE),
             inbound_names: Mutex::default(),
             telemetry: TelemetryMetrics::resolve(&families),
@@ -406,6 +416,10 @@ impl Metrics {
 
 fn inbound(families: &Families, name: &str) -> PerLabel<InboundOutcome> {
     PerLabel::resolve(|outcome| families.inbound.with_label_values(&[name, outcome]))
+}
+
+fn authz(families: &Families, protocol: &str) -> PerLabel<AuthzOutcome> {
+    PerLabel::resolve(|outcome| families.authz.with_label_values(&[protocol, outcome]))
 }
 
 /// The metrics without labels can be bumped directly: each is one handle.

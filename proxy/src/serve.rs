@@ -121,12 +121,15 @@ pub fn serve(source: Source, start: Start) -> anyhow::Result<ExitCode> {
 
 /// The settings with the ports that listeners have, and all listening sockets.
 fn opened(typed: &Settings, inherited: Vec<Named>) -> anyhow::Result<(Settings, Sockets)> {
-    let wanted: Vec<_> = typed.listen.iter().cloned().chain([Listen::Tcp(typed.admin.listen)]).collect();
+    let (listen, authz) = (&typed.listen, &typed.authz.listen);
+    let admin = [Listen::Tcp(typed.admin.listen)];
+    let wanted: Vec<_> = listen.iter().chain(authz).cloned().chain(admin).collect();
     let (sockets, mut opened) = Sockets::open(&wanted, inherited).context("cannot listen")?;
     let mut settings = typed.clone();
     if let Some(Listen::Tcp(admin)) = opened.pop() {
         settings.admin.listen = admin;
     }
+    settings.authz.listen = opened.split_off(listen.len());
     settings.listen = opened;
     Ok((settings, sockets))
 }

@@ -1,10 +1,11 @@
-//! Who may decide from outside, and how they prove who they are.
+//! Who may decide or ask from outside, and how they prove who they are.
 
 use super::Check;
+use super::listeners::overlap;
 use crate::files;
 use crate::path::Path;
 use crate::raw::{Raw, RawInbound, RawInboundFields, RawSecret};
-use crate::settings::{Inbound, InboundAction, InboundFields, InboundShape, Secret};
+use crate::settings::{Authz, Inbound, InboundAction, InboundFields, InboundShape, Listen, Mode, Secret};
 use crate::words;
 
 /// Endpoints of one process.
@@ -17,6 +18,37 @@ const SECRET_LENGTH: std::ops::RangeInclusive<usize> = 24..=256;
 const POINTER_MAX: usize = 256;
 
 impl Check<'_> {
+    /// Where other proxies ask.
+    pub(super) fn authz(&mut self, raw: &Raw) -> Option<Authz> {
+        let requests_per_minute = raw.policy.as_ref().and_then(|policy| policy.requests_per_minute)?;
+        let enforces = raw.mode == Some(Mode::Enforce);
+        let Some(typed) = &raw.authz else {
+            return Some(Authz { listen: Vec::new(), enforces, requests_per_minute });
+        };
+        let path = Path::dotted("authz.listen");
+        let Some(listen) = &typed.listen else {
+            self.refuse_key(&Path::dotted("authz"), "has no listen; add \"listen: 127.0.0.1:8767\"");
+            return None;
+        };
+        let listen = self.listen_at(&path, listen)?;
+        let taken = |one: &&Listen| self.listeners.iter().any(|other| overlap(one, other));
+        if listen.iter().any(|one| taken(&one)) {
+            self.refuse(
+                &path,
+                "another listener of this process is here already; give this one a place of its own",
+            );
+        }
+        let trusted = raw.clients.as_ref().and_then(|clients| clients.trusted_proxies.as_ref());
+        if trusted.is_none_or(Vec::is_empty) {
+            self.refuse(
+                &path,
+                "nobody who asks there is believed, so that the proxies themselves would be judged; name them under clients.trusted_proxies",
+            );
+        }
+        self.listeners.extend(listen.iter().cloned());
+        Some(Authz { listen, enforces, requests_per_minute })
+    }
+
     /// The endpoints at which other systems decide.
     pub(super) fn inbound(&mut self, raw: &Raw) -> Option<Vec<Inbound>> {
         let typed = raw.inbound.as_deref().unwrap_or_default();

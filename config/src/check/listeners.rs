@@ -142,7 +142,7 @@ impl Check<'_> {
 }
 
 /// Whether two listeners cannot both be opened; port 0 is always a free one.
-fn overlap(one: &Listen, other: &Listen) -> bool {
+pub(super) fn overlap(one: &Listen, other: &Listen) -> bool {
     match (one, other) {
         (Listen::Unix(one), Listen::Unix(other)) => one == other,
         (Listen::Tcp(one), Listen::Tcp(other)) => {

@@ -1,11 +1,11 @@
-//! Who may decide from outside, as typed.
+//! Who may decide or ask from outside, as typed.
 
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::RawSecret;
+use super::{RawListen, RawSecret};
 use crate::settings::{InboundAction, InboundShape};
 use crate::units::Period;
 
@@ -58,4 +58,14 @@ pub struct RawInboundFields {
     pub model: Option<String>,
     /// Why; it stands in the ledger.
     pub why: Option<String>,
+}
+
+/// Where other proxies ask whether a request may pass.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, expecting = "a mapping of settings")]
+#[schemars(extend("required" = ["listen"]))]
+pub struct RawAuthz {
+    /// Where they ask, over HTTP or gRPC, in the clear: an IP address and port, `unix:PATH`, or a list of these. The
+    /// proxies that ask must stand under `clients.trusted_proxies`. Required.
+    pub listen: Option<RawListen>,
 }

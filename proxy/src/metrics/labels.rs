@@ -230,6 +230,21 @@ pub enum ExportOutcome {
     Failed,
 }
 
+/// What another proxy was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthzOutcome {
+    /// The request may pass.
+    Passed,
+    /// It may pass, and is tagged.
+    Tagged,
+    /// A throttle refuses it.
+    Throttled,
+    /// A block refuses it.
+    Blocked,
+    /// The question could not be read, so that the request may pass.
+    Malformed,
+}
+
 /// What a token was worth as an identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenOutcome {
@@ -404,6 +419,13 @@ label!(InboundOutcome {
 });
 label!(Signal { Metrics => "metrics", Traces => "traces", Logs => "logs" });
 label!(ExportOutcome { Delivered => "delivered", Refused => "refused", Failed => "failed" });
+label!(AuthzOutcome {
+    Passed => "passed",
+    Tagged => "tagged",
+    Throttled => "throttled",
+    Blocked => "blocked",
+    Malformed => "malformed",
+});
 label!(ReloadOutcome { Applied => "applied", Refused => "refused" });
 label!(Part { Question => "question", Answer => "answer" });
 label!(Reason {
@@ -457,6 +479,7 @@ mod tests {
         check::<InboundOutcome>();
         check::<Signal>();
         check::<ExportOutcome>();
+        check::<AuthzOutcome>();
         check::<Part>();
         check::<Reason>();
         check::<SinkFailure>();

@@ -26,6 +26,7 @@ const FIXED: &[Fixed] = fixed! {
     "admin.listen" => admin.listen;
     "admin.token" => admin.token;
     "admin.tls" => admin.tls;
+    "authz.listen" => authz.listen;
     "threads" => threads;
     "lanes" => lanes;
     "state" => state;

@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 
 use super::doors::Door;
-use super::house::{DOORS, Levers};
+use super::house::Levers;
 use super::link::{Link, LinkError, Message, VERSION};
 use super::sockets::{Named, Sockets, replace_path};
 use super::stop::Ending;
@@ -233,7 +233,7 @@ impl Taker {
     /// Takes ownership. Gives the reason where the old process goes on instead.
     fn take(&mut self, giver: &Giver) -> Result<(), String> {
         let parts = &giver.parts;
-        if !wait(START_MAX, || *giver.levers.accepting.borrow() == DOORS) {
+        if !wait(START_MAX, || *giver.levers.accepting.borrow() == giver.levers.wanted) {
             return Err("this process did not come to accept connections".to_owned());
         }
         let heard = self.link.send(&Message::Serving).and_then(|()| self.link.receive(OWNERSHIP_MAX));

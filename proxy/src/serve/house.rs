@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use checkgate_config::Settings;
-use checkgate_config::settings::Listen;
+use checkgate_config::settings::{Authz as Asked, Listen};
 use hyper_util::service::TowerToHyperService;
 use pingora_core::server::{RunArgs, Server};
 use tokio::sync::watch;
@@ -16,16 +16,17 @@ use super::sockets::Sockets;
 use super::stop::{Ending, Stop};
 use super::{Admin, Parts, Proxy};
 use crate::admin;
+use crate::authz::{Authz, Terms};
 use crate::transport::downstream::Downstream;
 use crate::transport::rules::Rules;
 use crate::transport::{App, Handler};
 
-/// Doors at which connections are accepted: one for clients and one for operators.
-pub const DOORS: usize = 2;
-
 /// What moves a running process.
 #[derive(Debug)]
 pub struct Levers {
+    /// Doors at which connections are to be accepted: one for clients, one for operators, and one for other proxies
+    /// where they may ask.
+    pub wanted: usize,
     /// Whether connections are accepted.
     pub doors: watch::Sender<Door>,
     /// Counts the doors at which they are.
@@ -52,6 +53,7 @@ impl House {
     /// The process, before its services start.
     pub fn new(settings: Settings, sockets: Sockets, parts: Arc<Parts>, proxy: Arc<Proxy>) -> Self {
         let levers = Levers {
+            wanted: 2 + usize::from(!settings.authz.listen.is_empty()),
             doors: watch::Sender::new(Door::Open),
             accepting: watch::Sender::new(0),
             drain: watch::Sender::new(false),
@@ -78,6 +80,9 @@ impl House {
         server.bootstrap();
         server.add_service(self.front_door());
         server.add_service(self.operators_door());
+        if !self.settings.authz.listen.is_empty() {
+            server.add_service(self.proxies_door());
+        }
         server.run(RunArgs {
             shutdown_signal: Box::new(Stop {
                 parts: Arc::clone(&self.parts),
@@ -111,6 +116,25 @@ impl House {
         let drain = move || levers.operators_drain.subscribe();
         let app = move || App::new(Arc::clone(&admin), Arc::clone(&downstream), drain());
         self.doorway(("admin", Some(1)), Until::End, vec![Listen::Tcp(self.settings.admin.listen)], app)
+    }
+
+    /// Where other proxies ask whether a request may pass.
+    fn proxies_door(&self) -> Doorway {
+        let (proxy, parts) = (Arc::clone(&self.proxy), Arc::clone(&self.parts));
+        let authz = Arc::new(Authz {
+            way: Box::new(move || proxy.way.load_full()),
+            terms: Box::new(move || {
+                let settings = parts.settings.load();
+                let Asked { enforces, requests_per_minute: per_minute, .. } = settings.authz;
+                Terms { enforces, per_minute }
+            }),
+            metrics: Arc::clone(&self.parts.metrics),
+        });
+        let rules = Rules::of_proxies(&self.settings);
+        let downstream = Arc::new(Downstream::new(rules, None, Arc::clone(&self.parts.metrics)));
+        let levers = Arc::clone(&self.levers);
+        let app = move || App::new(Arc::clone(&authz), Arc::clone(&downstream), levers.drain.subscribe());
+        self.doorway(("authz", Some(1)), Until::Stop, self.settings.authz.listen.clone(), app)
     }
 
     fn doorway<H: Handler>(

@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
 
 use super::doors::Door;
-use super::house::{DOORS, Levers};
+use super::house::Levers;
 use super::sockets::Sockets;
 use super::{Parts, Proxy, notify};
 
@@ -76,7 +76,8 @@ impl Stop {
     /// Says that the proxy is up once connections are accepted everywhere.
     async fn announce(&self) {
         let mut accepting = self.levers.accepting.subscribe();
-        if accepting.wait_for(|doors| *doors == DOORS).await.is_err() {
+        let wanted = self.levers.wanted;
+        if accepting.wait_for(|doors| *doors == wanted).await.is_err() {
             return;
         }
         self.parts.readiness.set_ready();
@@ -86,6 +87,7 @@ impl Stop {
         tracing::info!(
             listen = ?self.settings.listen,
             admin = %self.settings.admin.listen,
+            authz = ?self.settings.authz.listen,
             mode = if enforcing { "enforce" } else { "observe" },
             state = %self.settings.state.display(),
             "ready"

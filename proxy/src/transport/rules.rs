@@ -11,6 +11,8 @@ use crate::screen::http1::Bounds;
 
 /// Connections of operators, over all and of one address.
 const ADMIN_CAPS: Caps = Caps { total: 256, per_address: 64 };
+/// Connections of proxies that ask, over all and of one address; trusted proxies are exempt from the latter.
+const PROXIES_CAPS: Caps = Caps { total: 1024, per_address: 64 };
 /// Heads of operators' requests.
 const ADMIN_BOUNDS: Bounds = Bounds { head_bytes: 16 << 10, header_lines: 64 };
 /// HTTP/2 streams that one operator's connection may have open.
@@ -68,6 +70,12 @@ impl Rules {
             http2_streams: ADMIN_STREAMS_MAX,
             ..Self::within(settings, ADMIN_CAPS)
         }
+    }
+
+    /// For other proxies that ask: the rules of requests, with room of its own.
+    #[must_use]
+    pub fn of_proxies(settings: &Settings) -> Self {
+        Self::within(settings, PROXIES_CAPS)
     }
 
     /// Whether many clients may stand behind `ip`.
