@@ -254,7 +254,7 @@ families! {
 
     /// Deliveries of telemetry to a collector, by what came of them.
     telemetry_exports: IntCounterVec = "checkgate_telemetry_exports_total", ["signal", "outcome"];
-    /// Spans, log records and data points that no collector took.
+    /// Spans, log records and data points that no collector took; a traced request that found no room counts once.
     telemetry_dropped: IntCounterVec = "checkgate_telemetry_dropped_total", ["signal"];
 
     // The process.

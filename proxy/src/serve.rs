@@ -67,7 +67,8 @@ use crate::records::Outlet;
 use crate::sinks::Ground;
 use crate::sinks::office::{self, Office, Premises};
 use crate::state::State;
-use crate::telemetry::Telemetry;
+use crate::telemetry::logs::Told;
+use crate::telemetry::{Telemetry, Waiting};
 use crate::transport::downstream::Downstream;
 use crate::transport::rules::Rules;
 use crate::transport::tls::TlsHandle;
@@ -91,13 +92,14 @@ pub enum Start {
 pub fn serve(source: Source, start: Start) -> anyhow::Result<ExitCode> {
     let Reading { files, settings } = source.read();
     let typed = settings?;
-    log::start(typed.log);
+    let waiting = Waiting::of(&typed.telemetry);
+    log::start(typed.log, waiting.own_log());
     let (taker, inherited) = match start {
         Start::Afresh => (None, Inherited::default()),
         Start::TakingOver => Taker::call(&typed.state).map(|(taker, inherited)| (Some(taker), inherited))?,
     };
     let (settings, sockets) = opened(&typed, inherited.sockets)?;
-    let (parts, plan, ids) = Parts::start(&settings, source.file.clone(), taker.is_some())?;
+    let (parts, plan, ids) = Parts::start(&settings, source.file.clone(), taker.is_some(), &waiting)?;
     let digest = source::digest(&files);
     drop(parts.ledger.note(clock::now(), By::itself(), What::Configuration { digest, refused: None }));
     if taker.is_some() {
@@ -167,6 +169,7 @@ impl Parts {
         settings: &Settings,
         file: Option<PathBuf>,
         await_ownership: bool,
+        waiting: &Waiting,
     ) -> anyhow::Result<(Arc<Self>, Arc<Plan>, ModelIds)> {
         let state = Arc::new(State::open(&settings.state, settings.admin.token.as_ref())?);
         let mut ids = ModelIds::default();
@@ -175,11 +178,11 @@ impl Parts {
         let detectors: Vec<_> =
             query::all().map(|spec| spec.name).chain([contract::NAME, campaign::NAME]).collect();
         let metrics = Metrics::new(&names, &detectors)?;
-        let telemetry = Telemetry::start(&settings.telemetry, &state.instance_key(), &metrics)
+        let telemetry = Telemetry::start(&settings.telemetry, &state.instance_key(), &metrics, waiting)
             .context("telemetry cannot start")?;
         let records = Arc::new(Outlet::open(&settings.findings, Arc::clone(&metrics))?);
         let gate = Arc::new(Gate::new(GateSettings::of(settings, state.kill_switch()), Arc::clone(&metrics)));
-        let ledger = Arc::new(start_ledger(settings, &gate, &records, &metrics)?);
+        let ledger = Arc::new(start_ledger(settings, &gate, &records, &metrics, waiting)?);
         // What an earlier process decided holds before anybody is let in. A process that takes over is told.
         if !await_ownership {
             ledger.open(Opening::Afresh);
@@ -245,6 +248,7 @@ impl Parts {
             gate: Arc::clone(&self.gate),
             lanes: Arc::clone(&self.lanes),
             in_flight: Arc::clone(&self.in_flight),
+            tracing: self.telemetry.as_ref().and_then(Telemetry::tracing),
             metrics: Arc::clone(&self.metrics),
             limits: settings.limits,
             timeouts: settings.timeouts,
@@ -359,13 +363,20 @@ fn start_ledger(
     gate: &Arc<Gate>,
     records: &Arc<Outlet>,
     metrics: &Arc<Metrics>,
+    waiting: &Waiting,
 ) -> std::io::Result<Ledger> {
-    let (gate, records) = (Arc::clone(gate), Arc::clone(records));
+    let (gate, records, exported) = (Arc::clone(gate), Arc::clone(records), waiting.told.clone());
+    let print = move |kind, line: &Arc<str>| {
+        if let Some(exported) = &exported {
+            exported.push(Told::Record(Arc::clone(line)));
+        }
+        records.print(kind, Arc::clone(line));
+    };
     let hooks = Hooks {
         // Only what is kept, or known not to be, is printed.
         told: Box::new(move |entry| match &entry.what {
-            What::Finding { record } => records.print(Kind::Finding, Arc::clone(record)),
-            What::Decision(decided) => records.print(Kind::Decision, Arc::clone(&decided.evidence)),
+            What::Finding { record } => print(Kind::Finding, record),
+            What::Decision(decided) => print(Kind::Decision, &decided.evidence),
             _ => {}
         }),
         opened: Box::new(move |book, now| {

@@ -3,18 +3,24 @@
 use std::io::IsTerminal;
 
 use checkgate_config::settings::LogFormat;
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
-/// The program's own log, on standard error: standard output belongs to findings.
-pub fn start(format: LogFormat) {
+use crate::telemetry::own_log::OwnLog;
+
+/// The program's own log, on standard error: standard output belongs to findings. Warnings and errors are exported
+/// besides, where the operator asked for that.
+pub fn start(format: LogFormat, exported: Option<OwnLog>) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("CHECKGATE_LOG")
         .unwrap_or_else(|_| "info,pingora_core=warn,pingora=warn".into());
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let log = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false);
-    match format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().flatten_event(true).init(),
-    }
+    let log = match format {
+        LogFormat::Text => log.boxed(),
+        LogFormat::Json => log.json().flatten_event(true).boxed(),
+    };
+    tracing_subscriber::registry().with(filter).with(log).with(exported).init();
 }

@@ -13,8 +13,12 @@ use http::{Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
+use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsServiceRequest, ExportLogsServiceResponse};
 use opentelemetry_proto::tonic::collector::metrics::v1::{
     ExportMetricsServiceRequest, ExportMetricsServiceResponse,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
 use prost::Message;
 use tokio::time::timeout;
@@ -45,19 +49,39 @@ pub trait Kind: Send + 'static {
     fn rejected(response: Self::Response) -> (i64, String);
 }
 
-/// Metrics.
-pub struct Metrics;
+macro_rules! kind {
+    ($(#[$doc:meta])* $name:ident: $method:literal, $request:ty => $response:ty, $rejected:ident) => {
+        $(#[$doc])*
+        pub struct $name;
 
-impl Kind for Metrics {
-    const SIGNAL: Signal = Signal::Metrics;
-    const METHOD: &'static str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
-    type Request = ExportMetricsServiceRequest;
-    type Response = ExportMetricsServiceResponse;
+        impl Kind for $name {
+            const SIGNAL: Signal = Signal::$name;
+            const METHOD: &'static str = concat!("/opentelemetry.proto.collector.", $method, "/Export");
+            type Request = $request;
+            type Response = $response;
 
-    fn rejected(response: Self::Response) -> (i64, String) {
-        let partly = response.partial_success.unwrap_or_default();
-        (partly.rejected_data_points, partly.error_message)
-    }
+            fn rejected(response: Self::Response) -> (i64, String) {
+                let partly = response.partial_success.unwrap_or_default();
+                (partly.$rejected, partly.error_message)
+            }
+        }
+    };
+}
+
+kind! {
+    /// Numbers.
+    Metrics: "metrics.v1.MetricsService",
+    ExportMetricsServiceRequest => ExportMetricsServiceResponse, rejected_data_points
+}
+kind! {
+    /// Spans.
+    Traces: "trace.v1.TraceService",
+    ExportTraceServiceRequest => ExportTraceServiceResponse, rejected_spans
+}
+kind! {
+    /// Log records.
+    Logs: "logs.v1.LogsService",
+    ExportLogsServiceRequest => ExportLogsServiceResponse, rejected_log_records
 }
 
 /// What a collector took.

@@ -10,12 +10,19 @@
 
 mod back_off;
 mod connect;
+mod context;
 mod deliver;
 mod exporter;
+pub mod logs;
+mod names;
 mod numbers;
+pub mod own_log;
+pub mod queue;
 mod resource;
+mod spans;
 #[cfg(test)]
 mod tests;
+pub mod trace;
 
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -23,20 +30,61 @@ use std::thread;
 use std::time::Duration;
 
 use checkgate_config::settings;
+use crossbeam_queue::ArrayQueue;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use self::exporter::Exporters;
+use self::logs::Told;
+use self::own_log::OwnLog;
+use self::queue::Queue;
+use self::trace::{Ended, Known, Tracing};
 use crate::metrics::Metrics;
+
+/// Traced requests that may wait for delivery.
+const SPANS_WAITING_MAX: usize = 8192;
+/// Log records that may wait for delivery.
+const LOGS_WAITING_MAX: usize = 2048;
+/// Traced requests that began since log records were last made.
+const KNOWN_WAITING_MAX: usize = 4096;
 
 /// How long what waits may still be delivered once the process stops.
 const FLUSH_MAX: Duration = Duration::from_secs(3);
 /// How much longer the thread may take to end.
 const END_MAX: Duration = Duration::from_secs(1);
 
+/// What waits for delivery. It is made first of all, so that nothing is told too early.
+#[derive(Clone, Debug, Default)]
+pub struct Waiting {
+    /// Traced requests that have ended, where traces are exported.
+    pub ended: Option<Arc<Queue<Ended>>>,
+    /// Records and log lines, where logs are exported.
+    pub told: Option<Arc<Queue<Told>>>,
+    /// Traces of recent requests, where both are.
+    known: Option<Arc<ArrayQueue<Known>>>,
+}
+
+impl Waiting {
+    /// What `settings` ask for.
+    pub fn of(settings: &settings::Telemetry) -> Self {
+        let (traces, logs) = (settings.traces.is_some(), settings.logs.is_some());
+        Self {
+            ended: traces.then(|| Arc::new(Queue::new(SPANS_WAITING_MAX))),
+            told: logs.then(|| Arc::new(Queue::new(LOGS_WAITING_MAX))),
+            known: (traces && logs).then(|| Arc::new(ArrayQueue::new(KNOWN_WAITING_MAX))),
+        }
+    }
+
+    /// What exports the program's own log.
+    pub fn own_log(&self) -> Option<OwnLog> {
+        self.told.clone().map(OwnLog::new)
+    }
+}
+
 /// The thread that exports, as whoever stops it sees it.
 #[derive(Debug)]
 pub struct Telemetry {
+    tracing: Option<Arc<Tracing>>,
     stop: watch::Sender<bool>,
     ended: Mutex<mpsc::Receiver<()>>,
 }
@@ -50,6 +98,7 @@ impl Telemetry {
         settings: &settings::Telemetry,
         instance_key: &[u8],
         metrics: &Arc<Metrics>,
+        waiting: &Waiting,
     ) -> anyhow::Result<Option<Self>> {
         for sentence in &settings.passed_over {
             tracing::warn!("{sentence}");
@@ -58,7 +107,9 @@ impl Telemetry {
             return Ok(None);
         }
         let resource = resource::of(settings, &resource::instance(instance_key));
-        let exporters = Exporters::new(settings, resource, Arc::clone(metrics))?;
+        let exporters = Exporters::new(settings, resource, Arc::clone(metrics), waiting.clone())?;
+        let Waiting { ended: queue, known, .. } = waiting.clone();
+        let tracing = queue.map(|queue| Arc::new(Tracing::new(settings.trace_ratio, queue, known)));
         let (stop, stopped) = watch::channel(false);
         let (ending, ended) = mpsc::channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -69,7 +120,12 @@ impl Telemetry {
             drop(ending);
         };
         drop(thread::Builder::new().name("telemetry".into()).spawn(run)?);
-        Ok(Some(Self { stop, ended: Mutex::new(ended) }))
+        Ok(Some(Self { tracing, stop, ended: Mutex::new(ended) }))
+    }
+
+    /// Who traces requests.
+    pub fn tracing(&self) -> Option<Arc<Tracing>> {
+        self.tracing.clone()
     }
 
     /// Delivers what waits, within a bound of a few seconds, and ends the thread.

@@ -25,6 +25,55 @@ pub fn all(families: &[MetricFamily], reading: Reading) -> Vec<Metric> {
     families.iter().map(|family| one(family, reading)).collect()
 }
 
+/// The same metrics in messages of at most `points_max` data points each: receivers bound what they take at once.
+pub fn messages(metrics: Vec<Metric>, points_max: usize) -> Vec<Vec<Metric>> {
+    let (mut messages, mut message, mut room) = (Vec::new(), Vec::new(), points_max);
+    for mut metric in metrics {
+        while points(&metric) > room {
+            let rest = split_off(&mut metric, room);
+            if points(&metric) > 0 {
+                message.push(metric);
+            }
+            messages.push(std::mem::take(&mut message));
+            (metric, room) = (rest, points_max);
+        }
+        room -= points(&metric);
+        message.push(metric);
+    }
+    messages.push(message);
+    messages
+}
+
+fn points(metric: &Metric) -> usize {
+    match &metric.data {
+        Some(metric::Data::Sum(sum)) => sum.data_points.len(),
+        Some(metric::Data::Gauge(gauge)) => gauge.data_points.len(),
+        Some(metric::Data::Histogram(histogram)) => histogram.data_points.len(),
+        _ => 0,
+    }
+}
+
+/// Leaves the first `count` data points in `metric` and gives the same metric with the others.
+fn split_off(metric: &mut Metric, count: usize) -> Metric {
+    let mut rest = metric.clone();
+    match (&mut metric.data, &mut rest.data) {
+        (Some(metric::Data::Sum(first)), Some(metric::Data::Sum(rest))) => {
+            rest.data_points.drain(..count);
+            first.data_points.truncate(count);
+        }
+        (Some(metric::Data::Gauge(first)), Some(metric::Data::Gauge(rest))) => {
+            rest.data_points.drain(..count);
+            first.data_points.truncate(count);
+        }
+        (Some(metric::Data::Histogram(first)), Some(metric::Data::Histogram(rest))) => {
+            rest.data_points.drain(..count);
+            first.data_points.truncate(count);
+        }
+        _ => {}
+    }
+    rest
+}
+
 fn one(family: &MetricFamily, reading: Reading) -> Metric {
     let samples = family.get_metric();
     let numbers = |value: fn(&proto::Metric) -> f64| -> Vec<NumberDataPoint> {

@@ -2,7 +2,7 @@
 
 use checkgate_config::settings;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
+use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, InstrumentationScope, KeyValue};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use ring::digest::{SHA256, digest};
 
@@ -38,6 +38,18 @@ pub fn instance(key: &[u8]) -> String {
 /// An attribute that is a text.
 pub fn text(key: &str, value: &str) -> KeyValue {
     attribute(key, Value::StringValue(value.to_owned()))
+}
+
+/// An attribute that is a whole number.
+pub fn whole(key: &str, value: i64) -> KeyValue {
+    attribute(key, Value::IntValue(value))
+}
+
+/// An attribute that is a list of texts.
+pub fn texts(key: &str, values: impl IntoIterator<Item = String>) -> KeyValue {
+    let values =
+        values.into_iter().map(|value| AnyValue { value: Some(Value::StringValue(value)) }).collect();
+    attribute(key, Value::ArrayValue(ArrayValue { values }))
 }
 
 /// An attribute.

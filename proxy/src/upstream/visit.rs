@@ -92,6 +92,11 @@ impl Visit {
         self.position
     }
 
+    /// The server's URL without a path.
+    pub fn server_name(&self) -> &str {
+        &self.server.name
+    }
+
     /// The server.
     pub(super) fn server(&self) -> &Server {
         &self.server

@@ -10,7 +10,7 @@ use std::time::Instant;
 use checkgate_detectors::facts::NotInspected;
 use checkgate_detectors::finding::DecisionId;
 use checkgate_detectors::identity::Asker;
-use http::{HeaderMap, Response};
+use http::{Request, Response};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -25,8 +25,9 @@ use crate::decode::{KeptLine, keep_headers};
 use crate::gate::Refusal;
 use crate::identity::allowance;
 use crate::lane::queue::{Bell, Offered, Parcel};
-use crate::metrics::ModelMetrics;
 use crate::metrics::labels::CodeClass;
+use crate::metrics::{DISCOVERED, ModelMetrics};
+use crate::telemetry::trace::Trace;
 
 /// One request and its answer.
 pub struct Exchange {
@@ -49,6 +50,8 @@ pub struct Exchange {
     task: Option<tokio::task::Id>,
     /// Whether the lane knows how it ended.
     answered: AtomicBool,
+    /// What is known of it where its caller wants to see its trace.
+    trace: Option<Box<Trace>>,
     /// Its place among the requests that are open.
     _permit: Permit,
 }
@@ -104,24 +107,25 @@ impl Answer {
 }
 
 impl Exchange {
-    /// Begins an exchange.
-    pub fn begin(
+    /// Begins an exchange; `tls` says whether the request came by TLS.
+    pub fn begin<B>(
         way: &Arc<Way>,
         permit: Permit,
         asker: Asker,
         mut route: Route,
-        path: &str,
-        headers: &HeaderMap,
+        request: &Request<B>,
+        tls: bool,
     ) -> Arc<Self> {
-        let form = Form::of(headers);
+        let (form, id) = (Form::of(request.headers()), way.next_id());
         let name = std::mem::take(&mut route.name);
         let question = route.inspected.then(|| QuestionHead {
             name,
-            path: path.to_owned(),
-            headers: keep_headers(headers),
+            path: request.uri().path().to_owned(),
+            headers: keep_headers(request.headers()),
         });
         Arc::new(Self {
-            id: way.next_id(),
+            id,
+            trace: way.tracing.as_ref().and_then(|tracing| tracing.begin(id, request, tls)),
             way: Arc::clone(way),
             asker,
             route,
@@ -139,6 +143,11 @@ impl Exchange {
     /// What all exchanges share.
     pub fn way(&self) -> &Arc<Way> {
         &self.way
+    }
+
+    /// What is known of it where it is traced.
+    pub fn trace(&self) -> Option<&Trace> {
+        self.trace.as_deref()
     }
 
     /// A problem as its client understands it.
@@ -175,7 +184,11 @@ impl Exchange {
     /// The decision that the model server is told of with this request.
     pub fn tagged_by(&self) -> Option<DecisionId> {
         let acts = self.route.guard.enforces;
-        acts.then(|| self.way.gate.tags(&self.asker, acts, clock::now())).flatten()
+        let decision = acts.then(|| self.way.gate.tags(&self.asker, acts, clock::now())).flatten();
+        if let (Some(trace), Some(decision)) = (self.trace(), decision) {
+            trace.decided(decision, "tag");
+        }
+        decision
     }
 
     /// A decision that refuses this client at this moment, whatever it sends.
@@ -205,12 +218,18 @@ impl Exchange {
         self.send_asked(Kept::new(0), End::Whole, Admission::Refused(refusal.decision), None);
         let refused = if refusal.throttled { &self.metrics().throttled } else { &self.metrics().refused };
         refused.inc();
+        if let Some(trace) = self.trace() {
+            trace.decided(refusal.decision, if refusal.throttled { "throttle" } else { "block" });
+        }
         self.finished(Problem::refused(refusal).status());
     }
 
     /// The client has its answer: hands it to the lane.
     pub fn answered(&self, answer: Answer) {
         self.answered.store(true, Ordering::Relaxed);
+        if let Some(trace) = self.trace() {
+            tell(trace, &answer);
+        }
         let latency =
             answer.first_byte.saturating_duration_since(self.asked.get().copied().unwrap_or(self.started));
         if answer.status != 0 {
@@ -241,6 +260,12 @@ impl Exchange {
     pub fn finished(&self, status: u16) {
         self.metrics().requests.inc(CodeClass::of(status));
         self.metrics().request_duration.observe(self.started.elapsed().as_secs_f64());
+        if let (Some(tracing), Some(trace)) = (&self.way.tracing, self.trace()) {
+            let guard = &self.route.guard;
+            let claimed = self.route.model.map(|_| (Arc::clone(&guard.name), guard.path.clone()));
+            let (model, path) = claimed.unwrap_or_else(|| (DISCOVERED.into(), None));
+            tracing.end(trace, status, model, path);
+        }
     }
 
     /// When the exchange must be over.
@@ -325,5 +350,16 @@ impl Exchange {
             Offered::Shed => self.metrics().shed.inc(),
             Offered::Lost => self.way.metrics.captures_lost.inc(),
         }
+    }
+}
+
+/// What a trace tells of an answer.
+fn tell(trace: &Trace, answer: &Answer) {
+    trace.answered(answer.status);
+    match answer.outcome {
+        Outcome::Blocked(decision) => trace.decided(decision, "block"),
+        Outcome::Replaced => trace.happened("checkgate.answer.replaced"),
+        Outcome::Unjudged => trace.happened("checkgate.answer.unjudged"),
+        Outcome::Answered | Outcome::UpstreamFailed | Outcome::Cut => {}
     }
 }

@@ -11,7 +11,7 @@
 //! | other fields that name a client, a host or a target (`is_claim`) | kept from a trusted proxy, otherwise removed |
 //! | `checkgate-decision` | removed, whoever sends it; written where a decision tags the client |
 //! | `Via` | this hop is added (RFC 9110, 7.6.3) |
-//! | `traceparent`, `tracestate` | one well-formed `traceparent` passes with its state, anything else is removed (W3C Trace Context) |
+//! | `traceparent`, `tracestate` | one well-formed `traceparent` passes with its state, anything else is removed; where the request is traced, a child takes the place of `traceparent` (W3C Trace Context) |
 
 use checkgate_detectors::finding::DecisionId;
 use http::header::{
@@ -60,8 +60,10 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
 const DECISION: HeaderName = HeaderName::from_static("checkgate-decision");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+/// The caller's trace and span (W3C Trace Context).
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// What else travels with the trace.
+pub const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// What the upstream is told of the hop before this one.
 pub struct Hop<'a> {
@@ -73,6 +75,8 @@ pub struct Hop<'a> {
     pub forwarded_for: HeaderValue,
     /// The decision that tags the client.
     pub tagged_by: Option<DecisionId>,
+    /// The `traceparent` of a request that is traced: a child of the caller's.
+    pub traceparent: Option<HeaderValue>,
 }
 
 /// Makes the client's head the one that goes to the upstream. Few requests bear a field that a rule is about, so the
@@ -99,11 +103,14 @@ pub fn forward(head: &mut request::Parts, hop: Hop<'_>) {
     if met.claim && !hop.trusted {
         remove_any(headers, is_claim);
     }
-    tell_hops(headers, hop);
-    tell_via(headers, head.version);
     if met.trace {
         keep_sound_trace(headers);
     }
+    if let Some(traceparent) = &hop.traceparent {
+        headers.insert(TRACEPARENT, traceparent.clone());
+    }
+    tell_hops(headers, hop);
+    tell_via(headers, head.version);
 }
 
 /// Which fields a head bears that rules are about.
@@ -209,7 +216,7 @@ fn keep_sound_trace(headers: &mut HeaderMap) {
 
 /// Whether `value` is a `traceparent`: version, trace, parent and flags as lower-case hexadecimal digits, neither id
 /// all zero, no version 255; a later version may add to its end (W3C Trace Context, 3.2).
-fn is_traceparent(value: &[u8]) -> bool {
+pub fn is_traceparent(value: &[u8]) -> bool {
     const LENGTH: usize = 55;
     let Some((known, rest)) = value.split_at_checked(LENGTH) else { return false };
     let mut fields = known.split(|byte| *byte == b'-');
@@ -256,10 +263,8 @@ mod tests {
             request = request.header(*name, *value);
         }
         let (mut head, ()) = request.body(()).unwrap().into_parts();
-        forward(
-            &mut head,
-            Hop { peer, trusted, forwarded_for: HeaderValue::from_static("chain"), tagged_by },
-        );
+        let forwarded_for = HeaderValue::from_static("chain");
+        forward(&mut head, Hop { peer, trusted, forwarded_for, tagged_by, traceparent: None });
         let mut left: Vec<_> =
             head.headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
         left.sort_unstable();
@@ -359,9 +364,31 @@ mod tests {
         let (mut head, ()) = request.body(()).unwrap().into_parts();
         let peer = peer("203.0.113.9", true);
         let forwarded_for = peer.name.clone();
-        forward(&mut head, Hop { peer: &peer, trusted: false, forwarded_for, tagged_by: None });
+        let hop = Hop { peer: &peer, trusted: false, forwarded_for, tagged_by: None, traceparent: None };
+        forward(&mut head, hop);
         assert_eq!(head.headers[COOKIE], "a=1; b=2");
         assert_eq!(head.headers[VIA], "2.0 checkgate");
+    }
+
+    #[test]
+    fn a_traced_request_names_the_child_and_keeps_the_state() {
+        let child = TRACE.replace("00f067aa0ba902b7", "1111111111111111");
+        for lines in [&[("traceparent", TRACE), ("tracestate", "a=1")][..], &[]] {
+            let mut request = Request::builder().uri("/infer");
+            for (name, value) in lines {
+                request = request.header(*name, *value);
+            }
+            let (mut head, ()) = request.body(()).unwrap().into_parts();
+            let (peer, forwarded_for) = (peer("203.0.113.9", false), HeaderValue::from_static("chain"));
+            let traceparent = Some(HeaderValue::from_str(&child).unwrap());
+            forward(
+                &mut head,
+                Hop { peer: &peer, trusted: false, forwarded_for, tagged_by: None, traceparent },
+            );
+            let all: Vec<_> = head.headers.get_all("traceparent").iter().collect();
+            assert_eq!(all, [child.as_str()], "{lines:?}");
+            assert_eq!(head.headers.get("tracestate").is_some(), !lines.is_empty(), "{lines:?}");
+        }
     }
 
     #[test]

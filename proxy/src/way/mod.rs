@@ -42,7 +42,8 @@ use crate::gate::{Gate, Refusal};
 use crate::identity::Identify;
 use crate::lane::Lanes;
 use crate::metrics::Metrics;
-use crate::metrics::labels::{CodeClass, UpstreamFailure};
+use crate::metrics::labels::{CodeClass, Label, UpstreamFailure};
+use crate::telemetry::trace::{Trace, Tracing};
 use crate::transport::rejected::Rejected;
 use crate::transport::{Peer, Received};
 
@@ -62,6 +63,8 @@ pub struct Way {
     pub lanes: Arc<Lanes>,
     /// The requests that are open.
     pub in_flight: Arc<InFlight>,
+    /// Who traces requests, where traces are exported.
+    pub tracing: Option<Arc<Tracing>>,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// Bounds.
@@ -102,7 +105,7 @@ async fn routed(
     request: Request<Received>,
 ) -> Response<WayBody> {
     let asker = way.identify.asker(&peer, request.headers(), clock::now());
-    let exchange = Exchange::begin(way, permit, asker, route, request.uri().path(), request.headers());
+    let exchange = Exchange::begin(way, permit, asker, route, &request, peer.tls);
     if let Some(refusal) = exchange.entry_refusal() {
         exchange.refused(&refusal);
         return refused(&exchange, &refusal);
@@ -120,9 +123,13 @@ async fn routed(
         trusted: way.identify.trusts(peer.ip),
         forwarded_for: way.identify.forwarded_for(&peer, &head.headers),
         tagged_by: exchange.tagged_by(),
+        traceparent: exchange.trace().and_then(Trace::header),
     };
     headers::forward(&mut head, hop);
     let mut outgoing = upstream::addressed(&exchange, head, body);
+    if let Some(trace) = exchange.trace() {
+        trace.asks_upstream();
+    }
     let answer = match upstream::ask(&exchange, &mut outgoing).await {
         Ok(answer) if exchange.route.inspected && exchange.route.guard.holds_answers() => {
             Box::pin(hold::answer(&exchange, &method, answer)).await
@@ -162,6 +169,9 @@ fn failed(exchange: &Exchange, failure: &Failure) -> Response<WayBody> {
         Failure::Client => (Problem::REQUEST_TIMEOUT, None),
         Failure::TooLarge => (Problem::BODY_TOO_LARGE, None),
     };
+    if let (Some(trace), Some(kind)) = (exchange.trace(), kind) {
+        trace.failed(kind.as_str());
+    }
     match kind {
         Some(kind) => exchange.metrics().upstream_errors.inc(kind),
         None if matches!(failure, Failure::TooLarge) => {

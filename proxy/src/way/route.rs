@@ -15,6 +15,10 @@ use crate::upstream::{Pool, Upstreams};
 
 /// What holds for the requests of one model.
 pub struct Guard {
+    /// The model's name in the configuration.
+    pub name: Arc<str>,
+    /// The configured path that claims its requests.
+    pub path: Option<Arc<str>>,
     /// Where its requests go.
     pub upstream: Arc<Pool>,
     /// Bytes of a request body.
@@ -55,6 +59,8 @@ impl Guard {
             (spec.build)(&chosen.parameters).map_err(anyhow::Error::from)
         });
         Ok(Self {
+            name: model.name.as_str().into(),
+            path: model.path.as_deref().map(Into::into),
             upstream: upstream.cloned().context("a model without servers")?,
             body_bytes_max: model.body_bytes,
             enforces: model.mode == Mode::Enforce,

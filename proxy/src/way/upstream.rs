@@ -108,6 +108,9 @@ async fn one_try(
     visit: Visit,
     outgoing: &mut Outgoing,
 ) -> Result<Response<AnswerBody>, Missed> {
+    if let Some(trace) = exchange.trace() {
+        trace.asks_server(visit.server_name());
+    }
     let timeouts = &exchange.way().timeouts;
     let patience = Patience { connect: timeouts.connect, stalled: timeouts.idle };
     let overdue = pin!(overdue(exchange, Instant::now()));

@@ -3,6 +3,7 @@
 mod numbers;
 mod receiver;
 mod roads;
+mod traces;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use checkgate_config::settings::{self, Exporter, OtlpProtocol, Secret};
 
+use super::{Telemetry, Waiting};
 use crate::metrics::Metrics;
 
 /// The two protocols.
@@ -44,4 +46,8 @@ fn settings(address: SocketAddr, protocol: OtlpProtocol) -> settings::Telemetry 
         resource: vec![("service.name".into(), "gate".into()), ("zone".into(), "b".into())],
         passed_over: Vec::new(),
     }
+}
+
+fn started(settings: &settings::Telemetry, metrics: &Arc<Metrics>, waiting: &Waiting) -> Telemetry {
+    Telemetry::start(settings, b"key", metrics, waiting).unwrap().unwrap()
 }

@@ -10,7 +10,7 @@ use opentelemetry_proto::tonic::metrics::v1::{Metric, metric, number_data_point}
 use super::metrics;
 use crate::decode::Part;
 use crate::metrics::labels::CodeClass;
-use crate::telemetry::numbers::{Reading, all};
+use crate::telemetry::numbers::{Reading, all, messages};
 
 /// Values by name and sorted labels, as Prometheus names a series.
 type Series = BTreeMap<(String, Vec<(String, String)>), f64>;
@@ -129,5 +129,30 @@ fn every_metric_has_help_unit_and_times() {
             assert!(sum.data_points.iter().all(|point| point.start_time_unix_nano == 5), "{}", metric.name);
             assert!(sum.data_points.iter().all(|point| point.time_unix_nano == 9), "{}", metric.name);
         }
+    }
+}
+
+#[test]
+fn messages_hold_so_many_points_and_together_all_of_them() {
+    let metrics = metrics();
+    let whole = all(&metrics.gather(), Reading { since: 5, now: 9 });
+    let series = exported(&whole);
+    for points_max in [1, 7, 100, 1_000_000] {
+        let messages = messages(whole.clone(), points_max);
+        let mut together = Series::new();
+        for message in &messages {
+            let points: usize = message
+                .iter()
+                .map(|metric| match metric.data.as_ref().unwrap() {
+                    metric::Data::Gauge(gauge) => gauge.data_points.len(),
+                    metric::Data::Sum(sum) => sum.data_points.len(),
+                    metric::Data::Histogram(histogram) => histogram.data_points.len(),
+                    other => panic!("{other:?}"),
+                })
+                .sum();
+            assert!((1..=points_max).contains(&points), "{points} of at most {points_max}");
+            together.extend(exported(message));
+        }
+        assert_eq!(together, series, "in messages of {points_max}");
     }
 }

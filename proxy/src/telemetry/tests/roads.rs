@@ -8,9 +8,9 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use tonic::Code;
 
 use super::receiver::{Answers, Receiver};
-use super::{PROTOCOLS, exporter, metrics, settings};
+use super::{PROTOCOLS, exporter, metrics, settings, started};
 use crate::metrics::labels::{ExportOutcome, Signal};
-use crate::telemetry::Telemetry;
+use crate::telemetry::Waiting;
 use crate::telemetry::connect::Connector;
 use crate::telemetry::deliver::{self, Courier, Taken, Undelivered};
 
@@ -85,7 +85,7 @@ async fn what_waits_is_delivered_when_the_process_stops() {
     for protocol in PROTOCOLS {
         let (receiver, metrics) = (Receiver::start(protocol, Answers::Takes).await, metrics());
         let settings = settings(receiver.address, protocol);
-        let telemetry = Telemetry::start(&settings, b"key", &metrics).unwrap().unwrap();
+        let telemetry = started(&settings, &metrics, &Waiting::of(&settings));
         tokio::task::block_in_place(|| telemetry.stop());
         receiver.until(|got| !got.metrics.is_empty()).await;
         receiver.got(|got| {
@@ -113,7 +113,7 @@ async fn a_dead_or_hanging_collector_does_not_hold_up_the_end() {
     for protocol in PROTOCOLS {
         let (receiver, metrics) = (Receiver::start(protocol, Answers::Hangs).await, metrics());
         let settings = settings(receiver.address, protocol);
-        let telemetry = Telemetry::start(&settings, b"key", &metrics).unwrap().unwrap();
+        let telemetry = started(&settings, &metrics, &Waiting::of(&settings));
         let begun = Instant::now();
         tokio::task::block_in_place(|| telemetry.stop());
         assert!(begun.elapsed() < Duration::from_secs(5), "{protocol:?}: {:?}", begun.elapsed());
@@ -128,7 +128,7 @@ async fn a_collector_that_comes_back_gets_the_next_push() {
         let (receiver, metrics) = (Receiver::start(protocol, answers).await, metrics());
         let mut settings = settings(receiver.address, protocol);
         settings.metrics_every = Duration::from_secs(1);
-        let telemetry = Telemetry::start(&settings, b"key", &metrics).unwrap().unwrap();
+        let telemetry = started(&settings, &metrics, &Waiting::of(&settings));
         receiver.until(|got| got.heads.len() >= 2).await;
         receiver.answers(Answers::Takes);
         receiver.until(|got| !got.metrics.is_empty()).await;
