@@ -44,6 +44,8 @@ pub struct Parts<'a> {
     pub sinks: &'a [Part],
     /// The output contract, under `contract`.
     pub contract: Part,
+    /// How drift is watched, under `drift`.
+    pub drift: Part,
 }
 
 impl PartError {

@@ -2,6 +2,7 @@
 //! documentation, in the schema, in editors and on the reference page; defaults and ranges stand in
 //! [`defaults`](crate::defaults).
 
+mod drift;
 mod identity;
 mod inbound;
 mod ladder;
@@ -22,6 +23,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 
+pub use drift::RawDrift;
 pub use identity::{RawToken, RawTokenForm};
 pub use inbound::{RawAuthz, RawInbound, RawInboundFields};
 pub use ladder::{RUNGS_MAX, RawLadder};
@@ -100,6 +102,9 @@ pub struct Raw {
     /// Detectors by name: `off`, `on`, or a mapping of parameters. All detectors run unless switched off. A
     /// model's own entry replaces the one here.
     pub detectors: Option<BTreeMap<String, RawDetector>>,
+    /// Whether and how drift is watched, for every model that does not say otherwise: `off`, `on`, or a mapping. It only
+    /// tells; nobody is blocked for it. A model's own mapping replaces the one here key by key.
+    pub drift: Option<RawDrift>,
     /// What follows from a finding, for every model that does not say otherwise.
     pub policy: Option<RawPolicy>,
     /// How long a decision lasts, for every model that does not say otherwise: at a client's first offence, its second
@@ -321,6 +326,8 @@ pub struct RawModel {
     pub reference: Option<PathBuf>,
     /// Detectors by name; those left out come from the top-level `detectors`.
     pub detectors: Option<BTreeMap<String, RawDetector>>,
+    /// Whether and how its drift is watched; keys left out come from the top-level `drift`.
+    pub drift: Option<RawDrift>,
     /// What follows from a finding; keys left out come from the top-level `policy`.
     pub policy: Option<RawPolicy>,
     /// How long a decision lasts; by default the top-level `block_for`.

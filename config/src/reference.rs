@@ -45,6 +45,9 @@ const SECTIONS: &[(&str, &str)] = &[
     ("policy.rules[].when", "RawWhen"),
     ("contract", "RawContract"),
     ("contract.rules[]", "contract.Rule"),
+    ("drift", "RawDriftSettings"),
+    ("drift.early", "drift.Early"),
+    ("drift.paging", "drift.Paging"),
 ];
 
 /// Keys that stand first in their section: what a newcomer needs before anything else.

@@ -142,6 +142,8 @@ fn add_part_schemas(schema: &mut Value, parts: &Parts<'_>) {
     let protocol = protocol_schema(schema, parts.protocols);
     let contract = part_schema(schema, &parts.contract);
     add_sink_schemas(schema, parts.sinks);
+
+    let drift = part_schema(schema, &parts.drift);
     for owner in ["/properties", "/$defs/RawModel/properties"] {
         if let Some(property) = schema.pointer_mut(&format!("{owner}/detectors")) {
             merge(property, &detectors);
@@ -150,10 +152,12 @@ fn add_part_schemas(schema: &mut Value, parts: &Parts<'_>) {
     if let Some(definitions) = schema.pointer_mut("/$defs") {
         set(definitions, "RawProtocol", protocol);
     }
-    if let Some(definition) = schema.pointer_mut("/$defs/RawContract") {
-        let own = definition.clone();
-        *definition = contract;
-        merge(definition, &own);
+    for (name, part) in [("RawContract", contract), ("RawDriftSettings", drift)] {
+        if let Some(definition) = schema.pointer_mut(&format!("/$defs/{name}")) {
+            let own = definition.clone();
+            *definition = part;
+            merge(definition, &own);
+        }
     }
     if let Some(Value::Object(definitions)) = schema.pointer_mut("/$defs") {
         definitions.remove("RawDetector");

@@ -403,6 +403,15 @@ pub struct KeyUrl {
     pub ca: Option<PathBuf>,
 }
 
+/// How the drift of a model is watched.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Drift {
+    /// The part's own parameters.
+    pub parameters: Value,
+    /// The reference that the operator names; without it, one is learned.
+    pub reference: Option<PathBuf>,
+}
+
 /// When enforcement holds itself back.
 #[derive(Clone, Copy, Debug)]
 pub struct Brake {
@@ -509,13 +518,15 @@ pub enum EventKind {
     Unwritten,
     /// The oldest entries of the ledger were removed.
     Removed,
+    /// The traffic of a model, or its predictions, have shifted, or do so no longer.
+    Drift,
     /// An operator tries a sink; no condition keeps it back.
     Test,
 }
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Finding,
         Self::Decision,
         Self::Approved,
@@ -531,6 +542,7 @@ impl EventKind {
         Self::Erased,
         Self::Unwritten,
         Self::Removed,
+        Self::Drift,
         Self::Test,
     ];
 
@@ -553,6 +565,7 @@ impl EventKind {
             Self::Erased => "erased",
             Self::Unwritten => "unwritten",
             Self::Removed => "removed",
+            Self::Drift => "drift",
             Self::Test => "test",
         }
     }
@@ -647,6 +660,8 @@ pub struct Model {
     pub reference: Option<PathBuf>,
     /// The detectors that run, with their parameters.
     pub detectors: Vec<Chosen>,
+    /// How drift is watched; nothing where it is not.
+    pub drift: Option<Drift>,
     /// What follows from a finding.
     pub policy: Policy,
     /// How long a decision lasts: at the first offence, the second and so on; the last also for every further one.

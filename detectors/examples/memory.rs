@@ -62,6 +62,7 @@ fn engine(reference: Option<Reference>, clients: usize) -> Engine {
         contract_action: Action::Alert,
         policy: Policy::default(),
         reference,
+        drift: None,
         limits: Limits { clients, open_questions: 4096, new_keys_per_address: u32::MAX },
     })
     .unwrap()

@@ -11,6 +11,9 @@ use crate::campaign::Campaigns;
 use crate::clients::Clients;
 use crate::columns::Columns;
 use crate::contract::{Contract, Violation};
+use crate::drift::record::DriftRecord;
+use crate::drift::reference::DriftReference;
+use crate::drift::room::{self, Ended, Frozen, Kept, Room, Standing};
 use crate::explain::Reservation;
 use crate::facts::{Answered, Asked, Features, Question, Time};
 use crate::finding::{Action, DecisionId, Record};
@@ -36,6 +39,7 @@ mod agreement;
 mod answers;
 mod campaigns;
 mod decisions;
+mod drift;
 mod judgement;
 #[cfg(test)]
 mod tests;
@@ -56,8 +60,19 @@ pub struct Build {
     pub policy: Policy,
     /// What normal looks like, if the operator named it; otherwise it is learned as provisional.
     pub reference: Option<Reference>,
+    /// How drift is watched; nothing where it is not.
+    pub drift: Option<Drift>,
     /// Bounds.
     pub limits: Limits,
+}
+
+/// How the drift of one model is watched.
+#[derive(Clone, Debug, Default)]
+pub struct Drift {
+    /// The settings.
+    pub settings: room::Settings,
+    /// The reference that the operator named, or that was learned before; otherwise one is learned as provisional.
+    pub reference: Option<Frozen>,
 }
 
 /// Bounds on what one engine remembers.
@@ -106,6 +121,10 @@ pub struct Outbox {
     pub proven_keys: Vec<u64>,
     /// A reference that this step froze as provisional.
     pub frozen: Option<Reference>,
+    /// Changes of the model's drift.
+    pub drifts: Vec<DriftRecord>,
+    /// A reference of drift that this step froze as provisional.
+    pub frozen_drift: Option<DriftReference>,
     /// Detectors that this step quarantined, after a panic or because they kept more than they may.
     pub quarantined: Vec<&'static str>,
     /// The decision that refuses this question for what it holds: it lies in a campaign.
@@ -129,6 +148,8 @@ impl Outbox {
         self.blocks.clear();
         self.proven_keys.clear();
         self.frozen = None;
+        self.drifts.clear();
+        self.frozen_drift = None;
         self.quarantined.clear();
         self.refused_by = None;
         self.broke_contract = false;
@@ -168,6 +189,7 @@ pub struct Engine {
     detectors: Vec<Running>,
     memory: Memory,
     columns: Columns,
+    drift: Option<Box<Room>>,
     /// Scratch, empty between two facts.
     findings: Findings,
     violations: Vec<Violation>,
@@ -281,10 +303,10 @@ struct Case {
 const MEASURED_EVERY: u32 = 64;
 
 /// The version of the form that [`Engine::save`] writes.
-const SNAPSHOT_VERSION: u16 = 7;
+const SNAPSHOT_VERSION: u16 = 8;
 
-/// A snapshot: version, model, bounds, memory, and name, quarantine and memory of each detector.
-type Snapshot<M> = (u16, Arc<str>, Limits, M, Vec<SavedDetector>);
+/// A snapshot: version, model, bounds, memory, name, quarantine and memory of each detector, and memory of drift.
+type Snapshot<M, D> = (u16, Arc<str>, Limits, M, Vec<SavedDetector>, Option<D>);
 
 /// Name, quarantine and memory of a detector.
 type SavedDetector = (String, bool, Vec<u8>);
@@ -299,18 +321,22 @@ impl Engine {
     /// Names a detector that does not exist or parameters that it cannot take.
     pub fn new(build: Build) -> Result<Self, BuildError> {
         let detectors = build.detectors.iter().map(|(name, parameters)| Running::new(name, parameters));
+        let hashing = Hashing::new(build.hash_key);
         Ok(Self {
             detectors: detectors.collect::<Result<_, _>>()?,
             memory: Memory::new(build.limits, build.reference),
             rules: Rules {
                 model: build.model,
-                hashing: Hashing::new(build.hash_key),
+                hashing,
                 contract: build.contract,
                 contract_action: build.contract_action,
                 policy: build.policy,
                 limits: build.limits,
             },
             columns: Columns::default(),
+            drift: build
+                .drift
+                .map(|Drift { settings, reference }| Box::new(Room::new(settings, reference, &hashing))),
             findings: Findings::default(),
             violations: Vec::new(),
         })
@@ -341,6 +367,7 @@ impl Engine {
                     first_row: 0,
                     not_inspected: Some(reason),
                     samples: Vec::new(),
+                    kept: Kept::default(),
                 },
             ),
             Question::Refused => {}
@@ -367,6 +394,7 @@ impl Engine {
                 self.tell_detectors(case, answered, question, out);
             }
         }
+        self.watch_drift(subject.identity, question.as_ref(), answered, out);
         if let (Some(question), Ok(answer)) = (question, answered.answer) {
             self.learn(question, answered, answer, out);
         }
@@ -419,6 +447,13 @@ impl Engine {
         self.memory.reference.as_ref().map(|reference| reference.trust)
     }
 
+    /// How the model's drift stands; nothing where it is not watched.
+    #[must_use]
+    pub fn drift(&self) -> Option<Standing> {
+        let not_kept = self.memory.open.not_kept();
+        self.drift.as_ref().map(|room| Standing { not_kept, ..room.standing() })
+    }
+
     /// The detectors that run, and those that were switched off after a panic.
     pub fn detectors(&self) -> impl Iterator<Item = (&'static str, bool)> + '_ {
         self.detectors.iter().map(|running| (running.label.name, running.detector.is_some()))
@@ -427,12 +462,13 @@ impl Engine {
     /// Everything that is remembered, in a versioned byte form.
     #[must_use]
     pub fn save(&self) -> Vec<u8> {
-        let snapshot: Snapshot<&Memory> = (
+        let snapshot: Snapshot<&Memory, &room::Memory> = (
             SNAPSHOT_VERSION,
             Arc::clone(&self.rules.model),
             self.rules.limits,
             &self.memory,
             self.saved_detectors(),
+            self.drift.as_ref().map(|room| room.memory()),
         );
         // Plain data of this crate's own types always serialises into memory.
         postcard::to_stdvec(&snapshot).unwrap_or_default()
@@ -449,8 +485,9 @@ impl Engine {
         if version != SNAPSHOT_VERSION {
             return Err(RestoreError::Version(version));
         }
-        let (_, model, limits, memory, detectors): Snapshot<Memory> = postcard::from_bytes(bytes)?;
-        self.take_over(&model, limits, memory, &detectors)
+        let (_, model, limits, memory, detectors, drift): Snapshot<Memory, room::Memory> =
+            postcard::from_bytes(bytes)?;
+        self.take_over((&model, limits), memory, &detectors, drift)
     }
 
     /// Goes on where `old` stops, an engine of the same model under other settings. A reference that the operator
@@ -460,7 +497,8 @@ impl Engine {
     /// Refuses another model or other bounds; after an error, as with [`Engine::restore`].
     pub fn inherit(&mut self, old: Self) -> Result<(), RestoreError> {
         let detectors = old.saved_detectors();
-        self.take_over(&old.rules.model, old.rules.limits, old.memory, &detectors)
+        let drift = old.drift.map(|room| room.into_memory());
+        self.take_over((&old.rules.model, old.rules.limits), old.memory, &detectors, drift)
     }
 
     fn saved_detectors(&self) -> Vec<SavedDetector> {
@@ -473,10 +511,10 @@ impl Engine {
 
     fn take_over(
         &mut self,
-        model: &str,
-        limits: Limits,
+        (model, limits): (&str, Limits),
         mut memory: Memory,
         detectors: &[SavedDetector],
+        drift: Option<room::Memory>,
     ) -> Result<(), RestoreError> {
         if model != &*self.rules.model || limits != self.rules.limits {
             return Err(RestoreError::Other);
@@ -490,6 +528,9 @@ impl Engine {
         memory.reference = named.or(learned);
         self.memory = memory;
         self.columns.forget();
+        if let (Some(room), Some(drift)) = (&mut self.drift, drift) {
+            room.take_over(drift);
+        }
         Ok(())
     }
 
@@ -557,7 +598,9 @@ impl Engine {
         let samples = self.samples(identity, rows);
         let distinct_rows = self.memory.seen.rows().iter().map(|row| row.index as u32).collect();
         let first_row = self.memory.neighbours.first_row();
-        let question = OpenQuestion { identity, distinct_rows, first_row, not_inspected: None, samples };
+        let kept = self.drift.as_mut().map(|room| room.question(rows)).unwrap_or_default();
+        let question =
+            OpenQuestion { identity, distinct_rows, first_row, not_inspected: None, samples, kept };
         self.memory.open.open(case.request, question);
         self.link_rows(case, out);
         self.ask_detectors(case, rows, out);
@@ -594,6 +637,9 @@ impl Engine {
             }
         }
         findings.marked().iter().for_each(|&position| self.memory.neighbours.mark(position));
+        if !findings.marked().is_empty() {
+            self.marked(case.request);
+        }
         findings.clear();
         self.findings = findings;
         self.measure(case.client, out);

@@ -167,6 +167,8 @@ pub enum Kind {
     Finding,
     /// Policy's answer to a finding.
     Decision,
+    /// A change of a model's drift: [`crate::drift::record::DriftRecord`], which is about no client.
+    Drift,
 }
 
 /// A finding, or the decision that answers it: one shape, so that whoever reads the log learns it once.
@@ -262,7 +264,7 @@ pub fn request_id(id: u64) -> String {
     format!("r-{id:016x}")
 }
 
-fn as_seconds<S: Serializer>(time: &Time, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn as_seconds<S: Serializer>(time: &Time, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(time.seconds())
 }
 

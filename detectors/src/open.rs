@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
+use crate::drift::room::Kept;
 use crate::facts::NotInspected;
 use crate::identity::Identity;
 use crate::names::Names;
@@ -13,6 +14,8 @@ use crate::reference::ReferenceValue;
 
 /// Rows of all open questions together; about 4 bytes each.
 const ROWS_MAX: usize = 1 << 20;
+/// Values of all open questions together that wait to be counted for drift, 16 bytes each.
+const VALUES_MAX: usize = 1 << 18;
 
 /// What is kept of a question until its answer comes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -27,6 +30,8 @@ pub struct OpenQuestion {
     pub not_inspected: Option<NotInspected>,
     /// Rows that may become part of a learned reference.
     pub samples: Vec<Sample>,
+    /// Values that are counted for drift once the answer has come.
+    pub kept: Kept,
 }
 
 /// A row that waits for its prediction.
@@ -50,6 +55,9 @@ pub struct OpenQuestions {
     opened: u64,
     evicted: u64,
     rows: usize,
+    values: usize,
+    /// Questions whose values found no room, ever.
+    not_kept: u64,
     questions: BTreeMap<u64, (u64, OpenQuestion)>,
     turns: FxHashMap<u64, u64>,
 }
@@ -59,6 +67,7 @@ struct Stored {
     questions_max: usize,
     opened: u64,
     evicted: u64,
+    not_kept: u64,
     questions: BTreeMap<u64, (u64, OpenQuestion)>,
 }
 
@@ -71,14 +80,21 @@ impl OpenQuestions {
             opened: 0,
             evicted: 0,
             rows: 0,
+            values: 0,
+            not_kept: 0,
             questions: BTreeMap::new(),
             turns: FxHashMap::default(),
         }
     }
 
     /// Opens a question under the id of its exchange.
-    pub fn open(&mut self, id: u64, question: OpenQuestion) {
+    pub fn open(&mut self, id: u64, mut question: OpenQuestion) {
         self.close(id);
+        if self.values + question.kept.len() > VALUES_MAX {
+            question.kept = Kept::default();
+            self.not_kept += 1;
+        }
+        self.values += question.kept.len();
         let rows = question.distinct_rows.len();
         while self.questions.len() >= self.questions_max || (self.rows + rows > ROWS_MAX && self.rows > 0) {
             self.give_up_oldest();
@@ -89,11 +105,21 @@ impl OpenQuestions {
         self.questions.insert(self.opened, (id, question));
     }
 
+    /// Lets go of the values that were kept of a question.
+    pub fn let_go(&mut self, id: u64) {
+        let question = self.turns.get(&id).and_then(|turn| self.questions.get_mut(turn));
+        if let Some((_, question)) = question {
+            self.values -= question.kept.len();
+            question.kept = Kept::default();
+        }
+    }
+
     /// Takes out the question of an exchange.
     pub fn close(&mut self, id: u64) -> Option<OpenQuestion> {
         let turn = self.turns.remove(&id)?;
         let (_, question) = self.questions.remove(&turn)?;
         self.rows -= question.distinct_rows.len();
+        self.values -= question.kept.len();
         Some(question)
     }
 
@@ -109,6 +135,12 @@ impl OpenQuestions {
         self.questions.is_empty()
     }
 
+    /// Questions whose values found no room and are not counted for drift, ever.
+    #[must_use]
+    pub fn not_kept(&self) -> u64 {
+        self.not_kept
+    }
+
     /// Questions given up to make room, ever.
     #[must_use]
     pub fn evicted(&self) -> u64 {
@@ -119,6 +151,7 @@ impl OpenQuestions {
         if let Some((_, (id, question))) = self.questions.pop_first() {
             self.turns.remove(&id);
             self.rows -= question.distinct_rows.len();
+            self.values -= question.kept.len();
             self.evicted += 1;
         }
     }
@@ -126,17 +159,18 @@ impl OpenQuestions {
 
 impl From<Stored> for OpenQuestions {
     fn from(stored: Stored) -> Self {
-        let Stored { questions_max, opened, evicted, questions } = stored;
+        let Stored { questions_max, opened, evicted, not_kept, questions } = stored;
         let rows = questions.values().map(|(_, question)| question.distinct_rows.len()).sum();
+        let values = questions.values().map(|(_, question)| question.kept.len()).sum();
         let turns = questions.iter().map(|(&turn, &(id, _))| (id, turn)).collect();
-        Self { questions_max, opened, evicted, rows, questions, turns }
+        Self { questions_max, opened, evicted, rows, values, not_kept, questions, turns }
     }
 }
 
 impl From<OpenQuestions> for Stored {
     fn from(open: OpenQuestions) -> Self {
-        let OpenQuestions { questions_max, opened, evicted, questions, .. } = open;
-        Self { questions_max, opened, evicted, questions }
+        let OpenQuestions { questions_max, opened, evicted, not_kept, questions, .. } = open;
+        Self { questions_max, opened, evicted, not_kept, questions }
     }
 }
 
@@ -151,6 +185,7 @@ mod tests {
             first_row: 0,
             not_inspected: None,
             samples: Vec::new(),
+            kept: Kept::default(),
         }
     }
 

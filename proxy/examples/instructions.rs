@@ -190,6 +190,7 @@ fn engine(width: usize, random: &mut Random) -> anyhow::Result<Engine> {
         contract_action: Action::Refuse,
         policy: Policy { mode: Mode::Enforce, ..Policy::default() },
         reference: Some(reference(width, random)?),
+        drift: None,
         limits: Limits { clients: 10_000, open_questions: 4096, new_keys_per_address: 20 },
     })?)
 }

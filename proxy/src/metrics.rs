@@ -3,6 +3,7 @@
 //! Handles are resolved when the program starts and only bumped afterwards. Label values come from the config and
 //! from closed sets, so the number of series is known at start-up and no traffic can change it.
 
+mod drift;
 mod families;
 pub mod labels;
 mod model;
@@ -17,12 +18,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use parking_lot::Mutex;
 use prometheus::proto::MetricFamily;
 use prometheus::{
-    Error, Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
-    TextEncoder,
+    Error, Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Registry, TextEncoder,
 };
 
 use self::families::families;
-use self::labels::{AdminBound, AuthzOutcome, HeldOutcome, InboundOutcome, PerLabel, ReloadOutcome, TokenOutcome};
+use self::labels::{
+    AdminBound, AuthzOutcome, HeldOutcome, InboundOutcome, PerLabel, ReloadOutcome, TokenOutcome,
+};
 pub use self::model::ModelMetrics;
 pub use self::sink::SinkMetrics;
 use self::sink::SinkNames;
@@ -118,6 +121,25 @@ families! {
     contract_answers: IntCounterVec = "checkgate_contract_answers_total", ["model", "outcome"];
     /// Questions that waited for a verdict, by what became of them.
     held_questions: IntCounterVec = "checkgate_held_questions_total", ["outcome"];
+
+    // Drift.
+
+    /// Models by how their drift stands: learning (there is no reference yet), warming, stable, warned, drifting, recovered.
+    drift_state: IntGaugeVec = "checkgate_drift_state", ["model", "state"];
+    /// Changes of drift that were told.
+    drift_changes: IntCounterVec = "checkgate_drift_changes_total", ["model", "change"];
+    /// The evidence of each layer that a model drifts, as a share of its threshold.
+    drift_evidence: GaugeVec = "checkgate_drift_evidence_ratio", ["model", "layer"];
+    /// How far a feature moved: its population stability index less what chance gives. The largest, and each where an operator named the reference.
+    drift_feature_effect: GaugeVec = "checkgate_drift_feature_effect", ["model", "feature"];
+    /// The evidence that a feature moved, as a share of the threshold. The largest, and each where an operator named the reference.
+    drift_feature_evidence: GaugeVec = "checkgate_drift_feature_evidence_ratio", ["model", "feature"];
+    /// Rows that were counted for drift.
+    drift_rows: IntCounterVec = "checkgate_drift_rows_total", ["model"];
+    /// Rows, and questions for want of room, that were not counted for drift, by why not.
+    drift_rows_not_counted: IntCounterVec = "checkgate_drift_rows_not_counted_total", ["model", "reason"];
+    /// Rows that the reference of drift is made of, or that were learned so far.
+    drift_reference_rows: IntGaugeVec = "checkgate_drift_reference_rows", ["model"];
 
     // What was not seen.
 

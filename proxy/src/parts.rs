@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 
 use checkgate_config::parts::{Part, PartError, Parts};
 use checkgate_detectors::contract::Contract;
+use checkgate_detectors::drift::parameters::DriftParameters;
 use checkgate_detectors::query::{self, DRILLS};
 use serde_json::Value;
 
@@ -57,9 +58,29 @@ const CONTRACT: Part = Part {
     runs: true,
 };
 
+const DRIFT: Part = Part {
+    name: "drift",
+    summary: "whether the traffic or the predictions of a model have moved",
+    schema: || schemars::schema_for!(DriftParameters),
+    defaults: || serde_json::to_value(DriftParameters::default()).unwrap_or_default(),
+    check: check_drift,
+    runs: true,
+};
+
 /// All lists of parts.
 pub fn all() -> Parts<'static> {
-    Parts { detectors: &DETECTORS, protocols: &PROTOCOLS, sinks: &SINK_PARTS, contract: CONTRACT }
+    Parts {
+        detectors: &DETECTORS,
+        protocols: &PROTOCOLS,
+        sinks: &SINK_PARTS,
+        contract: CONTRACT,
+        drift: DRIFT,
+    }
+}
+
+fn check_drift(_name: &str, parameters: &Value) -> Result<(), PartError> {
+    query::check_of::<DriftParameters>(parameters)
+        .map_err(|error| PartError { path: error.path, message: error.message })
 }
 
 fn check_detector(name: &str, parameters: &Value) -> Result<(), PartError> {

@@ -3,6 +3,7 @@
 //! A recording begins with the plan it was made under, so a replay needs nothing but the recording.
 
 mod course;
+mod drift;
 mod ids;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use self::drift::DriftPlan;
 pub use self::ids::ModelIds;
 use crate::decode::DECODERS;
 
@@ -93,6 +95,9 @@ pub struct ModelPlan {
     pub detectors: BTreeMap<String, Value>,
     /// The reference that the operator named, as its JSON lines.
     pub reference: Option<String>,
+    /// How its drift is watched; not at all in recordings of before.
+    #[serde(default)]
+    pub drift: Option<DriftPlan>,
     /// Whether questions wait for a verdict.
     pub holds_questions: bool,
     /// What follows from a finding.
@@ -111,7 +116,7 @@ impl Plan {
     /// # Errors
     /// When a reference file cannot be read, or there are no ids left.
     pub fn new(settings: &Settings, hash_key: [u64; 2], ids: &mut ModelIds) -> anyhow::Result<Self> {
-        let model = |model: &settings::Model| ModelPlan::new(model, &settings.maintenance);
+        let model = |model: &settings::Model| ModelPlan::new(model, settings);
         let mut planned = |settings: &settings::Model| Ok((ids.assign(&settings.name)?, model(settings)?));
         let models = settings.models.iter().map(&mut planned).collect::<anyhow::Result<_>>()?;
         let unclaimed = settings.unclaimed.as_ref().map(model).transpose()?;
@@ -201,7 +206,8 @@ impl Limits {
 }
 
 impl ModelPlan {
-    fn new(model: &settings::Model, maintenance: &[settings::Maintenance]) -> anyhow::Result<Self> {
+    fn new(model: &settings::Model, all: &Settings) -> anyhow::Result<Self> {
+        let drift = |drift| DriftPlan::new(&model.name, drift, &all.state);
         let contract = serde_json::from_value(model.contract.parameters.clone())
             .with_context(|| format!("contract of model {:?}", model.name))?;
         Ok(Self {
@@ -212,10 +218,11 @@ impl ModelPlan {
             contract_action: contract_action(model),
             detectors: model.detectors.iter().map(|d| (d.name.clone(), d.parameters.clone())).collect(),
             reference: model.reference.as_ref().map(read_reference).transpose()?,
+            drift: model.drift.as_ref().map(drift).transpose()?,
             holds_questions: model.hold == settings::Hold::Question,
             course: course::course(&model.policy),
             tiers: course::tiers(&model.policy),
-            maintenance: course::maintenance(maintenance, &model.name),
+            maintenance: course::maintenance(&all.maintenance, &model.name),
             block_for: model.block_for.clone(),
         })
     }
@@ -267,6 +274,7 @@ pub(crate) mod tests {
             contract_action: Action::Alert,
             detectors: BTreeMap::new(),
             reference: None,
+            drift: None,
             holds_questions: false,
             course: Course::default(),
             tiers: BTreeMap::new(),

@@ -14,6 +14,7 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread::{self, JoinHandle};
 
 use checkgate_config::settings::Findings;
+use checkgate_detectors::drift::record::DriftRecord;
 use checkgate_detectors::finding::{Kind, Record};
 use parking_lot::{Mutex, RwLock};
 
@@ -30,6 +31,12 @@ const BATCH_BYTES: usize = 64 * 1024;
 #[must_use]
 pub fn line(record: &Record) -> String {
     // A record is made of strings and numbers, which always serialise; a number that is not finite becomes null.
+    serde_json::to_string(record).unwrap_or_default()
+}
+
+/// A change of drift as one line of JSON, as [`line`] does it.
+#[must_use]
+pub fn drift_line(record: &DriftRecord) -> String {
     serde_json::to_string(record).unwrap_or_default()
 }
 
@@ -119,6 +126,17 @@ impl Outlet {
         self.print(record.kind, line(record).into());
     }
 
+    /// Takes a change of drift, as [`Outlet::offer`] takes records.
+    pub fn offer_drift(&self, model: Option<u16>, record: &DriftRecord) {
+        self.metrics.model(model).drift.told(record.change);
+        self.print(Kind::Drift, drift_line(record).into());
+    }
+
+    /// Counts a change of drift that is printed later.
+    pub fn count_drift(&self, model: Option<u16>, record: &DriftRecord) {
+        self.metrics.model(model).drift.told(record.change);
+    }
+
     /// Counts a record that is printed later.
     pub fn count(&self, model: Option<u16>, record: &Record) {
         self.metrics.model(model).record(record);
@@ -154,7 +172,7 @@ impl Outlet {
 
     fn ring(&self, kind: Kind) -> &Mutex<VecDeque<Arc<str>>> {
         match kind {
-            Kind::Finding => &self.findings,
+            Kind::Finding | Kind::Drift => &self.findings,
             Kind::Decision => &self.decisions,
         }
     }

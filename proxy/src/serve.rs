@@ -376,6 +376,7 @@ fn start_ledger(
         // Only what is kept, or known not to be, is printed.
         told: Box::new(move |entry| match &entry.what {
             What::Finding { record } => print(Kind::Finding, record),
+            What::Drift { record } => print(Kind::Drift, record),
             What::Decision(decided) => print(Kind::Decision, &decided.evidence),
             _ => {}
         }),

@@ -111,9 +111,7 @@ impl State {
     /// Keeps the reference that was learned for a model, as JSON lines: the operator looks at it and names it with
     /// `--reference MODEL=FILE`. A model's name came from traffic, so it is not trusted to be a file's.
     pub fn save_reference(&self, model: &str, json_lines: &str) {
-        let plain = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' };
-        let name: String = model.chars().map(plain).take(64).collect();
-        let path = self.references().join(format!("{}.jsonl", name.trim_start_matches('.')));
+        let path = self.references().join(format!("{}.jsonl", file_name(model)));
         match fs::write(&path, json_lines) {
             Ok(()) => tracing::info!(
                 model,
@@ -124,11 +122,40 @@ impl State {
         }
     }
 
+    /// Keeps the reference of drift that was learned for a model, over one of before: the next start goes on with it.
+    pub fn save_drift(&self, model: &str, bytes: &[u8]) {
+        let Some(path) = learned_drift_in(&self.directory, model) else { return };
+        let draft = path.with_extension("draft");
+        match write_privately(&draft, bytes).and_then(|()| fs::rename(&draft, &path)) {
+            Ok(()) => tracing::info!(
+                model,
+                path = %path.display(),
+                "reference of drift learned (provisional: it may warn and page); name one with drift.reference to trust it"
+            ),
+            Err(error) => {
+                tracing::warn!(model, path = %path.display(), %error, "learned reference of drift not kept");
+            }
+        }
+    }
+
     /// What is wrong with the directory, one sentence each; empty where all of it is durable.
     #[must_use]
     pub fn problems(&self) -> &[String] {
         &self.problems
     }
+}
+
+/// Where the learned reference of a model's drift lies in a state folder; nowhere for a model without a name.
+#[must_use]
+pub fn learned_drift_in(directory: &Path, model: &str) -> Option<PathBuf> {
+    (!model.is_empty()).then(|| directory.join("references").join(format!("{}.drift", file_name(model))))
+}
+
+/// A model's name came from traffic, so it is not trusted to be a file's.
+fn file_name(model: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' };
+    let name: String = model.chars().map(plain).take(64).collect();
+    name.trim_start_matches('.').to_owned()
 }
 
 /// The kill switch's file in a state folder that nobody opened: all that the command line needs.

@@ -3,6 +3,8 @@
 //! It is read from a record's JSON line, so that the admin API, `checkgate explain` and a file of findings that is
 //! years old all give the same page.
 
+mod drift;
+
 use std::fmt::Write;
 use std::time::{Duration, SystemTime};
 
@@ -87,6 +89,10 @@ const TECHNIQUES: &[(&str, &str)] = &[
 /// # Errors
 /// When the line is no record.
 pub fn page(line: &str) -> Result<String, serde_json::Error> {
+    let drift: drift::Drift = serde_json::from_str(line)?;
+    if drift.kind == "drift" {
+        return Ok(drift.page());
+    }
     Ok(serde_json::from_str::<Told>(line)?.page())
 }
 

@@ -96,6 +96,7 @@ impl Check<'_> {
         let protocol = self.protocol(scope, own, shared);
         let contract = self.contract(scope, own, shared);
         let detectors = self.detectors(scope, own, shared);
+        let drift = self.drift(scope, own, shared);
         let block_for = inherited(scope, "block_for", own.block_for.as_ref(), shared.block_for.as_ref())
             .and_then(|(typed, path)| self.ladder(&path, typed));
         let policy = self.policy(scope, own.policy.as_ref(), shared.policy.as_ref());
@@ -111,6 +112,7 @@ impl Check<'_> {
             contract: contract?,
             reference: reference?,
             detectors: detectors?,
+            drift: drift?,
             policy: policy?,
             block_for: block_for?,
         })
@@ -127,7 +129,11 @@ impl Check<'_> {
         without_last_slash(typed).to_owned()
     }
 
-    fn reference(&mut self, path: &Path, typed: Option<&std::path::Path>) -> Option<Option<PathBuf>> {
+    pub(super) fn reference(
+        &mut self,
+        path: &Path,
+        typed: Option<&std::path::Path>,
+    ) -> Option<Option<PathBuf>> {
         let Some(typed) = typed else { return Some(None) };
         let file = self.resolve(path, typed);
         self.or_refuse(path, files::must_exist(&file))?;
@@ -145,6 +151,7 @@ pub(super) fn shared_by_all_models(raw: &Raw) -> RawModel {
         hold: raw.hold,
         contract: raw.contract.clone(),
         detectors: raw.detectors.clone(),
+        drift: raw.drift.clone(),
         policy: raw.policy.clone(),
         block_for: raw.block_for.clone(),
         ..RawModel::default()

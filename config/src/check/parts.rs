@@ -9,8 +9,8 @@ use super::models::inherited;
 use crate::files;
 use crate::parts::Part;
 use crate::path::{Path, Step};
-use crate::raw::{RawContract, RawDetector, RawModel, RawOnViolation};
-use crate::settings::{Chosen, Contract, OnViolation};
+use crate::raw::{RawContract, RawDetector, RawDrift, RawModel, RawOnViolation};
+use crate::settings::{Chosen, Contract, Drift, OnViolation};
 use crate::words;
 
 impl Check<'_> {
@@ -107,6 +107,28 @@ impl Check<'_> {
             on_violation: on_violation?,
             on_error: own.on_error.or(shared.on_error)?,
         })
+    }
+
+    /// How drift is watched; `Some(None)` where it is not.
+    pub(super) fn drift(&mut self, scope: &Path, own: &RawModel, shared: &RawModel) -> Option<Option<Drift>> {
+        let none = RawDrift::default();
+        let (own, shared) = (own.drift.as_ref().unwrap_or(&none), shared.drift.as_ref().unwrap_or(&none));
+        let at = |scope: &Path| scope.key("drift");
+        if shared.reference.is_some() {
+            let place = at(&Path::top()).key("reference");
+            self.refuse(&place, "a reference is of one model; write it below an entry of models");
+        }
+        let mut parameters = shared.parameters.clone();
+        parameters.extend(own.parameters.clone());
+        let is_own = |key: Option<&String>| key.is_some_and(|key| own.parameters.contains_key(key));
+        let chosen = self.chosen(&self.parts.drift.clone(), parameters, |key| {
+            if is_own(key) { at(scope) } else { at(&Path::top()) }
+        });
+        let reference = self.reference(&at(scope).key("reference"), own.reference.as_deref());
+        if !own.on.or(shared.on).unwrap_or(true) {
+            return Some(None);
+        }
+        Some(Some(Drift { parameters: chosen?.parameters, reference: reference? }))
     }
 
     fn on_violation(&mut self, path: &Path, typed: &RawOnViolation) -> Option<OnViolation> {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 /// Everything that the examples name.
 pub const PARTS: Parts<'_> =
-    Parts { detectors: DETECTORS, protocols: PROTOCOLS, sinks: &[], contract: CONTRACT };
+    Parts { detectors: DETECTORS, protocols: PROTOCOLS, sinks: &[], contract: CONTRACT, drift: DRIFT };
 
 const DETECTORS: &[Part] = &[
     Part {
@@ -74,6 +74,28 @@ const PROTOCOLS: &[Part] = &[
         },
     },
 ];
+
+const DRIFT: Part = Part {
+    name: "drift",
+    summary: "whether the traffic or the predictions of a model have moved",
+    schema: || schema_for!(Drift),
+    defaults: defaults::<Drift>,
+    runs: true,
+    check: |_, parameters| parameters_as::<Drift>(parameters).map(drop),
+};
+
+/// As far as the examples name them.
+#[derive(Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct Drift {
+    false_alarms: String,
+    leave_out: Vec<String>,
+    warm_up_rows: u32,
+    share_per_client: f64,
+    cool_down_rows: u64,
+    early: Value,
+    paging: Value,
+}
 
 const CONTRACT: Part = Part {
     name: "contract",

@@ -49,6 +49,7 @@ pub fn engine(name: &str, setting: Setting) -> Engine {
         contract_action: Action::Alert,
         policy: Policy { refuses_content: setting.holds, ..Policy::default() },
         reference: setting.trusted.then(|| reference(name)),
+        drift: None,
         limits: Limits { clients: 10_000, open_questions: 4096, new_keys_per_address: 20 },
     })
     .unwrap()

@@ -95,12 +95,13 @@ impl FeatureState {
         }
     }
 
-    /// Counts a value: all that happens for each event.
+    /// Counts a value: all that happens for each event. Gives its slot.
     #[inline]
-    pub fn see(&mut self, feature: &Feature, value: Value) {
+    pub fn see(&mut self, feature: &Feature, value: Value) -> usize {
         let slot = feature.bins.slot(value);
         self.tick.add(slot);
         self.memory.look(&feature.bins, value, slot, &mut self.hits);
+        slot
     }
 
     /// Turns what was counted since the last tick into evidence of the early layer.

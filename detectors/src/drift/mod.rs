@@ -12,7 +12,9 @@
 //! Both promise a mean run length without a change, so a threshold follows from a budget of false alarms a week
 //! ([`budget`]), over any number of features. Gauges ([`gauges`]) are shown, each beside its expectation, and never
 //! alarm. [`watch`] puts it together for one endpoint, [`state`] says what is told, [`attribution`] who is
-//! behind a shift. Time is an argument, state is plain data of bounded size, and the same rows give the same findings.
+//! behind a shift. [`room`] is what an engine keeps: it makes rows of exchanges by the rule of [`cells`], lets no client
+//! speak for everybody ([`shares`]), learns a reference where none is named ([`learner`]), remembers who sent the latest
+//! rows ([`latest`]) and writes what is told ([`record`]). Time is an argument, state is plain data of bounded size, and the same rows give the same findings.
 //!
 //! [`DRIFT`] is the visible list. A gauge is one function and one entry.
 
@@ -27,15 +29,22 @@ pub mod adwin;
 pub mod attribution;
 pub mod bins;
 pub mod budget;
+pub mod cells;
 pub mod counts;
 pub mod derived;
 pub mod event;
 pub mod feature;
 pub mod gauges;
+pub mod latest;
+pub mod learner;
 pub mod measure;
+pub mod parameters;
 pub mod quality;
+pub mod record;
 pub mod reference;
+pub mod room;
 pub mod senders;
+pub mod shares;
 pub mod space_saving;
 pub mod state;
 pub mod stretch;

@@ -52,7 +52,8 @@ impl Quality {
         for (number, row) in rows.clone().enumerate() {
             let watched = features.iter().zip(&mut states).zip(&table.columns);
             for ((feature, state), column) in watched {
-                state.see(feature, column.values.get(row).copied().unwrap_or(super::bins::Value::Missing));
+                let _ = state
+                    .see(feature, column.values.get(row).copied().unwrap_or(super::bins::Value::Missing));
             }
             let now = table.times.get(row).copied().unwrap_or(Time(0));
             let ends = reference.cut().ends(&mut stretch, now);

@@ -133,6 +133,12 @@ impl Cut {
         self.rows.max(1)
     }
 
+    /// Shortest time of a stretch, in microseconds.
+    #[must_use]
+    pub fn microseconds(&self) -> u64 {
+        self.microseconds
+    }
+
     /// Whether `stretch` ends with a row at `now`, which is counted.
     pub fn ends(&self, stretch: &mut Stretch, now: Time) -> bool {
         let since = *stretch.since.get_or_insert(now);
@@ -199,6 +205,13 @@ impl DriftReference {
     #[must_use]
     pub fn label_key(&self) -> [u64; 2] {
         self.label_key
+    }
+
+    /// The same without the features of some names.
+    #[must_use]
+    pub fn without(mut self, names: &[String]) -> Self {
+        self.features.retain(|feature| !names.contains(&feature.name));
+        self
     }
 
     /// The features, in the order of the columns.

@@ -36,10 +36,27 @@ impl Senders {
         Self { slots: slots.max(1), all: [0; COARSE], kept: SpaceSaving::new(SENDERS) }
     }
 
+    /// What a feature with `counts` in its slots counted as a whole, of nobody in particular.
+    #[must_use]
+    pub fn of_nobody(counts: &[u32]) -> Self {
+        let mut senders = Self::new(counts.len());
+        for (slot, count) in counts.iter().enumerate() {
+            let coarse = senders.coarse(slot);
+            if let Some(all) = senders.all.get_mut(coarse) {
+                *all = all.saturating_add(*count);
+            }
+        }
+        senders
+    }
+
+    /// Neighbouring slots are put together, the last slots of a feature last.
+    fn coarse(&self, slot: usize) -> usize {
+        if self.slots <= COARSE { slot } else { slot * COARSE / self.slots }
+    }
+
     /// Counts a value that fell into `slot`, sent by `sender`, which belongs to `parent`.
     pub fn add(&mut self, sender: u64, parent: u64, slot: usize) {
-        // Neighbouring slots are put together, the last slots of a feature last.
-        let coarse = if self.slots <= COARSE { slot } else { slot * COARSE / self.slots };
+        let coarse = self.coarse(slot);
         if let Some(count) = self.all.get_mut(coarse) {
             *count = count.saturating_add(1);
         }

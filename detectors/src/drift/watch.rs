@@ -15,6 +15,9 @@ use super::reference::{DriftReference, Stretch};
 use super::state::{Change, Condition, Extent, Rules, Signs, State};
 use crate::facts::Time;
 
+/// The slot of a value that is not known.
+pub const UNKNOWN: u8 = u8::MAX;
+
 /// How an endpoint is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
@@ -109,11 +112,51 @@ impl Watch {
     #[inline]
     pub fn see(&mut self, reference: &DriftReference, values: &[Value], now: Time) -> bool {
         let features = self.features.iter_mut().zip(reference.features()).zip(values);
-        features.for_each(|((state, feature), value)| state.see(feature, *value));
+        features.for_each(|((state, feature), value)| {
+            let _ = state.see(feature, *value);
+        });
+        self.count_row(reference, now)
+    }
+
+    /// Counts a row of which some values may not be known; `slots` gets where the others fell, [`UNKNOWN`] for those.
+    /// Says whether it is time to settle.
+    #[inline]
+    pub fn see_known(
+        &mut self,
+        reference: &DriftReference,
+        values: &[Option<Value>],
+        now: Time,
+        slots: &mut Vec<u8>,
+    ) -> bool {
+        slots.clear();
+        let features = self.features.iter_mut().zip(reference.features()).zip(values);
+        slots.extend(features.map(|((state, feature), value)| {
+            value.map_or(UNKNOWN, |value| u8::try_from(state.see(feature, value)).unwrap_or(UNKNOWN))
+        }));
+        self.count_row(reference, now)
+    }
+
+    fn count_row(&mut self, reference: &DriftReference, now: Time) -> bool {
         self.rows += 1;
         self.since_tick += 1;
         self.stretch_ended |= reference.cut().ends(&mut self.stretch, now);
         self.stretch_ended || self.since_tick >= self.settings.tick_rows
+    }
+
+    /// Goes by other settings from now on; the window of the gauges keeps its pace.
+    pub fn adopt(&mut self, settings: Settings) {
+        self.settings = Settings { pace: self.settings.pace, ..settings };
+    }
+
+    /// Goes by other thresholds from now on: the traffic is slower or faster than was thought.
+    pub fn set_thresholds(&mut self, thresholds: Thresholds) {
+        self.thresholds = thresholds;
+    }
+
+    /// When a layer speaks.
+    #[must_use]
+    pub fn thresholds(&self) -> Thresholds {
+        self.thresholds
     }
 
     /// Turns what was counted into evidence, and tells what there is to tell.
@@ -214,6 +257,13 @@ impl Watch {
     fn largest_effect(&self, reference: &DriftReference) -> f64 {
         let pairs = self.features.iter().zip(reference.features());
         pairs.map(|(state, feature)| effect(state, feature)).fold(0.0, f64::max)
+    }
+
+    /// The effect of a feature by its position: how much of its index is more than chance.
+    #[must_use]
+    pub fn effect(&self, reference: &DriftReference, place: usize) -> f64 {
+        let pair = self.features.get(place).zip(reference.features().get(place));
+        pair.map_or(0.0, |(state, feature)| effect(state, feature))
     }
 
     /// How things stand.

@@ -28,6 +28,7 @@ impl Engine {
         out: &mut Outbox,
     ) -> bool {
         let did = explain::evidence(case.subject.identity, &finding.did, &finding.trail, case.time);
+        self.suspect(case.subject.identity);
         let fresh = !self.is_quiet(turn, case);
         let judgement = self.judge(Some(turn), label, case, &finding, fresh);
         if judgement.then.action > Action::Alert {
@@ -139,6 +140,7 @@ impl Engine {
         out.blocks.push(self.block(case, id, action, &term));
         self.enter_in_force(case, id, action, &term);
         self.memory.learner.forget(case.subject.identity);
+        self.suspect(case.subject.identity);
         let tenant = self.rules.policy.tenant(case.subject.identity, case.address);
         let rests =
             term.approval.is_some() || self.rules.policy.suspends(tenant, action, case.subject.identity);

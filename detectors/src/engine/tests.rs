@@ -38,6 +38,7 @@ fn build(mode: Mode) -> Build {
         contract_action: Action::Refuse,
         policy: Policy { mode, ladder: Ladder::new(vec![BLOCK_FOR]), ..Policy::default() },
         reference: None,
+        drift: None,
         limits: Limits { clients: 100, open_questions: 100, new_keys_per_address: 3 },
     }
 }

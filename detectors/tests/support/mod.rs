@@ -116,6 +116,7 @@ pub fn engine(reference: Option<Reference>, changed: &[(&str, &str, serde_json::
             ..Policy::default()
         },
         reference,
+        drift: None,
         limits: Limits { clients: 1000, open_questions: 1000, new_keys_per_address: 20 },
     })
     .unwrap()

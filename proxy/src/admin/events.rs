@@ -115,6 +115,7 @@ pub fn view(entry: &Entry) -> Value {
 fn what(what: &What) -> Value {
     match what {
         What::Finding { record } => json!({ "kind": "finding", "record": parsed(record) }),
+        What::Drift { record } => json!({ "kind": "drift", "record": parsed(record) }),
         What::Decision(decided) => decision(decided),
         What::Approved { id, until } => json!({ "kind": "approved", "id": id, "until": until.seconds() }),
         What::Rejected { id } => json!({ "kind": "rejected", "id": id }),

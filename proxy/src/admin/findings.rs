@@ -1,4 +1,4 @@
-//! Findings: what detectors said.
+//! Findings: what detectors said, and how the drift of models changed.
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -34,6 +34,8 @@ struct Wanted {
     /// Where the list goes on: the `next` of the page before.
     #[param(schema_with = cursor_schema)]
     cursor: Option<String>,
+    /// `finding`, or `drift` for changes of a model's drift.
+    kind: Option<String>,
     /// Its client, as records write it.
     client: Option<String>,
     /// The model that was asked.
@@ -54,7 +56,8 @@ impl Wanted {
             wanted.is_none() || found == wanted.as_deref()
         };
         let time = record.get("time").and_then(Value::as_f64).unwrap_or_default();
-        is(&self.client, "client")
+        is(&self.kind, "kind")
+            && is(&self.client, "client")
             && is(&self.model, "model")
             && is(&self.detector, "detector")
             && is(&self.action, "action")
@@ -74,7 +77,7 @@ struct Findings {
     next: Option<String>,
 }
 
-/// The latest findings.
+/// The latest findings, changes of drift among them.
 #[utoipa::path(get, path = "/v1/findings", tag = "findings", params(Wanted),
     responses((status = 200, description = "Findings", body = Findings)))]
 async fn list(State(state): State<AdminState>, Params(wanted): Params<Wanted>) -> Result<Response, Problem> {

@@ -180,6 +180,7 @@ fn say_line(said: &mut String, line: &Line, entry: Option<&Entry>, place: Place)
 /// What happened, in a few words.
 fn summary(entry: &Entry) -> String {
     let mut said = match &entry.what {
+        What::Drift { .. } => String::new(),
         What::Finding { .. } => format!("about {}", entry.what.client().unwrap_or_default()),
         What::Decision(decided) => format!(
             "{} {} {} for {} s, {}: {}",

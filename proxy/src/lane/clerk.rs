@@ -1,6 +1,6 @@
 //! The thread of a lane: takes captures from the door, journals them, puts them on the desk, hands on the results.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,6 +8,7 @@ use std::sync::mpsc::Receiver;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use checkgate_detectors::drift::room::Standing;
 use checkgate_detectors::engine::Gauges;
 use checkgate_detectors::facts::NotInspected;
 use checkgate_detectors::finding::{DecisionId, Record};
@@ -89,6 +90,7 @@ struct Shown {
     parts: usize,
     models: usize,
     engines: BTreeMap<(Option<u16>, String), Gauges>,
+    drift: BTreeMap<(Option<u16>, String), Standing>,
 }
 
 impl Clerk {
@@ -295,6 +297,9 @@ impl Clerk {
             };
             drop(self.outlets.ledger.note(clock::now(), By::itself(), what));
         }
+        if let (Some(reference), Some(name)) = (&self.step.outbox.frozen_drift, &self.step.name) {
+            self.outlets.state.save_drift(name, &reference.to_bytes());
+        }
         let model = metrics.model(self.step.model);
         model.rows.inc_by(self.step.rows);
         model.rows_over_cap.inc_by(self.step.rows_over);
@@ -340,9 +345,32 @@ impl Clerk {
         for ((model, _), gauges) in gone {
             metrics.model(model).sizes(&gauges, &Gauges::default());
         }
+        self.show_drift(&mut shown.drift);
         self.outlets.roster.update(self.post.lane, &self.desk);
         if let Some(journal) = &self.journal {
             metrics.recording_bytes.set(i64::try_from(journal.written()).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// Shows the drift of the models that this lane judges.
+    fn show_drift(&self, shown: &mut BTreeMap<(Option<u16>, String), Standing>) {
+        let metrics = &self.outlets.metrics;
+        let mut gone = std::mem::take(shown);
+        let owned = self.desk.engines().filter(|(model, _, _)| self.post.owns(*model));
+        for (model, name, engine) in owned {
+            let Some(standing) = engine.drift() else { continue };
+            let key = (model, name.to_owned());
+            metrics.model(model).drift.shift(gone.remove(&key).as_ref(), Some(&standing));
+            shown.insert(key, standing);
+        }
+        for ((model, _), standing) in &gone {
+            metrics.model(*model).drift.shift(Some(standing), None);
+        }
+        let models: BTreeSet<Option<u16>> =
+            shown.keys().chain(gone.keys()).map(|(model, _)| *model).collect();
+        for model in models {
+            let same = shown.iter().filter(|((of, _), _)| *of == model).map(|(_, standing)| standing);
+            metrics.model(model).drift.show(&same.collect::<Vec<_>>());
         }
     }
 

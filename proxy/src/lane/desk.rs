@@ -527,6 +527,11 @@ fn decoder(model: &ModelPlan) -> Result<Option<Box<dyn Decoder>>, DeskError> {
     (spec.build)(parameters).map(Some).map_err(|error| refused(error.to_string()))
 }
 
+fn drift(model: &ModelPlan) -> Result<Option<engine::Drift>, DeskError> {
+    let built = model.drift.as_ref().map(|drift| drift.engine()).transpose();
+    built.map_err(|error| DeskError::Reference { model: model.name.clone(), message: format!("{error:#}") })
+}
+
 fn build(plan: &Plan, model: &ModelPlan, name: Arc<str>) -> Result<Build, DeskError> {
     let reference =
         model.reference.as_deref().map(|text| Reference::from_json_lines(text, Trust::Trusted)).transpose();
@@ -550,6 +555,7 @@ fn build(plan: &Plan, model: &ModelPlan, name: Arc<str>) -> Result<Build, DeskEr
             shared_addresses: Networks::new(plan.shared_addresses.iter().copied()),
         },
         reference: reference.map_err(refused)?,
+        drift: drift(model)?,
         limits: engine::Limits {
             clients: plan.limits.clients,
             open_questions: plan.limits.open_questions,

@@ -330,6 +330,7 @@ pub fn hand_on(step: &Step, desk: &Desk, gate: &Gate, records: &Outlet) {
     for record in step.outbox.records.iter().chain(&handed.told) {
         records.offer(step.model, record);
     }
+    step.outbox.drifts.iter().for_each(|record| records.offer_drift(step.model, record));
 }
 
 /// Hands on what a step decided, live: blocks act at once, and every record goes through the ledger to the outlet.
@@ -341,6 +342,11 @@ pub fn hand_on_live(step: &Step, desk: &Desk, outlets: &Outlets) {
         outlets.records.count(step.model, record);
         let what = what_of(record, outbox, &handed, mode);
         // Nobody waits for it: the ledger says by itself what is not durable.
+        drop(outlets.ledger.note(record.time, By::itself(), what));
+    }
+    for record in &outbox.drifts {
+        outlets.records.count_drift(step.model, record);
+        let what = What::Drift { record: records::drift_line(record).into() };
         drop(outlets.ledger.note(record.time, By::itself(), what));
     }
 }

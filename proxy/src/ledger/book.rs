@@ -12,7 +12,7 @@ use checkgate_detectors::identity::Identity;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::entry::{Decided, Entry, Status, What};
+use super::entry::{Decided, Entry, Status, What, record_names};
 use crate::clock::{Carried, Reading};
 
 /// How much a book remembers.
@@ -20,7 +20,7 @@ use crate::clock::{Carried, Reading};
 pub struct Bounds {
     /// Decisions, open or closed.
     pub decisions_max: usize,
-    /// Findings.
+    /// Findings, changes of drift among them.
     pub findings_max: usize,
 }
 
@@ -118,7 +118,7 @@ impl Book {
         }
         self.last = entry.number;
         match &entry.what {
-            What::Finding { record } => self.found(entry.number, entry.time, record),
+            What::Finding { record } | What::Drift { record } => self.found(entry.number, entry.time, record),
             What::Decision(decided) => self.decided(entry.number, (**decided).clone()),
             What::Approved { id, until } => self.change(*id, |decided| {
                 decided.status = Status::InForce;
@@ -157,10 +157,7 @@ impl Book {
     /// Forgets all that is known of a client, and gives the decisions that were about it.
     pub fn erase(&mut self, client: Identity) -> Vec<DecisionId> {
         let about = client.to_string();
-        self.findings.retain(|found| {
-            let what = What::Finding { record: Arc::clone(&found.record) };
-            what.client().as_deref() != Some(&about)
-        });
+        self.findings.retain(|found| !record_names(&found.record, &about));
         self.forget(|decided| decided.client == client)
     }
 

@@ -55,6 +55,11 @@ pub enum What {
         /// The record, as it is printed.
         record: Arc<str>,
     },
+    /// The drift of a model changed: it is in doubt, drifts, or no longer does; `record` is its line of JSON.
+    Drift {
+        /// The record, as it is printed.
+        record: Arc<str>,
+    },
     /// A decision was taken.
     Decision(Box<Decided>),
     /// A proposed decision was approved; from now on it acts.
@@ -161,6 +166,7 @@ impl What {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Finding { .. } => "finding",
+            Self::Drift { .. } => "drift",
             Self::Decision(_) => "decision",
             Self::Approved { .. } => "approved",
             Self::Rejected { .. } => "rejected",
@@ -205,6 +211,41 @@ impl What {
             _ => None,
         }
     }
+}
+
+impl What {
+    /// Whether it is about `client`, or names it among those behind a drift.
+    #[must_use]
+    pub fn names(&self, client: &str) -> bool {
+        match self {
+            Self::Finding { record } | Self::Drift { record } => record_names(record, client),
+            _ => self.client().as_deref() == Some(client),
+        }
+    }
+}
+
+/// Whether the record on a line of JSON is about `client`, or names it among those behind a drift.
+#[must_use]
+pub fn record_names(record: &str, client: &str) -> bool {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct About {
+        client: String,
+        attribution: Behind,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Behind {
+        named: Vec<Named>,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Named {
+        who: String,
+    }
+    serde_json::from_str(record).is_ok_and(|about: About| {
+        about.client == client || about.attribution.named.iter().any(|named| named.who == client)
+    })
 }
 
 /// A decision, with where it stands.

@@ -417,7 +417,7 @@ impl Inner {
 
 fn bytes_of(what: &What) -> usize {
     let texts = match what {
-        What::Finding { record } => record.len(),
+        What::Finding { record } | What::Drift { record } => record.len(),
         What::Decision(decided) => decided.evidence.len(),
         What::NeverBlock { added, removed } => 32 * (added.len() + removed.len()),
         What::Configuration { refused, .. } => refused.as_ref().map_or(0, |text| text.len()),

@@ -136,7 +136,7 @@ impl Reducer {
             if shrinks {
                 let segment = *segment;
                 let goes = |line: &Line| match (line.header.kind.as_str(), line.header.decision) {
-                    ("finding", _) => true,
+                    ("finding" | "drift", _) => true,
                     (_, Some(id)) => loses_decisions && !open.contains(&id),
                     _ => false,
                 };
@@ -166,7 +166,7 @@ pub fn open_decisions(book: &Book, now: Time) -> BTreeSet<DecisionId> {
 /// The disk cannot.
 pub fn erase(disk: &dyn Disk, current: u32, client: &str) -> io::Result<u64> {
     let segments: Vec<u32> = log::segments(disk)?.into_iter().filter(|segment| *segment < current).collect();
-    let is_about = |what: &What| what.client().as_deref() == Some(client);
+    let is_about = |what: &What| what.names(client);
     let mut about = BTreeSet::new();
     for segment in &segments {
         let lines = lines(disk, *segment)?;
@@ -235,7 +235,7 @@ fn summary(lines: &[Line]) -> Summary {
         summary.newest = summary.newest.max(header.time);
         summary.last = (header.entry, line.hash);
         if let Some(entry) = &line.entry {
-            summary.findings += u64::from(header.kind == "finding");
+            summary.findings += u64::from(matches!(&*header.kind, "finding" | "drift"));
             summary.decisions.extend(entry.what.decision());
         }
     }

@@ -2,8 +2,8 @@
 
 use prometheus::core::Collector;
 use prometheus::{
-    Error, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
-    Opts, Registry,
+    Error, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry,
 };
 
 /// What one line of the list says.
@@ -44,6 +44,7 @@ family! {
     Histogram: |options: HistogramOpts, declaration|
         Histogram::with_opts(options.buckets(declaration.buckets.to_vec()));
     IntCounterVec: |options: Opts, declaration| IntCounterVec::new(options, declaration.labels);
+    GaugeVec: |options: Opts, declaration| GaugeVec::new(options, declaration.labels);
     IntGaugeVec: |options: Opts, declaration| IntGaugeVec::new(options, declaration.labels);
     HistogramVec: |options: HistogramOpts, declaration|
         HistogramVec::new(options.buckets(declaration.buckets.to_vec()), declaration.labels);

@@ -5,6 +5,7 @@ use checkgate_detectors::facts::NotInspected;
 use checkgate_detectors::finding::{Kind, Record};
 use prometheus::{Histogram, IntCounter, IntGauge};
 
+use super::drift::DriftMetrics;
 use super::labels::{CodeClass, ContractOutcome, DegradeOutcome, Label, PerLabel, UpstreamFailure};
 use super::upstream::UpstreamMetrics;
 use super::{Families, OTHER};
@@ -12,7 +13,7 @@ use crate::decode::Part;
 use crate::gate::Reason;
 
 /// Everything that is counted for one model. Bumping a handle is one atomic addition.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct ModelMetrics {
     /// Answered requests by class of status.
     pub requests: PerLabel<CodeClass>,
@@ -28,6 +29,8 @@ pub struct ModelMetrics {
     pub upstream_errors: PerLabel<UpstreamFailure>,
     /// Its servers and the connections to them.
     pub upstream: UpstreamMetrics,
+    /// Its drift.
+    pub drift: DriftMetrics,
     /// Scored rows.
     pub rows: IntCounter,
     /// Rows beyond the cap.
@@ -92,6 +95,7 @@ impl ModelMetrics {
             response_bytes: all.response_bytes.with_label_values(&[name]),
             upstream_errors: PerLabel::resolve(|kind| all.upstream_errors.with_label_values(&[name, kind])),
             upstream: UpstreamMetrics::resolve(all, name),
+            drift: DriftMetrics::resolve(all, name),
             rows: all.rows.with_label_values(&[name]),
             rows_over_cap: all.rows_over_cap.with_label_values(&[name]),
             shed: all.shed.with_label_values(&[name]),
@@ -130,6 +134,8 @@ impl ModelMetrics {
         match record.kind {
             Kind::Finding => counters.findings.inc(),
             Kind::Decision => counters.decisions.inc(),
+            // A change of drift is no record about a client.
+            Kind::Drift => {}
         }
     }
 

@@ -180,6 +180,7 @@ fn bare(model: &ModelPlan) -> ModelPlan {
         contract: Contract::default(),
         contract_action: Action::Alert,
         reference: None,
+        drift: None,
         ..model.clone()
     }
 }

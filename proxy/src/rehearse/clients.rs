@@ -103,6 +103,7 @@ impl Clients {
                     tally.answered_before_decision = tally.answered;
                 }
             }
+            Kind::Drift => {}
         }
     }
 

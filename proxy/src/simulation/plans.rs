@@ -95,6 +95,7 @@ fn model(name: &str, dice: &mut Dice) -> ModelPlan {
         contract_action: Action::Alert,
         detectors: detectors(crowds, dice),
         reference: crowds.then(|| reference().to_owned()),
+        drift: None,
         holds_questions: dice.chance(0.2),
         course: Course {
             on_tier_one: dice

@@ -264,8 +264,19 @@ impl Event {
             }
             // From here on nobody is protected, or nobody can know what happened.
             What::KillSwitch { on: true } | What::Unwritten { .. } => Severity::High,
+            What::Drift { .. } => self.of_drift(),
             What::KillSwitch { on: false } | What::NeverBlock { .. } => Severity::Medium,
             What::Configuration { refused: Some(_), .. } => Severity::Medium,
+            _ => Severity::Low,
+        }
+    }
+
+    /// A drift is as grave as it is large; a warning, or word that it is over, only tells.
+    fn of_drift(&self) -> Severity {
+        let word = |key| self.of_record(key).and_then(Value::as_str);
+        match (word("change"), word("extent")) {
+            (Some("drifting"), Some("large")) => Severity::High,
+            (Some("drifting"), Some("medium")) => Severity::Medium,
             _ => Severity::Low,
         }
     }
@@ -278,7 +289,7 @@ impl Event {
             format!("decision{id}{client}")
         };
         match what {
-            What::Finding { .. } | What::Decision(_) => {
+            What::Finding { .. } | What::Decision(_) | What::Drift { .. } => {
                 self.text_of_record("explanation").as_deref().unwrap_or_default().to_owned()
             }
             What::Approved { .. } => format!("{who} approved the proposed {}.", decision()),
@@ -330,6 +341,7 @@ pub fn kind_of(what: &What) -> EventKind {
         What::Started { .. } => EventKind::Started,
         What::Unwritten { .. } => EventKind::Unwritten,
         What::Removed { .. } => EventKind::Removed,
+        What::Drift { .. } => EventKind::Drift,
     }
 }
 

@@ -48,6 +48,12 @@ pub(crate) fn record(text: &str) -> String {
     .to_string()
 }
 
+/// A line of a model's drift.
+fn drift(text: &str) -> String {
+    json!({"kind": "drift", "model": text, "change": "drifting", "extent": "large", "explanation": text})
+        .to_string()
+}
+
 /// An entry of every kind, with `text` wherever somebody outside may have a say.
 pub(crate) fn entries(text: &str) -> Vec<Entry> {
     let id = DecisionId(7);
@@ -73,6 +79,7 @@ pub(crate) fn entries(text: &str) -> Vec<Entry> {
         What::Erased { client: client(7), entries: 2 },
         What::Unwritten { first: 1, last: 2 },
         What::Removed { last: 9, hash: "00".into(), never_block: vec![], kill_switch: false },
+        What::Drift { record: drift(text).into() },
     ];
     let by = By { who: text.into(), from: Some(text.into()), why: text.into() };
     let entry = |(number, what)| Entry { number, time: NOW, by: by.clone(), what };
@@ -202,7 +209,7 @@ fn severity_is_high_where_a_client_is_blocked_or_nobody_is_protected() {
     for event in events("x") {
         let expected = match event.kind {
             EventKind::Finding | EventKind::Decision | EventKind::Approved => "high",
-            EventKind::KillSwitch | EventKind::Unwritten => "high",
+            EventKind::KillSwitch | EventKind::Unwritten | EventKind::Drift => "high",
             EventKind::NeverBlock | EventKind::Configuration => "medium",
             _ => "low",
         };

@@ -98,6 +98,7 @@ pub fn title(event: &Event) -> String {
         EventKind::Erased => "client erased".to_owned(),
         EventKind::Unwritten => "entries lost".to_owned(),
         EventKind::Removed => "old entries removed".to_owned(),
+        EventKind::Drift => "traffic or predictions shifted".to_owned(),
         EventKind::Test => "test of a sink".to_owned(),
     }
 }

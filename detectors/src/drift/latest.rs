@@ -1,0 +1,264 @@
+//! The latest rows and who sent them: what a shift is attributed by.
+//!
+//! For each row the slots of its values and its sender are kept, and nothing else happens; counts by sender are made
+//! when somebody asks who is behind a shift. Now and then, while nothing drifts, the rows become part of the senders'
+//! past. Rows of clients that something speaks against do not: what is suspected is nobody's usual behaviour.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use serde::{Deserialize, Serialize};
+
+use super::attribution::{Attribution, Sides, attribute};
+use super::feature::Feature;
+use super::measure::chi_square_quantile;
+use super::reference::DriftReference;
+use super::senders::{COARSE, Senders, total};
+use super::watch::UNKNOWN;
+use crate::hashing::Hashing;
+use crate::identity::{Address, Identity};
+
+/// Most rows that are kept.
+pub const ROWS: usize = 2048;
+/// Most slots that are kept, a byte each: for very wide models there are fewer rows.
+const SLOTS_MAX: usize = 1 << 18;
+/// Rows that a shift is looked for in, one after the other: a young one stands out among few.
+const LOOKED_AT: [usize; 3] = [256, 768, ROWS];
+/// Features whose senders have a past.
+const WITH_PAST_MAX: usize = 16;
+/// So many times, rows become past whenever all were exchanged; later every eighth time, for it costs.
+const SOON: u32 = 8;
+/// Fewest events of a past that is gone by.
+const PAST_MIN: u32 = 1000;
+/// How likely chance alone goes over the line of a shift.
+const ERROR: f64 = 1e-3;
+
+/// The latest rows of one model.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Latest {
+    senders: VecDeque<(Identity, Address)>,
+    /// The slots of each row, one row after the other.
+    slots: VecDeque<u8>,
+    /// Rows since the last ones became past.
+    since: usize,
+    turns: u32,
+    past: Vec<Past>,
+}
+
+/// What the senders of one feature's values did while nothing drifted.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Past {
+    feature: usize,
+    levels: [Senders; 2],
+}
+
+/// A level of senders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Level {
+    /// Clients: addresses and keys.
+    Client,
+    /// Networks of clients: IPv4 by /24, IPv6 by /48.
+    Network,
+}
+
+/// Somebody behind a shift.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Carrier {
+    /// At which level.
+    pub level: Level,
+    /// Who, as records print it.
+    pub who: String,
+    /// Its share of the rows that were looked at, 0 to 1.
+    pub share: f64,
+    /// How far off the rows were with everybody, in nats for each.
+    pub before: f64,
+    /// How far off they are without this one and those before it.
+    pub after: f64,
+}
+
+/// Who is behind a shift, as far as it can be told.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Carried {
+    /// Many known clients changed at once.
+    pub systemic: bool,
+    /// Those without whom the rest looks as before, at most three.
+    pub named: Vec<Carrier>,
+    /// Clients that behave unlike their own past, or, where they have none, unlike any client known.
+    pub unlike: Vec<(Identity, Address)>,
+}
+
+impl Latest {
+    /// Takes a row. Says whether it is time to make the rows past.
+    pub fn take(&mut self, client: Identity, address: Address, slots: &[u8]) -> bool {
+        let rows_max = ROWS.min(SLOTS_MAX / slots.len().max(1));
+        while self.senders.len() >= rows_max {
+            self.senders.pop_front();
+            self.slots.drain(..slots.len().min(self.slots.len()));
+        }
+        self.senders.push_back((client, address));
+        self.slots.extend(slots);
+        self.since += 1;
+        self.since >= rows_max
+    }
+
+    /// Makes the rows past, where `calm` says that nothing drifts. Rows of whom `speaks_against` anything are left out.
+    pub fn make_past(
+        &mut self,
+        reference: &DriftReference,
+        hashing: &Hashing,
+        calm: bool,
+        speaks_against: impl Fn(Identity) -> bool,
+    ) {
+        self.since = 0;
+        if !calm {
+            return;
+        }
+        self.turns = self.turns.saturating_add(1);
+        if self.turns > SOON && !self.turns.is_multiple_of(SOON) {
+            return;
+        }
+        let mut past = std::mem::take(&mut self.past);
+        if past.is_empty() {
+            past = with_past(reference).collect();
+        }
+        let features = reference.features().len();
+        for Past { feature, levels } in &mut past {
+            let rows = self.rows(*feature, features, self.senders.len());
+            count(hashing, rows.filter(|(client, _, _)| !speaks_against(*client)), levels);
+        }
+        self.past = past;
+    }
+
+    /// Who is behind a shift of a feature.
+    #[must_use]
+    pub fn carried(&self, reference: &DriftReference, hashing: &Hashing, feature: usize) -> Carried {
+        let mut found = Carried::default();
+        for rows in LOOKED_AT {
+            found = self.carried_in(reference, hashing, feature, rows);
+            if found.systemic || !found.named.is_empty() || self.senders.len() <= rows {
+                break;
+            }
+        }
+        found
+    }
+
+    fn carried_in(
+        &self,
+        reference: &DriftReference,
+        hashing: &Hashing,
+        place: usize,
+        rows: usize,
+    ) -> Carried {
+        let Some(feature) = reference.features().get(place) else { return Carried::default() };
+        let mut window = [Senders::new(feature.bins.slots()), Senders::new(feature.bins.slots())];
+        count(hashing, self.rows(place, reference.features().len(), rows), &mut window);
+        let frozen = frozen(feature);
+        let past = self.past.iter().find(|past| past.feature == place).map(|past| &past.levels);
+        let past = past.filter(|[clients, _]| total(clients.all()) >= PAST_MIN).unwrap_or(&frozen);
+        let sides: Vec<Sides<'_>> =
+            window.iter().zip(past).map(|(window, reference)| Sides { window, reference }).collect();
+        let found = attribute(&sides, chi_square_quantile(COARSE - 1, ERROR));
+        self.told(hashing, &found)
+    }
+
+    /// The same with names in place of hashes.
+    fn told(&self, hashing: &Hashing, found: &Attribution) -> Carried {
+        let of = |level: usize, sender: u64| {
+            self.senders
+                .iter()
+                .find(|(client, address)| ids(hashing, *client, *address).get(level) == Some(&sender))
+        };
+        let named = found.named.iter().filter_map(|named| {
+            let (client, address) = of(named.level, named.sender)?;
+            let (level, who) = match named.level {
+                0 => (Level::Client, client.to_string()),
+                _ => (Level::Network, network_text(*address)),
+            };
+            Some(Carrier { level, who, share: named.share, before: named.before, after: named.after })
+        });
+        let clients = found.unlike.iter().filter(|unlike| unlike.level == 0);
+        Carried {
+            systemic: found.systemic,
+            named: named.collect(),
+            unlike: clients.filter_map(|unlike| of(0, unlike.sender).copied()).collect(),
+        }
+    }
+
+    /// Sender and slot of the latest `rows` rows, of one feature.
+    fn rows(
+        &self,
+        feature: usize,
+        features: usize,
+        rows: usize,
+    ) -> impl Iterator<Item = (Identity, Address, usize)> + '_ {
+        let from = self.senders.len().saturating_sub(rows);
+        let slot = move |row: usize| self.slots.get(row * features + feature).copied();
+        let sent = self.senders.iter().enumerate().skip(from);
+        sent.filter_map(move |(row, (client, address))| {
+            let slot = slot(row).filter(|slot| *slot != UNKNOWN)?;
+            Some((*client, *address, usize::from(slot)))
+        })
+    }
+
+    /// Forgets everything: another reference has other slots.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Bytes on the heap, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let past = self.past.iter().flat_map(|past| &past.levels).map(Senders::bytes);
+        self.senders.capacity() * size_of::<(Identity, Address)>()
+            + self.slots.capacity()
+            + past.sum::<usize>()
+    }
+}
+
+/// The features whose senders have a past: all, or of very many the first and the last, where predictions stand.
+fn with_past(reference: &DriftReference) -> impl Iterator<Item = Past> + '_ {
+    let features = reference.features();
+    let first = WITH_PAST_MAX - WITH_PAST_MAX / 4;
+    let last = features.len().saturating_sub(WITH_PAST_MAX / 4);
+    let kept = features.iter().enumerate();
+    let kept =
+        kept.filter(move |(place, _)| features.len() <= WITH_PAST_MAX || *place < first || *place >= last);
+    kept.map(|(feature, of)| {
+        let slots = of.bins.slots();
+        Past { feature, levels: [Senders::new(slots), Senders::new(slots)] }
+    })
+}
+
+/// What the frozen reference counted, of nobody in particular: it does not know who sent its rows.
+fn frozen(feature: &Feature) -> [Senders; 2] {
+    [Senders::of_nobody(feature.counts.slots()), Senders::of_nobody(feature.counts.slots())]
+}
+
+fn count(
+    hashing: &Hashing,
+    rows: impl Iterator<Item = (Identity, Address, usize)>,
+    [clients, networks]: &mut [Senders; 2],
+) {
+    for (client, address, slot) in rows {
+        let [client, network] = ids(hashing, client, address);
+        clients.add(client, network, slot);
+        networks.add(network, 0, slot);
+    }
+}
+
+/// What stands for a client and for its network.
+fn ids(hashing: &Hashing, client: Identity, address: Address) -> [u64; 2] {
+    [hashing.salt(client), hashing.salt(Identity::Address(network(address)))]
+}
+
+fn network(address: Address) -> Address {
+    Address::of(match address.ip() {
+        IpAddr::V4(ip) => IpAddr::V4(Ipv4Addr::from_bits(ip.to_bits() & !0xff)),
+        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() >> 80 << 80)),
+    })
+}
+
+fn network_text(address: Address) -> String {
+    let ip = network(address).ip();
+    if ip.is_ipv4() { format!("{ip}/24") } else { format!("{ip}/48") }
+}

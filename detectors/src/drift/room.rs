@@ -1,0 +1,634 @@
+//! Drift of one model, as its engine keeps it: exchanges in, changes out.
+//!
+//! A row is a row of a question with its prediction, counted when the answer has come. Of one client at most a share is
+//! counted ([`super::shares`]). Without a reference that an operator named, one is learned in a warm-up
+//! ([`super::learner`]) and is provisional. Nothing here acts on a client: a population that moves is nobody's fault.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::budget::{Budget, Thresholds};
+use super::cells::{self, LATENCY, Mapping, Part, STATUS};
+use super::counts::Pace;
+use super::latest::{Carried, Latest};
+use super::learner::Learner;
+use super::record::{About, DriftRecord, Matter, Spent};
+use super::reference::DriftReference;
+use super::shares::Shares;
+use super::state::{Change, Condition, Rules};
+use super::watch::{self, Finding, Layer, Shifted, Watch};
+use super::{Early, Paging};
+use crate::drift::bins::Value;
+use crate::facts::{Features, Time};
+use crate::finding::FindingId;
+use crate::hashing::Hashing;
+use crate::identity::{Address, Identity};
+use crate::reference::Trust;
+
+/// The rate of traffic is that of the reference until the watch has lasted so long.
+const OWN_RATE_FROM: Duration = Duration::from_secs(60);
+/// Features that a record shows where none stands out.
+const SHOWN: usize = 3;
+/// So many rows a change waits to be told while nobody is known to be behind it: whoever carries a young shift has sent
+/// too little to be told from chance.
+const WAITS: u64 = 384;
+/// Rows between two tries.
+const TRIES_EVERY: u64 = 64;
+
+/// How one model is watched.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    /// Of the early layer.
+    pub early: Early,
+    /// Of the paging layer.
+    pub paging: Paging,
+    /// False alarms in a week that each layer may raise, above 0.
+    pub false_alarms_a_week: f64,
+    /// Features that are not watched, by name.
+    pub leave_out: Vec<String>,
+    /// Rows that a reference is learned from.
+    pub warm_up_rows: u32,
+    /// The share of the counted rows that one client may have, above 0, at most 1.
+    pub share_per_client: f64,
+    /// Rows without an alarm after which a warning is forgotten or a drift may be over.
+    pub cool_down_rows: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            early: Early::default(),
+            paging: Paging::default(),
+            false_alarms_a_week: 1.0,
+            leave_out: Vec::new(),
+            warm_up_rows: 5000,
+            share_per_client: 0.25,
+            cool_down_rows: Rules::default().cool_down_rows,
+        }
+    }
+}
+
+/// A reference with its standing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Frozen {
+    /// How far it can be relied upon.
+    pub trust: Trust,
+    /// The reference.
+    pub reference: DriftReference,
+}
+
+/// All that is remembered of a model's drift: plain, bounded data.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Memory {
+    watched: Option<Watched>,
+    learner: Learner,
+    shares: Shares,
+    /// How often the features changed: what was kept of a question under others is not read.
+    generation: u32,
+    counts: Counts,
+}
+
+/// A model that has a reference.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Watched {
+    frozen: Frozen,
+    watch: Watch,
+    latest: Latest,
+    since: Option<Time>,
+    pending: Option<Pending>,
+}
+
+/// A change that waits for whoever is behind it, until the watch has seen so many rows.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Pending {
+    told: Told,
+    next_try: u64,
+    until: u64,
+}
+
+/// Rows that were not counted, ever, and what was told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Beyond their client's share.
+    pub over_share: u64,
+    /// Without any column of the reference, or, in a warm-up, with others than the first.
+    pub unknown: u64,
+    /// Changes that were told: warnings, beginnings and ends of drifts.
+    pub told: [u64; 3],
+}
+
+/// What is kept of a question until its answer comes: the values of its features, row after row.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Kept {
+    generation: u32,
+    width: usize,
+    values: Vec<Option<Value>>,
+}
+
+/// An exchange that has ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended<'a> {
+    /// Whose it was.
+    pub client: Identity,
+    /// Where it came from.
+    pub address: Address,
+    /// When it ended.
+    pub time: Time,
+    /// The model server's status.
+    pub status: u16,
+    /// From the end of the question to the first byte of the answer.
+    pub latency: Duration,
+    /// The predictions, where the answer holds some and could be read.
+    pub answer: Option<&'a Features>,
+}
+
+/// One model's drift.
+#[derive(Debug)]
+pub struct Room {
+    settings: Settings,
+    /// The key of labels: that of the reference, or of this instance while one is learned.
+    label_key: [u64; 2],
+    own_label_key: [u64; 2],
+    names: Names,
+    question: Mapping,
+    answer: Mapping,
+    memory: Memory,
+    /// Scratch.
+    row: Vec<Option<Value>>,
+    slots: Vec<u8>,
+}
+
+/// The features by name, and those that belong to an exchange as a whole.
+#[derive(Debug, Default)]
+struct Names {
+    all: Vec<String>,
+    of_exchange: Vec<usize>,
+}
+
+/// A change that was found, before it is a record.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Told {
+    finding: Finding,
+    features: Vec<Shifted>,
+    #[serde(skip)]
+    carried: Carried,
+    budget: Spent,
+}
+
+impl Watched {
+    /// Has a change wait to be told. Gives the one that waited before, unless it was the warning of this one.
+    fn wait(&mut self, told: Told) -> Option<Told> {
+        let rows = self.watch.rows();
+        let before = self.pending.replace(Pending { told, next_try: rows, until: rows + WAITS });
+        before.map(|pending| pending.told).filter(|told| told.finding.change != Change::Warning)
+    }
+
+    /// The change that waits, once it is known who is behind it, or it has waited long enough.
+    fn due(&mut self, hashing: &Hashing) -> Option<Told> {
+        let Pending { mut told, next_try, until } = self.pending.take()?;
+        let rows = self.watch.rows();
+        let mut is_due = rows >= until || told.finding.change == Change::Over;
+        if told.finding.change != Change::Over && (is_due || rows >= next_try) {
+            told.carried = carried(&self.latest, &self.frozen.reference, hashing, &told.features);
+            is_due |= told.carried.systemic || !told.carried.named.is_empty();
+        }
+        if is_due {
+            return Some(told);
+        }
+        self.pending =
+            Some(Pending { told, next_try: next_try.max(rows + 1).next_multiple_of(TRIES_EVERY), until });
+        None
+    }
+}
+
+impl Kept {
+    /// How many values it holds.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    /// Whether it holds none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+}
+
+impl Names {
+    fn of<'n>(names: impl Iterator<Item = &'n str>) -> Self {
+        let all: Vec<String> = names.map(str::to_owned).collect();
+        let of_exchange =
+            all.iter().enumerate().filter(|(_, name)| [LATENCY, STATUS].contains(&name.as_str()));
+        Self { of_exchange: of_exchange.map(|(place, _)| place).collect(), all }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &str> {
+        self.all.iter().map(String::as_str)
+    }
+}
+
+impl Room {
+    /// A room that has seen nothing, with the reference that the operator named or that was learned before.
+    #[must_use]
+    pub fn new(settings: Settings, frozen: Option<Frozen>, hashing: &Hashing) -> Self {
+        let own_label_key = [0, 1].map(|half| hashing.numbered("labels of drift", half));
+        let mut room = Self {
+            settings,
+            label_key: own_label_key,
+            own_label_key,
+            names: Names::default(),
+            question: Mapping::default(),
+            answer: Mapping::default(),
+            memory: Memory::default(),
+            row: Vec::new(),
+            slots: Vec::new(),
+        };
+        if let Some(frozen) = frozen {
+            room.freeze(frozen);
+        }
+        room
+    }
+
+    fn freeze(&mut self, frozen: Frozen) {
+        let reference = frozen.reference.without(&self.settings.leave_out);
+        let watch = Watch::new(&reference, self.watch_settings(), self.thresholds(&reference, 0.0).1);
+        let frozen = Frozen { reference, ..frozen };
+        self.memory.watched =
+            Some(Watched { frozen, watch, latest: Latest::default(), since: None, pending: None });
+        self.rename();
+    }
+
+    fn watch_settings(&self) -> watch::Settings {
+        let Settings { early, cool_down_rows, .. } = &self.settings;
+        watch::Settings {
+            tick_rows: early.tick_rows,
+            rules: Rules { cool_down_rows: *cool_down_rows, ..Rules::default() },
+            pace: Pace::Microseconds(150_000_000),
+        }
+    }
+
+    /// The features have changed: by another reference, or because a warm-up has learned their names.
+    fn rename(&mut self) {
+        self.names = match &self.memory.watched {
+            Some(Watched { frozen, .. }) => {
+                Names::of(frozen.reference.features().iter().map(|feature| feature.name.as_str()))
+            }
+            None => Names::of(self.memory.learner.names()),
+        };
+        let reference = self.memory.watched.as_ref().map(|watched| &watched.frozen.reference);
+        self.label_key = reference.map_or(self.own_label_key, DriftReference::label_key);
+        self.memory.generation = self.memory.generation.wrapping_add(1);
+        self.question.forget();
+        self.answer.forget();
+    }
+
+    /// Rows a second, and the thresholds that follow. A rate of 0 stands for that of the reference, where it is known.
+    fn thresholds(&self, reference: &DriftReference, own_rate: f64) -> (f64, Thresholds) {
+        let span = reference.span().map_or(0.0, |(first, last)| last.since(first).as_secs_f64());
+        let known = if span > 0.0 { reference.rows() as f64 / span } else { 0.0 };
+        let rows_a_second = if own_rate > 0.0 { own_rate } else { known };
+        let cut = reference.cut();
+        let by_time = rows_a_second * cut.microseconds() as f64 / 1e6;
+        let budget = Budget {
+            false_alarms_a_week: self.settings.false_alarms_a_week,
+            rows_a_second,
+            rows_a_stretch: f64::from(cut.rows()).max(by_time),
+        };
+        (rows_a_second, budget.thresholds())
+    }
+
+    /// Takes a question, and gives what is to be kept of it until its answer comes. O(rows x features).
+    pub fn question(&mut self, question: &Features) -> Kept {
+        if self.memory.watched.is_none() && !self.may_learn_from(question) {
+            self.memory.counts.unknown += question.rows() as u64;
+            return Kept::default();
+        }
+        let places = self.question.look_at(self.names.iter(), question, Part::Question);
+        let width = places.len();
+        let mut values = Vec::with_capacity(width * question.rows());
+        for row in 0..question.rows() {
+            let row = question.row(row);
+            let cell = |place: &Option<u32>| row.get(place.map(|place| place as usize)?).copied();
+            values.extend(
+                places
+                    .iter()
+                    .map(|place| cell(place).map(|cell| cells::value(cell, question, self.label_key))),
+            );
+        }
+        if !self.question.found() {
+            self.memory.counts.unknown += question.rows() as u64;
+            return Kept::default();
+        }
+        Kept { generation: self.memory.generation, width, values }
+    }
+
+    fn may_learn_from(&mut self, question: &Features) -> bool {
+        let learner = &mut self.memory.learner;
+        if learner.see_question(question) || !learner.fits(question) && learner.left_aside() {
+            self.rename();
+        }
+        self.memory.learner.fits(question)
+    }
+
+    /// Takes an exchange that has ended, with what was kept of its question. O(rows x features).
+    pub fn ended(
+        &mut self,
+        ended: &Ended<'_>,
+        kept: &Kept,
+        hashing: &Hashing,
+    ) -> (Vec<Told>, Option<DriftReference>) {
+        if self.memory.watched.is_none()
+            && let Some(answer) = ended.answer
+            && self.memory.learner.see_answer(answer, &self.settings.leave_out)
+        {
+            self.rename();
+        }
+        let (mut told, mut frozen) = (Vec::new(), None);
+        let usable = kept.width > 0 && kept.generation == self.memory.generation;
+        let rows = if usable { kept.values.len() / kept.width } else { 0 };
+        for row in 0..rows.max(1) {
+            let asked = kept.values.get(row * kept.width..(row + 1) * kept.width).filter(|_| usable);
+            if self.join(ended, row, asked.unwrap_or_default()) {
+                let (change, learned) = self.take(ended, hashing);
+                told.extend(change);
+                frozen = frozen.or(learned);
+            }
+        }
+        (told, frozen)
+    }
+
+    /// Makes one row of what was asked, what was answered and the exchange as a whole. Says whether there is anything
+    /// in it.
+    fn join(&mut self, ended: &Ended<'_>, row: usize, asked: &[Option<Value>]) -> bool {
+        self.row.clear();
+        self.row.extend_from_slice(asked);
+        self.row.resize(self.names.all.len(), None);
+        let answer = ended.answer.filter(|_| !asked.is_empty());
+        if let Some(answer) = answer {
+            let cells = answer.row(row);
+            let places = self.answer.look_at(self.names.iter(), answer, Part::Answer);
+            for (value, place) in self.row.iter_mut().zip(places) {
+                let cell = place.and_then(|place| cells.get(place as usize));
+                // What neither the question nor the answer has is missing, where there is an answer to this row.
+                let there = || cell.map(|cell| cells::value(*cell, answer, self.label_key));
+                *value = value.or_else(there).or((!cells.is_empty()).then_some(Value::Missing));
+            }
+        }
+        for &place in &self.names.of_exchange {
+            let (Some(name), Some(value)) = (self.names.all.get(place), self.row.get_mut(place)) else {
+                continue;
+            };
+            if matches!(value, None | Some(Value::Missing)) {
+                *value = cells::of_exchange(name, ended.status, ended.latency).filter(|_| row == 0);
+            }
+        }
+        self.row.iter().any(Option::is_some)
+    }
+
+    /// Counts the row at hand, or learns from it.
+    fn take(&mut self, ended: &Ended<'_>, hashing: &Hashing) -> (Vec<Told>, Option<DriftReference>) {
+        if !self.memory.shares.admit(ended.client, self.settings.share_per_client) {
+            self.memory.counts.over_share += 1;
+            return (Vec::new(), None);
+        }
+        if self.memory.watched.is_some() {
+            return (self.count(ended, hashing), None);
+        }
+        self.memory.learner.learn(ended.client, ended.time, &self.row, self.settings.warm_up_rows);
+        let made = super::settings(&self.settings.early, &self.settings.paging);
+        let learned = self.memory.learner.freeze(self.settings.warm_up_rows, &made);
+        let learned = learned.map(|reference| reference.with_label_key(self.own_label_key));
+        if let Some(reference) = &learned {
+            self.memory.learner.clear();
+            self.freeze(Frozen { trust: Trust::Provisional, reference: reference.clone() });
+        }
+        (Vec::new(), learned)
+    }
+
+    fn count(&mut self, ended: &Ended<'_>, hashing: &Hashing) -> Vec<Told> {
+        let Some(Watched { frozen, watch, latest, since, .. }) = &mut self.memory.watched else {
+            return Vec::new();
+        };
+        let reference = &frozen.reference;
+        let since = *since.get_or_insert(ended.time);
+        let is_due = watch.see_known(reference, &self.row, ended.time, &mut self.slots);
+        if latest.take(ended.client, ended.address, &self.slots) {
+            let calm = !matches!(watch.condition(), Condition::Drifting { .. } | Condition::Warned { .. });
+            let learner = &self.memory.learner;
+            latest.make_past(reference, hashing, calm, |client| learner.suspects(client));
+        }
+        if is_due { self.settle(ended.time, since, hashing) } else { Vec::new() }
+    }
+
+    fn settle(&mut self, now: Time, since: Time, hashing: &Hashing) -> Vec<Told> {
+        let mut told = Vec::new();
+        let Some(Watched { frozen, watch, .. }) = &self.memory.watched else { return told };
+        let lasted = now.since(since);
+        let own = if lasted >= OWN_RATE_FROM { watch.rows() as f64 / lasted.as_secs_f64() } else { 0.0 };
+        let (rows_a_second, thresholds) = self.thresholds(&frozen.reference, own);
+        let Some(watched) = &mut self.memory.watched else { return told };
+        watched.watch.set_thresholds(thresholds);
+        if let Some(finding) = watched.watch.settle(&watched.frozen.reference, now) {
+            let features = shown(&watched.watch, &watched.frozen.reference, &finding);
+            let budget = Spent { false_alarms_a_week: self.settings.false_alarms_a_week, rows_a_second };
+            told.extend(watched.wait(Told { finding, features, carried: Carried::default(), budget }));
+        }
+        told.extend(watched.due(hashing));
+        for Told { finding, .. } in &told {
+            if let Some(count) = self.memory.counts.told.get_mut(finding.change as usize) {
+                *count += 1;
+            }
+        }
+        told
+    }
+
+    /// The record of a change.
+    #[must_use]
+    pub fn record(&self, told: Told, id: FindingId, model: &Arc<str>) -> Option<DriftRecord> {
+        let Watched { frozen, watch, .. } = self.memory.watched.as_ref()?;
+        let of = |shifted: Shifted| {
+            let feature = frozen.reference.features().get(shifted.feature)?;
+            let effect = watch.effect(&frozen.reference, shifted.feature);
+            Some((feature, watch.features().get(shifted.feature)?, Shifted { effect, ..shifted }))
+        };
+        let about = About { rows: frozen.reference.rows(), provisional: frozen.trust == Trust::Provisional };
+        let Told { finding, features, carried, budget } = told;
+        let features = features.into_iter().filter_map(of).collect();
+        Some(Matter { finding: &finding, features, carried, about, budget }.record(id, model))
+    }
+
+    /// Whether a reference is being learned.
+    #[must_use]
+    pub fn learns(&self) -> bool {
+        self.memory.watched.is_none()
+    }
+
+    /// Something speaks against a client: what was learned from it is taken back.
+    pub fn suspect(&mut self, client: Identity) {
+        self.memory.learner.suspect(client);
+    }
+
+    /// All that is remembered.
+    #[must_use]
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// The same, of a room that ends.
+    #[must_use]
+    pub fn into_memory(self) -> Memory {
+        self.memory
+    }
+
+    /// Goes on with what another room remembered. A reference that the operator names stays, with a watch that begins
+    /// afresh unless it is the same; one that was learned goes on.
+    pub fn take_over(&mut self, memory: Memory) {
+        let named = self.memory.watched.take();
+        let is_same = |old: &Watched, new: &Watched| old.frozen == new.frozen;
+        let old = memory.watched.as_ref();
+        let goes_on = match (&named, old) {
+            (Some(new), Some(old)) if new.frozen.trust == Trust::Trusted => is_same(old, new),
+            (_, Some(old)) => old.frozen.trust == Trust::Provisional,
+            (_, None) => false,
+        };
+        let watched = if goes_on { memory.watched } else { named };
+        self.memory = Memory { watched, ..memory };
+        let settings = self.watch_settings();
+        if let Some(watched) = &mut self.memory.watched {
+            watched.watch.adopt(settings);
+        }
+        if goes_on && self.names_are_left_out() {
+            self.leave_out();
+        }
+        let before = self.memory.generation;
+        self.rename();
+        if goes_on {
+            // The features are those of before: what is kept of open questions can be read.
+            self.memory.generation = before;
+        }
+    }
+
+    fn names_are_left_out(&self) -> bool {
+        let features = self.memory.watched.iter().flat_map(|watched| watched.frozen.reference.features());
+        features.map(|feature| &feature.name).any(|name| self.settings.leave_out.contains(name))
+    }
+
+    /// A learned reference holds features that are to be left out by now.
+    fn leave_out(&mut self) {
+        if let Some(watched) = self.memory.watched.take() {
+            self.freeze(watched.frozen);
+        }
+    }
+
+    /// How things stand, for whoever shows it.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        let learned = self.memory.learner.len() as u64;
+        let counts = self.memory.counts;
+        let Some(Watched { frozen, watch, .. }) = &self.memory.watched else {
+            return Standing { learned, counts, ..Standing::default() };
+        };
+        let reference = &frozen.reference;
+        let Thresholds { early, paging } = watch.thresholds();
+        let features = reference.features().iter().zip(watch.features()).enumerate();
+        let share = |value: f64, threshold: f64| (value / threshold).min(1.0);
+        let feature = |(place, (feature, state)): (
+            usize,
+            (&super::feature::Feature, &super::feature::FeatureState),
+        )| {
+            FeatureStanding {
+                name: feature.name.clone(),
+                effect: watch.effect(reference, place),
+                evidence: share(state.early(feature), early).max(share(state.paging(), paging)),
+            }
+        };
+        Standing {
+            trust: Some(frozen.trust),
+            reference_rows: reference.rows(),
+            condition: watch.condition(),
+            rows: watch.rows(),
+            early: share(watch.evidence(reference, Layer::Early), early),
+            paging: share(watch.evidence(reference, Layer::Paging), paging),
+            features: features.map(feature).collect(),
+            learned,
+            counts,
+            not_kept: 0,
+        }
+    }
+}
+
+/// How a model's drift stands.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Standing {
+    /// How far its reference can be relied upon; nothing while there is none.
+    pub trust: Option<Trust>,
+    /// Rows that the reference was made of.
+    pub reference_rows: u64,
+    /// How things stand.
+    pub condition: Condition,
+    /// Rows that were counted since the watch began.
+    pub rows: u64,
+    /// The early layer's evidence as a share of its threshold, 0 to 1.
+    pub early: f64,
+    /// The paging layer's.
+    pub paging: f64,
+    /// Its features.
+    pub features: Vec<FeatureStanding>,
+    /// Rows of a warm-up.
+    pub learned: u64,
+    /// Rows that were not counted, and what was told.
+    pub counts: Counts,
+    /// Questions whose values found no room while their answers were awaited, and that were not counted.
+    pub not_kept: u64,
+}
+
+/// How one feature stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FeatureStanding {
+    /// Its name.
+    pub name: String,
+    /// Its population stability index of the latest stretches, less what chance gives.
+    pub effect: f64,
+    /// Its evidence as a share of the threshold, of the layer that has more, 0 to 1.
+    pub evidence: f64,
+}
+
+/// The features that a finding names; where it names none, those that moved most.
+fn shown(watch: &Watch, reference: &DriftReference, finding: &Finding) -> Vec<Shifted> {
+    if !finding.features.is_empty() {
+        return finding.features.clone();
+    }
+    let evidence = |place: usize| {
+        let pair = watch.features().get(place).zip(reference.features().get(place));
+        pair.map_or(0.0, |(state, feature)| match finding.layer {
+            Layer::Early => state.early(feature),
+            Layer::Paging => state.paging(),
+        })
+    };
+    let shifted = |feature| Shifted {
+        feature,
+        evidence: evidence(feature),
+        effect: watch.effect(reference, feature),
+        by: None,
+    };
+    let mut all: Vec<Shifted> = (0..reference.features().len()).map(shifted).collect();
+    all.sort_by(|one, other| other.effect.total_cmp(&one.effect).then(one.feature.cmp(&other.feature)));
+    all.truncate(SHOWN);
+    all
+}
+
+/// Who is behind it, by the first of the features that tells somebody.
+fn carried(latest: &Latest, reference: &DriftReference, hashing: &Hashing, features: &[Shifted]) -> Carried {
+    let mut first = Carried::default();
+    for (rank, shifted) in features.iter().take(SHOWN).enumerate() {
+        let carried = latest.carried(reference, hashing, shifted.feature);
+        if !carried.named.is_empty() {
+            return carried;
+        }
+        first = if rank == 0 || carried.systemic && !first.systemic { carried } else { first };
+    }
+    first
+}

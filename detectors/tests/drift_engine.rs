@@ -1,0 +1,399 @@
+//! Drift as an engine watches it: who may teach a reference, what is told of a shift, and of whom.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod drift_streams;
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use checkgate_detectors::contract::Contract;
+use checkgate_detectors::drift::bins::Value;
+use checkgate_detectors::drift::record::DriftRecord;
+use checkgate_detectors::drift::reference::{self, Column, DriftReference, Table};
+use checkgate_detectors::drift::room::{Frozen, Settings};
+use checkgate_detectors::drift::state::Change;
+use checkgate_detectors::engine::{Build, Drift, Engine, Limits, Outbox};
+use checkgate_detectors::facts::{Answered, Asked, Cell, Features, NotInspected, Question, Time};
+use checkgate_detectors::finding::{Action, DecisionId};
+use checkgate_detectors::identity::{Address, Asker, Standing};
+use checkgate_detectors::policy::Policy;
+use checkgate_detectors::query::QUERY;
+use checkgate_detectors::reference::Trust;
+use drift_streams::Numbers;
+
+const NAMES: [&str; 4] = ["area", "rooms", "age", "income"];
+/// Honest clients.
+const CLIENTS: u64 = 30;
+
+/// What an exchange is like, in front of a model that sums what it is asked.
+#[derive(Clone, Copy)]
+struct Kind {
+    client: u64,
+    /// What is added to the first field, in deviations.
+    shift: f64,
+    /// What the model server says.
+    status: u16,
+}
+
+struct World {
+    numbers: Numbers,
+    engine: Engine,
+    id: u64,
+    out: Outbox,
+    told: Vec<DriftRecord>,
+    frozen: Option<DriftReference>,
+    blocked: Vec<DecisionId>,
+}
+
+fn asker(client: u64) -> Asker {
+    let ip = Ipv4Addr::from_bits(0xc612_0000 + (client as u32) * 1000);
+    Asker {
+        address: Address::of(IpAddr::V4(ip)),
+        standing: Standing::Declared,
+        key: None,
+        keys_verified: false,
+    }
+}
+
+fn row(numbers: &mut Numbers, client: u64, shift: f64) -> Vec<f64> {
+    // Every client has habits of its own, and none sends the same row twice.
+    let habit = (client % 7) as f64 * 0.1;
+    let mut row: Vec<f64> = NAMES.iter().map(|_| numbers.normal() + habit).collect();
+    row[0] += shift;
+    row
+}
+
+fn features(names: &[&str], rows: &[Vec<f64>]) -> Features {
+    Features {
+        names: names.iter().copied().collect(),
+        width: rows[0].len(),
+        cells: rows.iter().flatten().map(|&value| Cell::Number(value)).collect(),
+        ..Features::default()
+    }
+}
+
+fn price(row: &[f64]) -> Vec<f64> {
+    vec![row.iter().sum()]
+}
+
+/// A reference of what honest clients ask, and of its answers.
+fn reference(rows: usize) -> DriftReference {
+    let mut numbers = Numbers(5);
+    let rows: Vec<Vec<f64>> = (0..rows as u64).map(|n| row(&mut numbers, n % CLIENTS, 0.0)).collect();
+    let column = |name: &str, value: &dyn Fn(&[f64]) -> f64| Column {
+        name: name.to_owned(),
+        values: rows.iter().map(|row| Value::Number(value(row))).collect(),
+    };
+    let mut columns: Vec<Column> =
+        NAMES.iter().enumerate().map(|(place, name)| column(name, &|row| row[place])).collect();
+    columns.push(column("answer:price", &|row| price(row)[0]));
+    columns.push(column("status", &|_| 200.0));
+    let times = (0..rows.len() as u64).map(|n| Time(n * 100_000)).collect();
+    DriftReference::of(&Table { columns, times }, &reference::Settings::default()).unwrap()
+}
+
+fn trusted() -> Option<Frozen> {
+    Some(Frozen { trust: Trust::Trusted, reference: reference(10_000) })
+}
+
+fn engine(drift: Option<Drift>, detectors: bool) -> Engine {
+    let all = QUERY.iter().filter(|_| detectors);
+    let built = Engine::new(Build {
+        model: Arc::from("homes"),
+        hash_key: [3, 4],
+        detectors: all.map(|spec| (spec.name.to_owned(), (spec.defaults)())).collect(),
+        contract: Contract::default(),
+        contract_action: Action::Alert,
+        policy: Policy::default(),
+        reference: None,
+        drift,
+        limits: Limits { clients: 1000, open_questions: 1000, new_keys_per_address: 20 },
+    });
+    built.unwrap()
+}
+
+impl World {
+    fn new(settings: Settings, reference: Option<Frozen>, detectors: bool) -> Self {
+        Self {
+            numbers: Numbers(9),
+            engine: engine(Some(Drift { settings, reference }), detectors),
+            id: 0,
+            out: Outbox::default(),
+            told: Vec::new(),
+            frozen: None,
+            blocked: Vec::new(),
+        }
+    }
+
+    fn watched() -> Self {
+        Self::new(Settings::default(), trusted(), false)
+    }
+
+    /// Ten exchanges a second.
+    fn exchange(&mut self, kind: Kind) {
+        let rows = [row(&mut self.numbers, kind.client, kind.shift)];
+        self.send(kind, &rows, &features(&NAMES, &rows));
+    }
+
+    fn send(&mut self, kind: Kind, rows: &[Vec<f64>], question: &Features) {
+        self.id += 1;
+        let time = Time(1_800_000_000_000_000 + self.id * 100_000);
+        let asker = asker(kind.client);
+        let asked = Asked { id: self.id, time, asker, bytes: 9, question: Question::Rows(question) };
+        self.engine.asked(&asked, &mut self.out);
+        let answer = features(&["price"], &rows.iter().map(|row| price(row)).collect::<Vec<_>>());
+        let answered = Answered {
+            id: self.id,
+            time: time.plus(Duration::from_millis(5)),
+            asker,
+            status: kind.status,
+            bytes: 9,
+            latency: Duration::from_millis(5),
+            answer: if kind.status == 200 { Ok(&answer) } else { Err(NotInspected::NoPrediction) },
+            judged: None,
+        };
+        self.engine.answered(&answered, &mut self.out);
+        self.told.append(&mut self.out.drifts);
+        self.frozen = self.frozen.take().or(self.out.frozen_drift.take());
+        self.blocked.extend(self.out.blocks.iter().map(|block| block.id));
+        self.out.clear();
+    }
+
+    /// `count` exchanges of honest clients in turn.
+    fn honest(&mut self, count: u64, shift: f64) {
+        for turn in 0..count {
+            self.exchange(Kind { client: turn * 7 % CLIENTS, shift, status: 200 });
+        }
+    }
+
+    fn changes(&self) -> Vec<Change> {
+        self.told.iter().map(|record| record.change).collect()
+    }
+}
+
+#[test]
+fn a_shift_of_everybody_is_told_once_from_its_beginning_to_its_end_and_blocks_nobody() {
+    let mut world = World::watched();
+    world.honest(3000, 0.0);
+    assert_eq!(world.changes(), [], "{:#?}", world.told);
+    world.honest(3000, 1.0);
+    world.honest(6000, 0.0);
+    let told = world.changes();
+    assert!(
+        told.starts_with(&[Change::Drift]) || told.starts_with(&[Change::Warning, Change::Drift]),
+        "{told:?}"
+    );
+    assert_eq!(told.last(), Some(&Change::Over), "{told:?}");
+    assert!(told.len() <= 3, "one change, one record: {told:?}");
+    let first = &world.told[0];
+    assert_eq!(first.features[0].name, "area", "{first:#?}");
+    assert_eq!(first.features[0].bins.len(), 3, "{first:#?}");
+    assert!(first.attribution.named.is_empty(), "nobody is to blame: {first:#?}");
+    assert!(!first.reference.provisional && first.explanation.contains("Nobody is blocked"), "{first:#?}");
+    assert!(world.blocked.is_empty());
+}
+
+#[test]
+fn one_client_that_probes_never_pages_as_drift_without_being_named() {
+    for share in [5, 3, 2] {
+        let mut world = World::watched();
+        world.honest(5000, 0.0);
+        for turn in 0..6000 {
+            let client = if turn % share == 0 { 777 } else { turn * 7 % CLIENTS };
+            let shift = if client == 777 { 3.0 } else { 0.0 };
+            world.exchange(Kind { client, shift, status: 200 });
+        }
+        assert!(!world.told.is_empty(), "one in {share} is seen");
+        for record in &world.told {
+            let named: Vec<&str> = record.attribution.named.iter().map(|named| named.who.as_str()).collect();
+            assert_eq!(named, [asker(777).address.to_string()], "one in {share}: {record:#?}");
+            assert!(record.explanation.contains(named[0]), "{}", record.explanation);
+        }
+        assert!(world.blocked.is_empty(), "drift blocks nobody, not even whoever is named");
+    }
+}
+
+#[test]
+fn honest_clients_alone_are_quiet_and_named_for_nothing() {
+    let mut world = World::watched();
+    world.honest(20_000, 0.0);
+    assert_eq!(world.changes(), [], "{:#?}", world.told);
+    let standing = world.engine.drift().unwrap();
+    assert_eq!((standing.rows, standing.features.len()), (20_000, 6), "all rows and features are counted");
+}
+
+#[test]
+fn a_reference_is_learned_from_whom_nothing_speaks_against() {
+    let settings = Settings { warm_up_rows: 1000, ..Settings::default() };
+    let mut world = World::new(settings, None, true);
+    // A sweep: one field moved, the others still. It is blocked at its twelfth row.
+    let base = row(&mut world.numbers, 0, 0.0);
+    for step in 0..40 {
+        let mut rows = [base.clone()];
+        rows[0][2] = 1000.0 + f64::from(step);
+        world.send(Kind { client: 888, shift: 0.0, status: 200 }, &rows, &features(&NAMES, &rows));
+    }
+    assert!(!world.blocked.is_empty(), "the sweep is found");
+    world.honest(1100, 0.0);
+    let frozen = world.frozen.as_ref().expect("a reference was learned");
+    let names: Vec<&str> = frozen.features().iter().map(|feature| feature.name.as_str()).collect();
+    assert_eq!(names, ["area", "rooms", "age", "income", "answer:price", "status"]);
+    let age = &frozen.features()[2];
+    let highest = age.bins.edge(age.bins.scale() - 1).unwrap();
+    assert!(highest < 100.0, "no row of the sweep is in it: the highest age is {highest}");
+    assert_eq!(world.engine.drift().unwrap().trust, Some(Trust::Provisional));
+    world.honest(3000, 1.5);
+    let first = world.told.first().expect("a learned reference shows a shift as well");
+    assert!(first.reference.provisional && first.explanation.contains("provisional"), "{first:#?}");
+}
+
+#[test]
+fn one_or_two_clients_teach_no_reference() {
+    let mut world = World::new(Settings { warm_up_rows: 600, ..Settings::default() }, None, false);
+    for turn in 0..3000 {
+        world.exchange(Kind { client: turn % 2, shift: 0.0, status: 200 });
+    }
+    assert!(world.frozen.is_none() && world.engine.drift().unwrap().trust.is_none());
+}
+
+#[test]
+fn a_flood_of_one_client_counts_for_its_share() {
+    let mut world = World::watched();
+    for turn in 0..10_000 {
+        let client = if turn % 10 == 0 { turn / 10 % CLIENTS } else { 777 };
+        world.exchange(Kind { client, shift: 0.0, status: 200 });
+    }
+    let standing = world.engine.drift().unwrap();
+    assert!(standing.counts.over_share > 8000, "{standing:?}");
+    assert!(standing.rows < 1700, "the others' 1,000 rows and a share of the flood: {}", standing.rows);
+}
+
+#[test]
+fn a_model_server_that_fails_is_drift_of_its_status() {
+    let mut world = World::watched();
+    world.honest(1000, 0.0);
+    for turn in 0..2000 {
+        let status = if turn % 4 == 0 { 503 } else { 200 };
+        world.exchange(Kind { client: turn * 7 % CLIENTS, shift: 0.0, status });
+    }
+    let first = world.told.first().expect("it is told");
+    assert_eq!(first.features[0].name, "status", "{first:#?}");
+    assert_eq!(first.features.len(), 1, "failures say nothing of what was asked: {first:#?}");
+}
+
+#[test]
+fn predictions_that_move_alone_are_told_by_their_name_and_columns_may_stand_in_any_order() {
+    let mut world = World::watched();
+    world.honest(1000, 0.0);
+    for turn in 0..3000 {
+        let asked = row(&mut world.numbers, turn % CLIENTS, 0.0);
+        let shown = vec![asked[3], asked[2], asked[1], asked[0], 7.0];
+        let question = features(&["income", "age", "rooms", "area", "junk"], &[shown]);
+        // The model adds something to each price: it was exchanged.
+        let priced = asked.iter().map(|value| value + 0.5).collect();
+        world.send(Kind { client: turn * 7 % CLIENTS, shift: 0.0, status: 200 }, &[priced], &question);
+    }
+    let first = world.told.first().expect("it is told");
+    let names: Vec<&str> = first.features.iter().map(|moved| moved.name.as_str()).collect();
+    assert_eq!(names, ["answer:price"], "{first:#?}");
+}
+
+#[test]
+fn questions_with_none_of_the_columns_are_counted_and_move_nothing() {
+    let mut world = World::watched();
+    for turn in 0..2000 {
+        let rows = [row(&mut world.numbers, turn % CLIENTS, 9.0)];
+        let question = features(&["w", "x", "y", "z"], &rows);
+        world.send(
+            Kind { client: turn % CLIENTS, shift: 0.0, status: 200 },
+            &[rows[0][..1].to_vec()],
+            &question,
+        );
+    }
+    let standing = world.engine.drift().unwrap();
+    assert_eq!(standing.counts.unknown, 2000, "{standing:?}");
+    assert!(world.told.is_empty(), "{:#?}", world.told);
+}
+
+#[test]
+fn a_column_that_is_no_longer_sent_is_told_as_missing() {
+    let mut world = World::watched();
+    world.honest(1000, 0.0);
+    for turn in 0..2000 {
+        let asked = row(&mut world.numbers, turn % CLIENTS, 0.0);
+        let question = features(&["area", "rooms", "age"], &[asked[..3].to_vec()]);
+        world.send(Kind { client: turn * 7 % CLIENTS, shift: 0.0, status: 200 }, &[asked], &question);
+    }
+    let first = world.told.first().expect("it is told");
+    assert_eq!(first.features[0].name, "income", "{first:#?}");
+    assert!(first.explanation.contains("missing"), "{}", first.explanation);
+}
+
+/// 2,000 calm exchanges, then 2,000 of which each has moved.
+fn moving(world: &mut World, turns: std::ops::Range<u64>) {
+    for turn in turns {
+        let shift = if turn < 2000 { 0.0 } else { 1.0 };
+        world.exchange(Kind { client: turn * 7 % CLIENTS, shift, status: 200 });
+    }
+}
+
+#[test]
+fn the_same_exchanges_give_the_same_records_and_a_snapshot_in_mid_stream_changes_nothing() {
+    for reference in [trusted(), None] {
+        let settings = Settings { warm_up_rows: 1500, ..Settings::default() };
+        let fresh = || World::new(settings.clone(), reference.clone(), true);
+        let mut whole = fresh();
+        moving(&mut whole, 0..4000);
+        assert!(!whole.told.is_empty(), "there is something to tell");
+        for cut in [700, 1800, 2100, 3000] {
+            let mut first = fresh();
+            moving(&mut first, 0..cut);
+            let mut second = fresh();
+            second.engine.restore(&first.engine.save()).unwrap();
+            (second.id, second.numbers) = (first.id, first.numbers.clone());
+            moving(&mut second, cut..4000);
+            let told: Vec<&DriftRecord> = first.told.iter().chain(&second.told).collect();
+            assert_eq!(told, whole.told.iter().collect::<Vec<_>>(), "cut at {cut}");
+            let standing = (second.engine.drift(), whole.engine.drift());
+            assert_eq!(standing.0, standing.1, "cut at {cut}: the same evidence at the end");
+        }
+    }
+}
+
+#[test]
+fn other_settings_keep_the_watch_and_another_reference_begins_one() {
+    let mut world = World::watched();
+    world.honest(1000, 0.0);
+    let calmer = Settings { cool_down_rows: 9, ..Settings::default() };
+    let mut other = World::new(calmer, trusted(), false);
+    other.engine.restore(&world.engine.save()).unwrap();
+    assert_eq!(other.engine.drift().unwrap().rows, 1000, "the same reference");
+    let frozen = Frozen { trust: Trust::Trusted, reference: reference(6000) };
+    let mut anew = World::new(Settings::default(), Some(frozen), false);
+    anew.engine.restore(&world.engine.save()).unwrap();
+    assert_eq!(anew.engine.drift().unwrap().rows, 0, "another reference");
+    let leave = Settings { leave_out: vec!["age".into()], ..Settings::default() };
+    let mut fewer = World::new(leave, trusted(), false);
+    fewer.honest(300, 0.0);
+    let names: Vec<String> = fewer.engine.drift().unwrap().features.into_iter().map(|f| f.name).collect();
+    assert_eq!(names, ["area", "rooms", "income", "answer:price", "status"]);
+}
+
+#[test]
+fn what_is_remembered_of_drift_is_bounded() {
+    let mut world = World::watched();
+    let mut without = World { engine: engine(None, false), ..World::watched() };
+    let mut sizes = Vec::new();
+    for turn in 0..20_000 {
+        let kind = Kind { client: turn % 900, shift: 0.0, status: 200 };
+        world.exchange(kind);
+        without.exchange(kind);
+        if turn % 5000 == 4999 {
+            sizes.push(world.engine.save().len() - without.engine.save().len());
+        }
+    }
+    assert!(sizes.iter().all(|bytes| *bytes < 400_000), "its memory does not grow with the rows: {sizes:?}");
+    assert!(sizes[3] < sizes[1] + 4096, "its memory does not grow with the rows: {sizes:?}");
+}

@@ -1,0 +1,132 @@
+//! What is shown of one model's drift. Features are labels only where an operator named the reference that they stand
+//! in; what was learned from traffic is shown as one series, the largest.
+
+use std::collections::BTreeSet;
+
+use checkgate_detectors::drift::record;
+use checkgate_detectors::drift::room::Standing;
+use checkgate_detectors::drift::state::{Change, Condition};
+use checkgate_detectors::reference::Trust;
+use parking_lot::Mutex;
+use prometheus::{Gauge, GaugeVec, IntCounter, IntGauge};
+
+use super::Families;
+
+/// The label of the largest of a model's features.
+pub const LARGEST: &str = "largest";
+/// Every state, in the order of [`place`].
+const STATES: [&str; 6] = ["learning", "warming", "stable", "warned", "drifting", "recovered"];
+/// Every change, in their own order.
+const CHANGES: [Change; 3] = [Change::Warning, Change::Drift, Change::Over];
+
+/// The handles of one model's drift.
+#[derive(Debug)]
+pub struct DriftMetrics {
+    name: String,
+    states: Vec<IntGauge>,
+    changes: Vec<IntCounter>,
+    rows: IntCounter,
+    not_counted: [IntCounter; 3],
+    reference_rows: IntGauge,
+    early: Gauge,
+    paging: Gauge,
+    effects: GaugeVec,
+    evidence: GaugeVec,
+    /// Features that have series.
+    features: Mutex<BTreeSet<String>>,
+}
+
+impl DriftMetrics {
+    pub(super) fn resolve(all: &Families, name: &str) -> Self {
+        let not_counted = |why: &str| all.drift_rows_not_counted.with_label_values(&[name, why]);
+        let metrics = Self {
+            name: name.to_owned(),
+            states: STATES.iter().map(|state| all.drift_state.with_label_values(&[name, state])).collect(),
+            changes: CHANGES
+                .iter()
+                .map(|change| all.drift_changes.with_label_values(&[name, record::change(*change)]))
+                .collect(),
+            rows: all.drift_rows.with_label_values(&[name]),
+            not_counted: [not_counted("over_share"), not_counted("unknown_columns"), not_counted("no_room")],
+            reference_rows: all.drift_reference_rows.with_label_values(&[name]),
+            early: all.drift_evidence.with_label_values(&[name, "early"]),
+            paging: all.drift_evidence.with_label_values(&[name, "paging"]),
+            effects: all.drift_feature_effect.clone(),
+            evidence: all.drift_feature_evidence.clone(),
+            features: Mutex::default(),
+        };
+        metrics.effects.with_label_values(&[name, LARGEST]);
+        metrics.evidence.with_label_values(&[name, LARGEST]);
+        metrics
+    }
+
+    /// Counts a change that was told.
+    pub fn told(&self, change: Change) {
+        if let Some(counter) = self.changes.get(change as usize) {
+            counter.inc();
+        }
+    }
+
+    /// Moves what several models may share by what changed in one since `before`.
+    pub fn shift(&self, before: Option<&Standing>, after: Option<&Standing>) {
+        for (standing, by) in [(before, -1), (after, 1)] {
+            let Some(standing) = standing else { continue };
+            if let Some(gauge) = self.states.get(place(standing)) {
+                gauge.add(by);
+            }
+            let rows = if standing.trust.is_some() { standing.reference_rows } else { standing.learned };
+            self.reference_rows.add(by * i64::try_from(rows).unwrap_or(i64::MAX));
+        }
+        let Some(after) = after else { return };
+        let counted = |standing: &Standing| {
+            let counts = standing.counts;
+            [standing.rows, counts.over_share, counts.unknown, standing.not_kept]
+        };
+        let before = before.map_or([0; 4], counted);
+        let counters = std::iter::once(&self.rows).chain(&self.not_counted);
+        for ((counter, before), after) in counters.zip(before).zip(counted(after)) {
+            counter.inc_by(after.saturating_sub(before));
+        }
+    }
+
+    /// Shows where the model stands; of several models that share a label, the furthest in each.
+    pub fn show(&self, standings: &[&Standing]) {
+        let largest = |value: fn(&Standing) -> f64| {
+            standings.iter().map(|standing| value(standing)).fold(0.0, f64::max)
+        };
+        self.early.set(largest(|standing| standing.early));
+        self.paging.set(largest(|standing| standing.paging));
+        let of_features = |value: fn(&checkgate_detectors::drift::room::FeatureStanding) -> f64| {
+            let all = standings.iter().flat_map(|standing| &standing.features);
+            all.map(value).fold(0.0, f64::max)
+        };
+        self.effects.with_label_values(&[&self.name, LARGEST]).set(of_features(|feature| feature.effect));
+        self.evidence.with_label_values(&[&self.name, LARGEST]).set(of_features(|feature| feature.evidence));
+        let named = standings.iter().filter(|standing| standing.trust == Some(Trust::Trusted));
+        let mut shown = BTreeSet::new();
+        for feature in named.flat_map(|standing| &standing.features) {
+            let labels = [self.name.as_str(), feature.name.as_str()];
+            self.effects.with_label_values(&labels).set(feature.effect);
+            self.evidence.with_label_values(&labels).set(feature.evidence);
+            shown.insert(feature.name.clone());
+        }
+        let mut features = self.features.lock();
+        for gone in features.difference(&shown).filter(|name| *name != LARGEST) {
+            // It was there, so removing it cannot fail; if it were not, nothing would be wrong.
+            self.effects.remove_label_values(&[&self.name, gone]).ok();
+            self.evidence.remove_label_values(&[&self.name, gone]).ok();
+        }
+        *features = shown;
+    }
+}
+
+fn place(standing: &Standing) -> usize {
+    match (standing.trust, standing.condition) {
+        (None, _) => 0,
+        (Some(_), Condition::Warming) => 1,
+        (Some(_), Condition::Stable) => 2,
+        (Some(_), Condition::Warned { .. }) => 3,
+        (Some(_), Condition::Drifting { .. }) => 4,
+        (Some(_), Condition::Recovered { .. }) => 5,
+    }
+}

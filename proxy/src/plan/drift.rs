@@ -1,0 +1,153 @@
+//! How drift is watched, from the settings to the core: with the reference that the operator named, or the one that was
+//! learned before a restart.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::Path;
+
+use anyhow::Context;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use checkgate_config::settings;
+use checkgate_detectors::drift::parameters::DriftParameters;
+use checkgate_detectors::drift::reference::DriftReference;
+use checkgate_detectors::drift::room::{self, Frozen};
+use checkgate_detectors::engine::Drift;
+use checkgate_detectors::reference::Trust;
+use serde::{Deserialize, Serialize};
+
+use crate::state;
+
+/// No longer file is read: a reference of 256 features takes about 1 MiB.
+const BYTES_MAX: u64 = 64 << 20;
+
+/// One model's drift, as its plan has it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DriftPlan {
+    /// The settings.
+    pub settings: room::Settings,
+    /// The reference, if there is one before any traffic.
+    pub reference: Option<Bytes>,
+}
+
+/// The bytes of a reference, as text in a plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Bytes {
+    /// Whether the operator named it; otherwise it was learned.
+    pub named: bool,
+    /// [`DriftReference::to_bytes`] in base 64.
+    pub content: String,
+}
+
+impl DriftPlan {
+    /// The plan that `settings` ask for. What was learned before lies in the folder `state`.
+    ///
+    /// # Errors
+    /// When the file that the operator named is no reference. One that was learned and does not read is learned anew.
+    pub fn new(model: &str, drift: &settings::Drift, state: &Path) -> anyhow::Result<Self> {
+        let parameters: DriftParameters = serde_json::from_value(drift.parameters.clone())
+            .with_context(|| format!("drift of model {model:?}"))?;
+        let reference = match &drift.reference {
+            Some(file) => Some(Bytes::of(&read(file)?, true)),
+            None => learned(model, state),
+        };
+        Ok(Self { settings: parameters.settings(), reference })
+    }
+
+    /// The same for the engine.
+    ///
+    /// # Errors
+    /// When the bytes are no reference.
+    pub fn engine(&self) -> anyhow::Result<Drift> {
+        let frozen = |bytes: &Bytes| {
+            let reference = DriftReference::from_bytes(&STANDARD.decode(&bytes.content)?)?;
+            let trust = if bytes.named { Trust::Trusted } else { Trust::Provisional };
+            anyhow::Ok(Frozen { trust, reference })
+        };
+        let reference = self.reference.as_ref().map(frozen).transpose()?;
+        Ok(Drift { settings: self.settings.clone(), reference })
+    }
+}
+
+impl Bytes {
+    fn of(reference: &DriftReference, named: bool) -> Self {
+        Self { named, content: STANDARD.encode(reference.to_bytes()) }
+    }
+}
+
+/// Reads the reference of a file.
+fn read(file: &Path) -> anyhow::Result<DriftReference> {
+    let place = || format!("the reference of drift {}", file.display());
+    let bytes = whole(file).with_context(place)?;
+    DriftReference::from_bytes(&bytes).with_context(place)
+}
+
+fn whole(file: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(file)?.take(BYTES_MAX).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// What was learned of a model before, if it still reads.
+fn learned(model: &str, state: &Path) -> Option<Bytes> {
+    let file = state::learned_drift_in(state, model)?;
+    if !fs::exists(&file).unwrap_or(false) {
+        return None;
+    }
+    let read = read(&file);
+    if let Err(error) = &read {
+        tracing::warn!(model, ?error, "the learned reference of drift is not used; another one is learned");
+    }
+    read.ok().map(|reference| Bytes::of(&reference, false))
+}
+
+#[cfg(test)]
+mod tests {
+    use checkgate_detectors::drift::bins::Value;
+    use checkgate_detectors::drift::reference::{Column, Settings, Table};
+
+    use super::*;
+
+    fn reference() -> DriftReference {
+        let values = (0..600).map(|row| Value::Number(f64::from(row % 97))).collect();
+        let table = Table { columns: vec![Column { name: "area".into(), values }], times: Vec::new() };
+        DriftReference::of(&table, &Settings::default()).unwrap()
+    }
+
+    fn planned(file: Option<&Path>, state: &Path) -> anyhow::Result<DriftPlan> {
+        let parameters = serde_json::to_value(DriftParameters::default()).unwrap();
+        let drift = settings::Drift { parameters, reference: file.map(Into::into) };
+        DriftPlan::new("homes", &drift, state)
+    }
+
+    #[test]
+    fn a_named_file_is_trusted_and_what_was_learned_before_is_provisional() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(planned(None, folder.path()).unwrap().reference, None, "nothing was learned yet");
+        fs::create_dir(folder.path().join("references")).unwrap();
+        fs::write(state::learned_drift_in(folder.path(), "homes").unwrap(), reference().to_bytes()).unwrap();
+        let again = planned(None, folder.path()).unwrap();
+        assert_eq!(
+            again.engine().unwrap().reference,
+            Some(Frozen { trust: Trust::Provisional, reference: reference() })
+        );
+        let read: DriftPlan = serde_json::from_str(&serde_json::to_string(&again).unwrap()).unwrap();
+        assert_eq!(read, again, "a recording's plan holds it");
+        let file = folder.path().join("homes.drift");
+        fs::write(&file, reference().to_bytes()).unwrap();
+        let named = planned(Some(&file), folder.path()).unwrap().engine().unwrap().reference.unwrap();
+        assert_eq!(named.trust, Trust::Trusted);
+    }
+
+    #[test]
+    fn a_damaged_file_that_was_named_is_refused_and_one_that_was_learned_is_learned_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("homes.drift");
+        fs::write(&file, b"nothing").unwrap();
+        let refused = format!("{:#}", planned(Some(&file), folder.path()).unwrap_err());
+        assert!(refused.contains("homes.drift"), "{refused}");
+        fs::create_dir(folder.path().join("references")).unwrap();
+        fs::write(state::learned_drift_in(folder.path(), "homes").unwrap(), b"nothing").unwrap();
+        assert_eq!(planned(None, folder.path()).unwrap().reference, None);
+    }
+}
