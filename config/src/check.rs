@@ -2,6 +2,7 @@
 
 mod admin;
 mod clients;
+mod crowdsec;
 mod inbound;
 mod listeners;
 mod models;
@@ -98,6 +99,10 @@ impl Check<'_> {
         self.listeners.extend(admin.iter().map(|admin| Listen::Tcp(admin.listen)));
         let authz = self.authz(raw);
         let inbound = self.inbound(raw);
+        let taken = self.listeners.clone();
+        let crowdsec = self.crowdsec(raw.crowdsec.as_ref()?, &taken);
+        let serve = crowdsec.as_ref().and_then(|crowdsec| crowdsec.serve.as_ref());
+        self.listeners.extend(serve.map(|serve| Listen::Tcp(serve.listen)));
         let tls = self.tls(raw.tls.as_ref(), listen.as_deref());
         let clients = self.clients(raw.clients.as_ref()?);
         let telemetry = self.telemetry(raw.telemetry.as_ref()?);
@@ -133,6 +138,7 @@ impl Check<'_> {
             maintenance: maintenance?,
             ledger: ledger(raw.ledger.as_ref()?)?,
             sinks: sinks?,
+            crowdsec: crowdsec?,
             limits: limits(raw.limits.as_ref()?)?,
             timeouts: timeouts(raw.timeouts.as_ref()?)?,
             unclaimed: unclaimed?,

@@ -63,6 +63,10 @@ pub const DEFAULTS: &[Known] = &[
     quantity("sinks[].timeout", "10s", "10ms", "10m"),
     quantity("sinks[].spool.bytes", "256MiB", "64KiB", "1TiB"),
     quantity("sinks[].spool.age", "7d", "1s", "365d"),
+    word("crowdsec.serve.listen", "127.0.0.1:8089"),
+    word("crowdsec.serve.tls.client_certificate", "required"),
+    word("crowdsec.serve.relay", "false"),
+    quantity("crowdsec.pull[].decisions_max", "10000", "1", "100000"),
     quantity("limits.inspect_bytes", "1MiB", "1KiB", "1GiB"),
     quantity("limits.rows_per_exchange", "256", "1", "1000000"),
     quantity("limits.columns", "4096", "1", "1000000"),
@@ -118,7 +122,7 @@ pub const DEFAULTS: &[Known] = &[
 ];
 
 /// Mappings that mean something by being there: their defaults hold only inside of one that was typed.
-const OPTIONAL: &[&str] = &["upstream", "tls", "health"];
+const OPTIONAL: &[&str] = &["upstream", "tls", "health", "serve"];
 
 /// Fills the table's values in where `typed` says nothing; an empty value says nothing. What an upstream leaves out is
 /// filled in for the top level's and for each model's own.
@@ -201,7 +205,7 @@ mod tests {
 
     #[test]
     fn every_default_is_a_setting_and_lies_in_its_range() {
-        let mut document = json!({"tls": {}, "admin": {"tls": {}}, "inbound": [{}], "sinks": [{}], "upstream": {"servers": [{"url": "x"}], "tls": {}, "health": {}}});
+        let mut document = json!({"tls": {}, "admin": {"tls": {}}, "crowdsec": {"serve": {"tls": {}}, "pull": [{}]}, "inbound": [{}], "sinks": [{}], "upstream": {"servers": [{"url": "x"}], "tls": {}, "health": {}}});
         fill_in(&mut document);
         serde_json::from_value::<Raw>(document.clone()).expect("the table names settings only");
         for known in DEFAULTS {

@@ -2,6 +2,7 @@
 //! documentation, in the schema, in editors and on the reference page; defaults and ranges stand in
 //! [`defaults`](crate::defaults).
 
+mod crowdsec;
 mod drift;
 mod identity;
 mod inbound;
@@ -23,6 +24,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 
+pub use crowdsec::{RawBouncer, RawCrowdsec, RawLapiServer, RawLapiSource};
 pub use drift::RawDrift;
 pub use identity::{RawToken, RawTokenForm};
 pub use inbound::{RawAuthz, RawInbound, RawInboundFields};
@@ -83,6 +85,8 @@ pub struct Raw {
     pub ledger: Option<RawLedger>,
     /// Where findings, decisions and what operators do are sent: to the tools that a security team has.
     pub sinks: Option<Vec<RawSink>>,
+    /// CrowdSec: who enforces what is decided here, and whose decisions are enforced here.
+    pub crowdsec: Option<RawCrowdsec>,
     /// Bounds on what is kept in memory and on disk; each has a counter that says when it was reached.
     pub limits: Option<RawLimits>,
     /// How long anything may take.

@@ -1,5 +1,6 @@
 //! Checked settings: every value is in range, every name is known, every file exists.
 
+mod crowdsec;
 mod telemetry;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,8 @@ use serde_json::Value;
 
 pub use self::telemetry::{Exporter, OtlpProtocol, Telemetry};
 use crate::key_set::KeySet;
+
+pub use self::crowdsec::{Bouncer, BouncerKey, Crowdsec, LapiServer, LapiSource, LapiUrl};
 
 /// Everything a running checkgate was told.
 #[derive(Clone, Debug)]
@@ -58,6 +61,8 @@ pub struct Settings {
     pub ledger: Ledger,
     /// Where findings and decisions are sent.
     pub sinks: Vec<Sink>,
+    /// Who enforces what is decided here, and whose decisions are enforced here.
+    pub crowdsec: Crowdsec,
     /// Bounds on what is kept.
     pub limits: Limits,
     /// How long anything may take.

@@ -100,8 +100,8 @@ impl Source {
     }
 }
 
-/// Spans of values that may be a token: those of keys that speak of one, and unknown keys beside the token's own,
-/// because a misspelt `token` is a secret, too.
+/// Spans of values that may be a token or an API key: those of keys that speak of one, and unknown keys beside the
+/// secret's own, because a misspelt `token` is a secret, too.
 fn collect_secrets(node: &Node, secret: bool, found: &mut Vec<Span>) {
     match &node.kind {
         Kind::Scalar(_) if secret => found.push(node.span),
@@ -113,11 +113,13 @@ fn collect_secrets(node: &Node, secret: bool, found: &mut Vec<Span>) {
                     "listen" | "token_file" | "name" | "scopes" | "tls" | "certificates" | "secret_files" => {
                         false
                     }
+                    "key_file" | "every" | "origins" | "decisions_max" | "blocks_per_minute" => false,
+                    "throttle_as" | "degrade_as" | "ranges" | "relay" => false,
                     "sinks" => {
                         collect_sink_secrets(&entry.value, found);
                         continue;
                     }
-                    key => secret || key == "admin" || speaks_of_a_secret(key),
+                    key => secret || ["admin", "crowdsec"].contains(&key) || speaks_of_a_secret(key),
                 };
                 collect_secrets(&entry.value, secret, found);
             }
@@ -127,7 +129,7 @@ fn collect_secrets(node: &Node, secret: bool, found: &mut Vec<Span>) {
 
 fn speaks_of_a_secret(key: &str) -> bool {
     let key = key.to_lowercase();
-    key.contains("token") || key.contains("secret")
+    ["token", "secret", "key"].iter().any(|word| key.contains(word))
 }
 
 /// Keys of a sink, at any depth, whose value is shown in messages. A misspelt one may be a secret.

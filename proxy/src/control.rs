@@ -24,6 +24,7 @@ use parking_lot::Mutex;
 use self::links::{LinkError, Links, Opened, Proposal};
 use crate::gate::table::ActiveBlock;
 use crate::gate::{Applied, Gate, Reason, WATCH_EVERY};
+use crate::lapi::CROWDSEC;
 use crate::ledger::entry::{Asked, By, Decided, Status, What};
 use crate::ledger::{Kept, Ledger, Ticket};
 use crate::records::{self, Outlet};
@@ -299,11 +300,36 @@ impl Control {
     /// The same for another system, whose own id of it is kept with the decision.
     ///
     /// # Errors
-    /// The order asks for what cannot be.
+    /// As [`Control::decide`].
     pub fn decide_for(
         &self,
         order: &Order,
         asked: Option<Asked>,
+        by: By,
+        now: Time,
+    ) -> Result<Changed<(ActiveBlock, Applied)>, Refused> {
+        self.decide_on(order, Ground { detector: OPERATOR, blocks_per_minute: None, asked }, by, now)
+    }
+
+    /// Takes a decision that a source beside this program took. The source has a brake of its own, with another limit
+    /// where `blocks_per_minute` gives one, and its decisions can be told from all others by the actor's name.
+    ///
+    /// # Errors
+    /// As [`Control::decide`].
+    pub fn decide_elsewhere(
+        &self,
+        order: &Order,
+        blocks_per_minute: Option<u32>,
+        by: By,
+        now: Time,
+    ) -> Result<Changed<(ActiveBlock, Applied)>, Refused> {
+        self.decide_on(order, Ground { detector: CROWDSEC, blocks_per_minute, asked: None }, by, now)
+    }
+
+    fn decide_on(
+        &self,
+        order: &Order,
+        ground: Ground,
         by: By,
         now: Time,
     ) -> Result<Changed<(ActiveBlock, Applied)>, Refused> {
@@ -315,12 +341,14 @@ impl Control {
         }
         let mode = self.mode(order.model.as_deref())?;
         let block = block(order, now)?;
-        let why = record(&block, order, &by, mode);
+        let why = record(&block, order, (&by, &ground), mode);
         let _turn = self.turn.lock();
         self.outlet.count(None, &why);
-        let applied = self.gate.impose(&block, &why, &by.who, now);
+        let applied = self.gate.impose_within(&block, &why, (&by.who, ground.blocks_per_minute), now);
         let evidence: Arc<str> = records::line(&why).into();
-        let decided = Decided { asked, ..decided(&block, order, applied, Arc::clone(&evidence)) };
+        let detector = if ground.is_elsewhere() { Arc::clone(&by.who) } else { OPERATOR.into() };
+        let asked = ground.asked;
+        let decided = Decided { detector, asked, ..decided(&block, order, applied, Arc::clone(&evidence)) };
         let active = ActiveBlock::new(&block, applied == Applied::Enforced, evidence);
         Ok(self.note((active, applied), by, now, What::Decision(Box::new(decided))))
     }
@@ -474,6 +502,22 @@ impl Control {
     }
 }
 
+/// What a decision rests on that no detector here took.
+struct Ground {
+    /// The word that records say it by.
+    detector: &'static str,
+    /// The limit of the source's brake, where it is another than that of all.
+    blocks_per_minute: Option<u32>,
+    /// What another system asked for it by, where one did.
+    asked: Option<Asked>,
+}
+
+impl Ground {
+    fn is_elsewhere(&self) -> bool {
+        self.detector == CROWDSEC
+    }
+}
+
 fn block(order: &Order, now: Time) -> Result<Block, Refused> {
     let mut id = [0; 8];
     getrandom::fill(&mut id).map_err(|_| Refused::NoRandomness)?;
@@ -490,12 +534,13 @@ fn block(order: &Order, now: Time) -> Result<Block, Refused> {
     })
 }
 
-fn record(block: &Block, order: &Order, by: &By, mode: Mode) -> Record {
+fn record(block: &Block, order: &Order, (by, ground): (&By, &Ground), mode: Mode) -> Record {
     let model = order.model.as_deref().unwrap_or(ALL_MODELS);
     let why = if by.why.is_empty() { String::new() } else { format!(": {}", by.why) };
     let explanation = format!(
-        "{} decided by hand to {} client {} (model: {model}) until {}{why}",
+        "{} decided {} to {} client {} (model: {model}) until {}{why}",
         by.who,
+        if ground.is_elsewhere() { "elsewhere" } else { "by hand" },
         block.action.as_str(),
         block.client,
         told::moment(block.until.seconds()),
@@ -506,7 +551,7 @@ fn record(block: &Block, order: &Order, by: &By, mode: Mode) -> Record {
         kind: Kind::Decision,
         client: block.client,
         model: model.into(),
-        detector: OPERATOR,
+        detector: ground.detector,
         tier: Tier::One,
         atlas: "",
         atlas_version: "",

@@ -1,7 +1,7 @@
 //! The gate: everything that stands between a decision and a refusal.
 //!
 //! Request threads ask [`Gate::enter`] once, before the upstream is contacted; lanes hand over decisions with
-//! [`Gate::apply`], operators and programs with [`Gate::impose`]. What beats what, strongest first: the never-block
+//! [`Gate::apply`], operators and programs with [`Gate::impose_within`]. What beats what, strongest first: the never-block
 //! list, the kill switch, the model's mode, the brake. None of them changes a decision: they only keep it from acting,
 //! and that is counted with the reason. No decision lasts longer than the operator allows, whoever takes it.
 //!
@@ -22,6 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -240,6 +241,8 @@ pub struct Gate {
     /// One for each source of decisions besides the lanes: what one program does too much of leaves the others alone.
     source_brakes: Mutex<BTreeMap<Arc<str>, Brake>>,
     changed: watch::Sender<u64>,
+    /// Counts changes of whom decisions leave alone, each after it was made.
+    revision: AtomicU64,
     metrics: Arc<Metrics>,
 }
 
@@ -261,6 +264,7 @@ impl Gate {
             brakes: Mutex::default(),
             source_brakes: Mutex::default(),
             changed: watch::Sender::new(0),
+            revision: AtomicU64::new(0),
             metrics,
         };
         gate.show_kill_switch();
@@ -286,6 +290,33 @@ impl Gate {
     pub fn adopt(&self, rules: Rules, blocks_max: usize) {
         self.rules.store(Arc::new(rules));
         self.table.set_blocks_max(blocks_max);
+        self.note_change();
+    }
+
+    /// Another number after everything that changes [`Gate::on_addresses`], time aside.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.table.revision().wrapping_add(self.revision.load(Ordering::Acquire))
+    }
+
+    fn note_change(&self) {
+        self.revision.fetch_add(1, Ordering::Release);
+    }
+
+    /// What meets requests from each address on which a decision acts, in no order: nothing while the kill switch is on,
+    /// nothing of spared addresses, and no more than a throttle of shared ones.
+    #[must_use]
+    pub fn on_addresses(&self, now: Time) -> Vec<(Address, ActiveBlock)> {
+        if self.kill_switch.is_on() {
+            return Vec::new();
+        }
+        let rules = self.rules.load();
+        let mut acting = self.table.on_addresses(now);
+        acting.retain(|(address, _)| !self.is_spared(*address));
+        for (_, block) in acting.iter_mut().filter(|(address, _)| rules.shared.contains(*address)) {
+            block.action = block.action.min(Action::Throttle);
+        }
+        acting
     }
 
     /// Whether a request is refused that has just come: by a block, or by a throttle whose `per_minute` requests were
@@ -432,17 +463,33 @@ impl Gate {
     }
 
     /// Puts a decision of an operator or a program into the table, acting or as an observation. It goes through what a
-    /// decision of a lane goes through, with a brake of its own for each `source`; the mode is the one of `why`, its
-    /// record. Models that observe let its client pass whatever comes of it.
-    pub fn impose(&self, block: &Block, why: &Record, source: &str, now: Time) -> Applied {
+    /// decision of a lane goes through, with a brake of its own for each `source`, which has another limit of blocks a
+    /// minute than all others where one is given; the mode is the one of `why`, its record. Models that observe let its
+    /// client pass whatever comes of it.
+    pub fn impose_within(
+        &self,
+        block: &Block,
+        why: &Record,
+        (source, blocks_per_minute): (&str, Option<u32>),
+        now: Time,
+    ) -> Applied {
         let rules = self.rules.load();
         let origin = Origin { model: None, mode: why.mode };
         let reason = standing_reason(block, why, &rules)
             .or_else(|| self.spares(&block.client).then_some(Reason::NeverBlock))
-            .or_else(|| self.brakes_source(source, block.clients_active, now).then_some(Reason::Brake))
+            .or_else(|| {
+                let (limit, active) = (blocks_per_minute, block.clients_active);
+                self.brakes_source(source, limit, active, now).then_some(Reason::Brake)
+            })
             .or_else(|| (why.mode == Mode::Observe).then_some(Reason::Mode))
             .or_else(|| self.kill_switch.is_on().then_some(Reason::KillSwitch));
         self.put(block, why, reason, origin, &rules, now)
+    }
+
+    /// The same within the limit of all.
+    #[cfg(test)]
+    pub fn impose(&self, block: &Block, why: &Record, source: &str, now: Time) -> Applied {
+        self.impose_within(block, why, (source, None), now)
     }
 
     fn put(
@@ -480,7 +527,7 @@ impl Gate {
         let rules = self.rules.load();
         let proposal = self.table.proposal(id, now)?;
         let spared = self.spares(&proposal.client);
-        let braked = proposal.acts && !spared && self.brakes_source(APPROVAL, 0, now);
+        let braked = proposal.acts && !spared && self.brakes_source(APPROVAL, None, 0, now);
         let acts = proposal.acts && !spared && !braked && !self.kill_switch.is_on();
         let until = rules.end(now, now.plus(proposal.lasts));
         let approved = ActiveBlock { acts, acts_from: now, until, ..proposal };
@@ -500,8 +547,15 @@ impl Gate {
 
     /// Whether one source of decisions has taken too many of late. Those who have no clients of a model to compare with
     /// are held to the rate alone.
-    fn brakes_source(&self, source: &str, clients_active: usize, now: Time) -> bool {
+    fn brakes_source(
+        &self,
+        source: &str,
+        blocks_per_minute: Option<u32>,
+        clients_active: usize,
+        now: Time,
+    ) -> bool {
         let mut limits = self.rules.load().brake;
+        limits.blocks_per_minute = blocks_per_minute.unwrap_or(limits.blocks_per_minute);
         if clients_active == 0 {
             limits.share_of_clients = f64::INFINITY;
         }
@@ -636,6 +690,7 @@ impl Gate {
     /// The switch holds but will not survive a restart.
     pub fn set_kill_switch(&self, on: bool) -> io::Result<()> {
         let durable = self.kill_switch.set(on);
+        self.note_change();
         tracing::warn!(on, "kill switch");
         self.show_kill_switch();
         durable
@@ -661,6 +716,7 @@ impl Gate {
     pub fn tick(&self, now: Time) -> Ticked {
         if let Some(on) = self.kill_switch.poll() {
             tracing::warn!(on, "kill switch, by its file");
+            self.note_change();
         }
         let approved = self.table.sweep(now);
         if !approved.is_empty() {

@@ -18,6 +18,7 @@ mod identity;
 mod inbound;
 mod journal;
 mod lane;
+mod lapi;
 mod ledger;
 mod metrics;
 mod parts;

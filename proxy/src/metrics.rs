@@ -3,6 +3,7 @@
 //! Handles are resolved when the program starts and only bumped afterwards. Label values come from the config and
 //! from closed sets, so the number of series is known at start-up and no traffic can change it.
 
+pub mod crowdsec;
 mod drift;
 mod families;
 pub mod labels;
@@ -22,6 +23,7 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
+use self::crowdsec::{BouncerMetrics, Names, SourceMetrics};
 use self::families::families;
 use self::labels::{
     AdminBound, AuthzOutcome, HeldOutcome, InboundOutcome, PerLabel, ReloadOutcome, TokenOutcome,
@@ -35,8 +37,6 @@ use crate::transport::rejected::Rejected;
 
 /// Configured models at most, those included that a reload took away: a series never ends while the process lives.
 pub const MODELS_MAX: usize = 4096;
-/// Endpoints for other systems that have series of their own, those included that a reload took away.
-const INBOUND_NAMES_MAX: usize = 1024;
 /// Label of models that were discovered in unclaimed traffic.
 pub const DISCOVERED: &str = "discovered";
 /// Label of traffic that belongs to no model at all.
@@ -279,6 +279,27 @@ families! {
     /// Spans, log records and data points that no collector took; a traced request that found no room counts once.
     telemetry_dropped: IntCounterVec = "checkgate_telemetry_dropped_total", ["signal"];
 
+    // Decisions enforced elsewhere, and taken from elsewhere.
+
+    /// Pulls of bouncers that were answered.
+    crowdsec_pulls: IntCounterVec = "checkgate_crowdsec_pulls_total", ["bouncer"];
+    /// Decisions that bouncers were told of (new), of whose end they were told (deleted), and that they were not told of because they cannot enforce networks (beyond).
+    crowdsec_told: IntCounterVec = "checkgate_crowdsec_decisions_total", ["bouncer", "change"];
+    /// Requests of bouncers with a wrong key.
+    pub crowdsec_refusals: IntCounter = "checkgate_crowdsec_refusals_total", [];
+    /// Decisions on addresses that act, as bouncers saw them last.
+    pub crowdsec_served: IntGauge = "checkgate_crowdsec_served", [];
+    /// Whether the last pull from a source succeeded; 0 while its decisions stay as they were.
+    crowdsec_source_up: IntGaugeVec = "checkgate_crowdsec_source_up", ["source"];
+    /// Clients on whom decisions of a source stand.
+    crowdsec_source_standing: IntGaugeVec = "checkgate_crowdsec_source_standing", ["source"];
+    /// Pulls from a source, by what came of them.
+    crowdsec_source_pulls: IntCounterVec = "checkgate_crowdsec_source_pulls_total", ["source", "outcome"];
+    /// Decisions of a source, by what was done about them.
+    crowdsec_source_taken: IntCounterVec = "checkgate_crowdsec_source_decisions_total", ["source", "outcome"];
+    /// Decisions of a source that were not taken, by why not; once for each time that they are read.
+    crowdsec_source_not_taken: IntCounterVec = "checkgate_crowdsec_source_not_taken_total", ["source", "reason"];
+
     // The process.
 
     /// Always 1; the version is the label.
@@ -304,6 +325,8 @@ pub struct Metrics {
     detectors: Vec<&'static str>,
     families: Families,
     sinks: SinkNames,
+    bouncers: Names,
+    sources: Names,
     /// What was turned away before anything looked at what it asks.
     pub rejected: PerLabel<Rejected>,
     /// Tokens, by what they were worth.
@@ -320,8 +343,7 @@ pub struct Metrics {
     pub authz_grpc: PerLabel<AuthzOutcome>,
     /// What was asked for at an endpoint that is none.
     pub inbound_unknown: PerLabel<InboundOutcome>,
-    /// Endpoints that have series.
-    inbound_names: Mutex<BTreeSet<String>>,
+    endpoints: Names,
     /// What is exported.
     pub telemetry: TelemetryMetrics,
 }
@@ -341,6 +363,7 @@ impl Metrics {
         families.start_time.set(unix_seconds());
         families.config_time.set(unix_seconds());
         families.config_reload_success.set(1);
+        crowdsec::declare(&families);
         for detector in detectors.iter().chain([&OTHER]) {
             families.detectors_quarantined.with_label_values(&[detector]);
         }
@@ -361,12 +384,14 @@ impl Metrics {
             authz_http: authz(&families, "http"),
             authz_grpc: authz(&families, "grpc"),
             inbound_unknown: inbound(&families, NONE),
-            inbound_names: Mutex::default(),
+            endpoints: Names::default(),
             telemetry: TelemetryMetrics::resolve(&families),
             detectors,
             registry,
             families,
             sinks: SinkNames::default(),
+            bouncers: Names::default(),
+            sources: Names::default(),
         };
         for (name, id) in models.iter().zip(0..) {
             metrics.add_model(id, name);
@@ -395,11 +420,19 @@ impl Metrics {
     /// The handles of an endpoint for other systems.
     #[must_use]
     pub fn inbound(&self, name: &str) -> PerLabel<InboundOutcome> {
-        let mut names = self.inbound_names.lock();
-        if names.len() < INBOUND_NAMES_MAX {
-            names.insert(name.to_owned());
-        }
-        inbound(&self.families, if names.contains(name) { name } else { OTHER })
+        inbound(&self.families, self.endpoints.label(name))
+    }
+
+    /// The handles of a bouncer.
+    #[must_use]
+    pub fn bouncer(&self, name: &str) -> BouncerMetrics {
+        BouncerMetrics::resolve(&self.families, self.bouncers.label(name))
+    }
+
+    /// The handles of a source of decisions.
+    #[must_use]
+    pub fn source(&self, name: &str) -> SourceMetrics {
+        SourceMetrics::resolve(&self.families, self.sources.label(name))
     }
 
     /// The handles of traffic that belongs to no model.

@@ -55,6 +55,9 @@ use crate::identity::Identify;
 use crate::inbound::Inbound;
 use crate::lane::roster::{Listed, Roster};
 use crate::lane::{LaneSettings, Lanes, Outlets};
+use crate::lapi::Lapi;
+use crate::lapi::holdings::Hands;
+use crate::lapi::source::Room as Sources;
 use crate::ledger::book::Bounds;
 use crate::ledger::disk::Folder;
 use crate::ledger::entry::{By, What};
@@ -124,12 +127,18 @@ pub fn serve(source: Source, start: Start) -> anyhow::Result<ExitCode> {
 /// The settings with the ports that listeners have, and all listening sockets.
 fn opened(typed: &Settings, inherited: Vec<Named>) -> anyhow::Result<(Settings, Sockets)> {
     let (listen, authz) = (&typed.listen, &typed.authz.listen);
-    let admin = [Listen::Tcp(typed.admin.listen)];
-    let wanted: Vec<_> = listen.iter().chain(authz).cloned().chain(admin).collect();
+    let bouncers = typed.crowdsec.serve.as_ref().map(|serve| Listen::Tcp(serve.listen));
+    let operators = [Listen::Tcp(typed.admin.listen)];
+    let wanted: Vec<_> = listen.iter().chain(authz).cloned().chain(bouncers).chain(operators).collect();
     let (sockets, mut opened) = Sockets::open(&wanted, inherited).context("cannot listen")?;
     let mut settings = typed.clone();
     if let Some(Listen::Tcp(admin)) = opened.pop() {
         settings.admin.listen = admin;
+    }
+    if let Some(serve) = &mut settings.crowdsec.serve
+        && let Some(Listen::Tcp(listen)) = opened.pop()
+    {
+        serve.listen = listen;
     }
     settings.authz.listen = opened.split_off(listen.len());
     settings.listen = opened;
@@ -147,6 +156,8 @@ struct Parts {
     telemetry: Option<Telemetry>,
     /// Where findings and decisions are sent.
     sinks: Office,
+    /// Decisions that are enforced elsewhere, and taken from elsewhere.
+    lapi: Lapi,
     roster: Arc<Roster>,
     readiness: Arc<Readiness>,
     /// Who may ask the admin API what.
@@ -210,6 +221,7 @@ impl Parts {
         if !await_ownership {
             sinks.deliver();
         }
+        let lapi = Lapi::new(settings, &gate, &ledger, &metrics);
         let parts = Self {
             in_flight,
             downstream,
@@ -221,6 +233,7 @@ impl Parts {
             ledger,
             telemetry,
             sinks,
+            lapi,
             roster,
             readiness: Arc::default(),
             access,
@@ -257,8 +270,7 @@ impl Parts {
         }))
     }
 
-    fn admin(self: &Arc<Self>) -> AdminState {
-        let control = Arc::new(self.control());
+    fn admin(self: &Arc<Self>, control: Arc<Control>) -> AdminState {
         if let Err(error) = control.watch(clock::now) {
             tracing::warn!(%error, "nobody notes what the kill switch's file does");
         }
@@ -280,6 +292,23 @@ impl Parts {
             config: Arc::new(move || shows_config.config.read().clone()),
             directory: Arc::new(StateStatus::from(&*self.state)),
             clock: Arc::new(clock::now),
+        }
+    }
+
+    /// What sources of decisions are made of.
+    fn sources(self: &Arc<Self>, control: &Arc<Control>) -> Sources {
+        let (acting, control, deciding) = (Arc::clone(self), Arc::clone(control), Arc::clone(self));
+        Sources {
+            list: self.lapi.sources(),
+            hands: Box::new(move || Hands {
+                control: Arc::clone(&control),
+                gate: Arc::clone(&acting.gate),
+                ledger: Arc::clone(&acting.ledger),
+                at_most: acting.settings.load().decisions.at_most,
+            }),
+            decides: Box::new(move || deciding.metrics.deciding.get() == 1),
+            metrics: Arc::clone(&self.metrics),
+            clock: clock::now,
         }
     }
 
@@ -489,7 +518,7 @@ impl Handler for Proxy {
     }
 }
 
-/// Operators.
+/// Operators, and bouncers.
 struct Admin {
     router: TowerToHyperService<axum::Router>,
 }

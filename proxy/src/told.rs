@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use serde::Deserialize;
 
 use crate::control::OPERATOR;
+use crate::lapi::CROWDSEC;
 
 /// Cells of the longest bar.
 const BAR_CELLS: usize = 40;
@@ -121,8 +122,8 @@ impl Told {
     fn page(&self) -> String {
         let mut page = String::new();
         self.write_head(&mut page);
-        // What a person decided rests on nothing that was measured.
-        if self.detector != OPERATOR {
+        // What a person or another program decided rests on nothing that was measured here.
+        if ![OPERATOR, CROWDSEC].contains(&self.detector.as_str()) {
             self.write_plot(&mut page);
             self.write_facts(&mut page);
         }

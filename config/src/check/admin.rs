@@ -40,8 +40,7 @@ impl Check<'_> {
     }
 
     fn one_token(&mut self, path: &Path, typed: &RawAdminToken) -> Option<Token> {
-        let name = self.given(path, "name", typed.name.as_deref());
-        let name = name.filter(|name| self.plain_name(&path.key("name"), name, "a token's name"));
+        let name = self.actor_name(path, "a token's name", typed.name.as_deref());
         let hash = self.given(path, "sha256", typed.sha256.as_deref());
         let sha256 = hash.and_then(|hash| {
             let bytes = digest(hash);
@@ -54,7 +53,21 @@ impl Check<'_> {
             bytes
         });
         let scope = self.scope(path, typed.scopes.as_deref());
-        Some(Token { name: name?.to_owned(), sha256: sha256?, scope: scope? })
+        Some(Token { name: name?, sha256: sha256?, scope: scope? })
+    }
+
+    /// The name that the ledger and metrics know somebody by; `what` it is called in messages.
+    pub(super) fn actor_name(&mut self, path: &Path, what: &str, typed: Option<&str>) -> Option<String> {
+        let name = self.given(path, "name", typed)?;
+        let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        let sound = (1..=64).contains(&name.len()) && name.chars().all(plain);
+        if !sound {
+            self.refuse(
+                &path.key("name"),
+                format!("{what} is 1 to 64 letters, digits, \".\", \"_\" or \"-\""),
+            );
+        }
+        sound.then(|| name.to_owned())
     }
 
     fn certificate_names(
@@ -93,16 +106,6 @@ impl Check<'_> {
         Some(names)
     }
 
-    /// Whether a name can stand in a path, a label and the ledger as it is.
-    pub(super) fn plain_name(&mut self, path: &Path, name: &str, what: &str) -> bool {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-        let sound = (1..=64).contains(&name.len()) && name.chars().all(plain);
-        if !sound {
-            self.refuse(path, format!("{what} is 1 to 64 letters, digits, \".\", \"_\" or \"-\""));
-        }
-        sound
-    }
-
     pub(super) fn given<'t>(&mut self, path: &Path, key: &str, typed: Option<&'t str>) -> Option<&'t str> {
         if typed.is_none() {
             self.refuse_key(path, format!("has no {key}; add \"{key}: ...\""));
@@ -119,7 +122,7 @@ impl Check<'_> {
         strongest
     }
 
-    fn few(&mut self, list: &Path, count: usize) -> Option<()> {
+    pub(super) fn few(&mut self, list: &Path, count: usize) -> Option<()> {
         if count > KNOWN_MAX {
             self.refuse_key(list, format!("more than {KNOWN_MAX} entries; remove those that nobody uses"));
             return None;
@@ -148,7 +151,7 @@ fn is_guarded(raw: &RawAdmin) -> bool {
         || some(raw.certificates.as_ref().map(Vec::len))
 }
 
-fn digest(text: &str) -> Option<[u8; 32]> {
+pub(super) fn digest(text: &str) -> Option<[u8; 32]> {
     if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }

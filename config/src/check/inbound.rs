@@ -75,8 +75,7 @@ impl Check<'_> {
     }
 
     fn endpoint(&mut self, path: &Path, typed: &RawInbound, known: Option<&[&str]>) -> Option<Inbound> {
-        let name = self.given(path, "name", typed.name.as_deref());
-        let name = name.filter(|name| self.plain_name(&path.key("name"), name, "an endpoint's name"));
+        let name = self.actor_name(path, "an endpoint's name", typed.name.as_deref());
         let shape = typed.shape;
         if shape.is_none() {
             self.refuse_key(
@@ -94,7 +93,7 @@ impl Check<'_> {
             self.refuse(&path.key("lasts"), "longer than at_most; lower lasts or raise at_most");
         }
         Some(Inbound {
-            name: name?.to_owned(),
+            name: name?,
             shape: shape?,
             secrets: secrets?,
             actions: actions?,

@@ -71,23 +71,31 @@ impl Check<'_> {
 
 fn key_url(typed: &str) -> Result<KeyUrl, String> {
     let wanted = |what: &str| format!("{what}; {EXAMPLE}");
+    if !typed.starts_with("https://") && !typed.starts_with("http://") {
+        return Err(wanted("keys come by https://, or from a file"));
+    }
+    let url = http_url(typed).map_err(wanted)?;
+    if !url.tls && !is_loopback(&url.host) {
+        return Err(wanted("keys that come over plain http:// could be anybody's; use https://"));
+    }
+    Ok(url)
+}
+
+/// A URL with `http://` or `https://`, without a user or a fragment.
+pub(super) fn http_url(typed: &str) -> Result<KeyUrl, &'static str> {
     let (rest, tls) = match (typed.strip_prefix("https://"), typed.strip_prefix("http://")) {
         (Some(rest), _) => (rest, true),
         (_, Some(rest)) => (rest, false),
-        _ => return Err(wanted("keys come by https://, or from a file")),
+        _ => return Err("a URL begins with http:// or https://"),
     };
     let visible = |c: char| c.is_ascii_graphic() && c != '#';
     if typed.len() > 8 * TEXT_MAX || !rest.chars().all(visible) {
-        return Err(wanted("this is no URL"));
+        return Err("this is no URL");
     }
     let place = rest.find(['/', '?']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at_checked(place).unwrap_or((rest, ""));
     let usual = if tls { HTTPS } else { HTTP };
-    let (host, port) =
-        host_and_port(authority, usual).ok_or_else(|| wanted("the URL names no host and port"))?;
-    if !tls && !is_loopback(host) {
-        return Err(wanted("keys that come over plain http:// could be anybody's; use https://"));
-    }
+    let (host, port) = host_and_port(authority, usual).ok_or("the URL names no host and port")?;
     let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
     Ok(KeyUrl { host: host.to_owned(), port, path, tls, ca: None })
 }

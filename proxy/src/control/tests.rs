@@ -94,7 +94,8 @@ impl House {
         let id = DecisionId(id);
         let order = order(address, None);
         let block = Block { id, acts_from: Time::NEVER, ..block(&order, NOW).unwrap() };
-        let why = record(&block, &order, &by(), Mode::Enforce);
+        let ground = Ground { detector: OPERATOR, blocks_per_minute: None, asked: None };
+        let why = record(&block, &order, (&by(), &ground), Mode::Enforce);
         self.gate.impose(&block, &why, "rule", NOW);
         let evidence = records::line(&why).into();
         let observed = decided(&block, &order, Applied::Observed(Reason::Unproven), evidence);

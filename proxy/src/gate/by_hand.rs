@@ -28,6 +28,7 @@ impl Gate {
     /// The whole of the never-block list that operators keep while the program runs. A client on it passes at once.
     pub fn spare(&self, named: &[IpNet]) {
         self.spared_by_hand.store(Arc::new(networks(named)));
+        self.note_change();
     }
 
     /// How long a decision lasts that wants to last so long, within the longest that the operator allows.

@@ -8,13 +8,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use checkgate_detectors::engine::Block;
 use checkgate_detectors::facts::Time;
 use checkgate_detectors::finding::{Action, DecisionId};
-use checkgate_detectors::identity::Identity;
+use checkgate_detectors::identity::{Address, Identity};
 use dashmap::DashMap;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -184,6 +184,8 @@ pub struct BlockTable {
     observed: AtomicUsize,
     order: Mutex<Order>,
     blocks_max: AtomicUsize,
+    /// Counts changes, each after it was made.
+    revision: AtomicU64,
 }
 
 impl BlockTable {
@@ -198,6 +200,7 @@ impl BlockTable {
             observed: AtomicUsize::new(0),
             order: Mutex::default(),
             blocks_max: AtomicUsize::new(blocks_max),
+            revision: AtomicU64::new(0),
         }
     }
 
@@ -219,7 +222,33 @@ impl BlockTable {
         self.count(&block, waits, AtomicUsize::fetch_add);
         self.by_client.entry(client).or_default().push(block);
         let over = order.by_id.len().saturating_sub(self.blocks_max.load(Ordering::Relaxed));
-        (0..over).map_while(|_| self.remove_least(&mut order)).count()
+        let evicted = (0..over).map_while(|_| self.remove_least(&mut order)).count();
+        self.note_change();
+        evicted
+    }
+
+    /// Another number after every change of what acts.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.revision.load(Ordering::Acquire)
+    }
+
+    fn note_change(&self) {
+        self.revision.fetch_add(1, Ordering::Release);
+    }
+
+    /// The strongest decision that acts on each address at `now`, in no order.
+    #[must_use]
+    pub fn on_addresses(&self, now: Time) -> Vec<(Address, ActiveBlock)> {
+        let strongest = |blocks: &[ActiveBlock]| {
+            let in_force = blocks.iter().filter(|block| block.is_in_force(now));
+            in_force.max_by_key(|block| (block.action, block.until)).cloned()
+        };
+        let acting = self.by_client.iter().filter_map(|entry| match entry.key() {
+            Identity::Address(address) => Some((*address, strongest(entry.value())?)),
+            Identity::Key(_) => None,
+        });
+        acting.collect()
     }
 
     /// Whether no block acts: then nobody needs to be looked up.
@@ -333,6 +362,7 @@ impl BlockTable {
         let Some(block) = blocks.iter().find(|block| block.id == id) else { return false };
         self.count(block, true, AtomicUsize::fetch_sub);
         self.count(block, false, AtomicUsize::fetch_add);
+        self.note_change();
         block.acts
     }
 
@@ -393,6 +423,7 @@ impl BlockTable {
         }
         let waits = order.proposed.remove(&(block.acts_from, id));
         self.count(&block, waits, AtomicUsize::fetch_sub);
+        self.note_change();
         let requests = block.met.requests();
         if requests > 0 && order.ended.len() < self.blocks_max.load(Ordering::Relaxed) {
             order.ended.push(Ended { id, requests });

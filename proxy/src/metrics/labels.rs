@@ -245,6 +245,49 @@ pub enum AuthzOutcome {
     Malformed,
 }
 
+/// What came of a pull from a source of decisions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pulled {
+    /// It was answered.
+    Answered,
+    /// The key was refused.
+    Refused,
+    /// No answer, or none that can be read.
+    Failed,
+}
+
+/// What was done about a decision of a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// It is enforced here as well.
+    Enforced,
+    /// It is an observation: the never-block list, the brake, the mode or the kill switch keeps it back.
+    Observed,
+    /// It ends at another time than it was to.
+    Extended,
+    /// It was lifted here as well.
+    Lifted,
+    /// It was lifted here while it stands there, and stays so.
+    LiftedHere,
+}
+
+/// Why a decision of a source was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotTaken {
+    /// It is no ban, or only simulated.
+    Type,
+    /// It is about something else than addresses.
+    Scope,
+    /// It is about a network that is neither one IPv4 address nor a /64.
+    Range,
+    /// Value or duration cannot be read.
+    Malformed,
+    /// The filters leave it out.
+    Filtered,
+    /// As many clients are held as may be.
+    Full,
+}
+
 /// What a token was worth as an identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenOutcome {
@@ -426,6 +469,22 @@ label!(AuthzOutcome {
     Blocked => "blocked",
     Malformed => "malformed",
 });
+label!(Pulled { Answered => "answered", Refused => "refused", Failed => "failed" });
+label!(Taken {
+    Enforced => "enforced",
+    Observed => "observed",
+    Extended => "extended",
+    Lifted => "lifted",
+    LiftedHere => "lifted_here",
+});
+label!(NotTaken {
+    Type => "type",
+    Scope => "scope",
+    Range => "range",
+    Malformed => "malformed",
+    Filtered => "filtered",
+    Full => "full",
+});
 label!(ReloadOutcome { Applied => "applied", Refused => "refused" });
 label!(Part { Question => "question", Answer => "answer" });
 label!(Reason {
@@ -484,6 +543,9 @@ mod tests {
         check::<Reason>();
         check::<SinkFailure>();
         check::<SinkLoss>();
+        check::<Pulled>();
+        check::<Taken>();
+        check::<NotTaken>();
         check::<NotInspected>();
         check::<crate::transport::rejected::Rejected>();
     }

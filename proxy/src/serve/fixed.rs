@@ -49,9 +49,25 @@ const TLS: Fixed = Fixed {
     keep: |running, read| read.tls.clone_from(&running.tls),
 };
 
+/// The listener of bouncers and its TLS; everything else about them may change.
+const BOUNCERS: Fixed = Fixed {
+    name: "crowdsec.serve",
+    differs: |running, read| {
+        let listener = |settings: &Settings| {
+            settings.crowdsec.serve.as_ref().map(|serve| (serve.listen, serve.tls.clone()))
+        };
+        listener(running) != listener(read)
+    },
+    keep: |running, read| match (&running.crowdsec.serve, &mut read.crowdsec.serve) {
+        (Some(running), Some(read)) => (read.listen, read.tls) = (running.listen, running.tls.clone()),
+        (running, read) => read.clone_from(running),
+    },
+};
+
 /// Puts back into `read` what the process keeps from `running`, and names what that changed.
 pub fn keep(running: &Settings, read: &mut Settings) -> Vec<&'static str> {
-    let changed: Vec<_> = FIXED.iter().chain([&TLS]).filter(|fixed| (fixed.differs)(running, read)).collect();
+    let changed: Vec<_> =
+        FIXED.iter().chain([&TLS, &BOUNCERS]).filter(|fixed| (fixed.differs)(running, read)).collect();
     changed.iter().for_each(|fixed| (fixed.keep)(running, read));
     let mut names: Vec<_> = changed.iter().map(|fixed| fixed.name).collect();
     // A listener begins with TLS or without; with it, every file may change.
@@ -81,5 +97,23 @@ mod tests {
         assert_eq!((&read.listen, read.lanes), (&running.listen, running.lanes));
         assert_eq!(read.limits.columns, 8, "what may change was put back as well");
         assert!(keep(&running, &mut read).is_empty(), "what was put back differs no more");
+    }
+
+    #[test]
+    fn the_listener_of_bouncers_stays_and_bouncers_come_and_go() {
+        let serving = |port: u16, name: &str| {
+            settings(&format!(
+                "upstream: http://127.0.0.1:1\ncrowdsec: {{serve: {{listen: '127.0.0.1:{port}', bouncers: [{{name: {name}, \
+                 key: 0123456789abcdef}}]}}}}\n"
+            ))
+        };
+        let running = serving(9, "edge");
+        let mut read = serving(10, "shop");
+        assert_eq!(keep(&running, &mut read), ["crowdsec.serve"]);
+        let serve = read.crowdsec.serve.unwrap();
+        assert_eq!((serve.listen.port(), serve.bouncers[0].name.as_str()), (9, "shop"));
+        let mut without = settings("upstream: http://127.0.0.1:1\n");
+        assert_eq!(keep(&running, &mut without), ["crowdsec.serve"]);
+        assert_eq!(without.crowdsec.serve, running.crowdsec.serve, "a door cannot be taken away either");
     }
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use checkgate_config::Settings;
-use checkgate_config::settings::{Authz as Asked, Listen};
+use checkgate_config::settings::{Authz as Asked, LapiServer, Listen};
 use hyper_util::service::TowerToHyperService;
 use pingora_core::server::{RunArgs, Server};
 use tokio::sync::watch;
@@ -17,15 +17,18 @@ use super::stop::{Ending, Stop};
 use super::{Admin, Parts, Proxy};
 use crate::admin;
 use crate::authz::{Authz, Terms};
+use crate::control::Control;
+use crate::lapi::source;
 use crate::transport::downstream::Downstream;
 use crate::transport::rules::Rules;
+use crate::transport::tls::TlsHandle;
 use crate::transport::{App, Handler};
 
 /// What moves a running process.
 #[derive(Debug)]
 pub struct Levers {
     /// Doors at which connections are to be accepted: one for clients, one for operators, and one for other proxies
-    /// where they may ask.
+    /// and one for bouncers where these may ask.
     pub wanted: usize,
     /// Whether connections are accepted.
     pub doors: watch::Sender<Door>,
@@ -53,7 +56,9 @@ impl House {
     /// The process, before its services start.
     pub fn new(settings: Settings, sockets: Sockets, parts: Arc<Parts>, proxy: Arc<Proxy>) -> Self {
         let levers = Levers {
-            wanted: 2 + usize::from(!settings.authz.listen.is_empty()),
+            wanted: 2
+                + usize::from(!settings.authz.listen.is_empty())
+                + usize::from(settings.crowdsec.serve.is_some()),
             doors: watch::Sender::new(Door::Open),
             accepting: watch::Sender::new(0),
             drain: watch::Sender::new(false),
@@ -79,7 +84,20 @@ impl House {
         let mut server = Server::new_with_opt_and_conf(None, server_conf(&self.settings));
         server.bootstrap();
         server.add_service(self.front_door());
-        server.add_service(self.operators_door());
+        let control = Arc::new(self.parts.control());
+        if let Err(error) = source::start(self.parts.sources(&control)) {
+            tracing::error!(%error, "nothing is pulled from sources of decisions");
+        }
+        server.add_service(self.operators_door(control));
+        if let Some(serve) = &self.settings.crowdsec.serve {
+            match self.bouncers_door(serve) {
+                Ok(door) => drop(server.add_service(door)),
+                Err(error) => {
+                    tracing::error!("bouncers cannot pull: {error:#}");
+                    return ExitCode::FAILURE;
+                }
+            }
+        }
         if !self.settings.authz.listen.is_empty() {
             server.add_service(self.proxies_door());
         }
@@ -106,8 +124,8 @@ impl House {
         self.doorway(("proxy", None), Until::Stop, self.settings.listen.clone(), app)
     }
 
-    fn operators_door(&self) -> Doorway {
-        let router = TowerToHyperService::new(admin::router(self.parts.admin()));
+    fn operators_door(&self, control: Arc<Control>) -> Doorway {
+        let router = TowerToHyperService::new(admin::router(self.parts.admin(control)));
         let admin = Arc::new(Admin { router });
         let rules = Rules::of_admin(&self.settings);
         let tls = self.parts.operators_tls.lock().take();
@@ -135,6 +153,17 @@ impl House {
         let levers = Arc::clone(&self.levers);
         let app = move || App::new(Arc::clone(&authz), Arc::clone(&downstream), levers.drain.subscribe());
         self.doorway(("authz", Some(1)), Until::Stop, self.settings.authz.listen.clone(), app)
+    }
+
+    fn bouncers_door(&self, serve: &LapiServer) -> anyhow::Result<Doorway> {
+        let router = TowerToHyperService::new(self.parts.lapi.router());
+        let bouncers = Arc::new(Admin { router });
+        let tls = serve.tls.as_ref().map(TlsHandle::new).transpose()?;
+        let rules = Rules::of_admin(&self.settings);
+        let downstream = Arc::new(Downstream::new(rules, tls, Arc::clone(&self.parts.metrics)));
+        let levers = Arc::clone(&self.levers);
+        let app = move || App::new(Arc::clone(&bouncers), Arc::clone(&downstream), levers.drain.subscribe());
+        Ok(self.doorway(("crowdsec", Some(1)), Until::Stop, vec![Listen::Tcp(serve.listen)], app))
     }
 
     fn doorway<H: Handler>(

@@ -167,6 +167,7 @@ impl Reloader {
         self.parts.gate.adopt(Rules::of(&plan), settings.limits.blocks);
         self.parts.access.adopt(&settings.admin);
         self.parts.inbound.adopt(&settings.inbound);
+        self.parts.lapi.adopt(&settings);
         self.parts.in_flight.bound(settings.limits.in_flight);
         self.parts.ledger.retain(Retention::of(settings.ledger));
         self.parts.sinks.adopt(sinks);
