@@ -12,11 +12,9 @@ mod sink;
 mod telemetry;
 mod upstream;
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use parking_lot::Mutex;
 use prometheus::proto::MetricFamily;
 use prometheus::{
     Error, Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
