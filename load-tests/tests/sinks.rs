@@ -176,7 +176,9 @@ fn answer_of(fault: Fault) -> Vec<Act> {
         Fault::Hangs => vec![Act::Hang],
         Fault::ResetsConnections | Fault::ResetsRequests => vec![Act::Reset],
         Fault::Closes => vec![Act::Close],
-        Fault::Busy => answer("HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"),
+        Fault::Busy => {
+            answer("HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n")
+        }
         Fault::Fails => answer("HTTP/1.1 500 Internal Server Error\r\nContent-Length: 6\r\n\r\noh\x1b[2J"),
         Fault::Redirects => {
             answer("HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n")
@@ -332,8 +334,10 @@ async fn a_kill_in_mid_delivery_loses_nothing_that_the_ledger_holds() {
     let numbers = receiver.numbers();
     let taken: BTreeSet<_> = numbers.iter().copied().collect();
     let first = *taken.first().unwrap();
-    let lost: Vec<_> =
-        entries(&checkgate).into_iter().filter(|number| *number >= first && !taken.contains(number)).collect();
+    let lost: Vec<_> = entries(&checkgate)
+        .into_iter()
+        .filter(|number| *number >= first && !taken.contains(number))
+        .collect();
     assert!(lost.is_empty(), "{lost:?} were lost over {rounds} kills");
     assert!(taken.len() as u32 > rounds * 8, "only {} events were made", taken.len());
     let repeats = numbers.len() - taken.len();
@@ -369,8 +373,10 @@ async fn a_sink_goes_on_across_reloads_and_a_hand_over() {
     let numbers = receiver.numbers();
     let taken: BTreeSet<_> = numbers.iter().copied().collect();
     let first = *taken.first().unwrap();
-    let lost: Vec<_> =
-        entries(&checkgate).into_iter().filter(|number| *number >= first && !taken.contains(number)).collect();
+    let lost: Vec<_> = entries(&checkgate)
+        .into_iter()
+        .filter(|number| *number >= first && !taken.contains(number))
+        .collect();
     assert!(lost.is_empty(), "{lost:?} were lost; taken were {numbers:?}");
     checkgate.stop().await.unwrap();
 }

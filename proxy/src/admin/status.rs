@@ -1,6 +1,6 @@
 //! Where the instance stands.
 
-use axum::extract::State;
+use axum::extract;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
@@ -12,6 +12,8 @@ use utoipa_axum::routes;
 
 use super::readiness::Phase;
 use super::{AdminState, ModelStatus, StateStatus};
+use crate::sinks::courier::Shown;
+use crate::sinks::course::State;
 
 /// The paths that need leave.
 pub fn router() -> OpenApiRouter<AdminState> {
@@ -52,6 +54,26 @@ struct LedgerStatus {
     evicted: u64,
 }
 
+/// A sink, in short; `GET /v1/sinks` says more.
+#[derive(Debug, Serialize, ToSchema)]
+struct SinkStatus {
+    /// Its name.
+    name: String,
+    /// `works`, `pausing`, `broken`, `refused` or `stopped`.
+    state: &'static str,
+    /// Why the last batch that was not taken was not; absent while it works.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    trouble: Option<String>,
+}
+
+impl From<Shown> for SinkStatus {
+    fn from(shown: Shown) -> Self {
+        let trouble = shown.last_error.filter(|_| shown.state != State::Works.as_str());
+        Self { name: shown.name, state: shown.state, trouble }
+    }
+}
+
 /// Where the instance stands.
 #[derive(Debug, Serialize, ToSchema)]
 struct Status {
@@ -70,14 +92,16 @@ struct Status {
     state: StateStatus,
     /// The ledger.
     ledger: LedgerStatus,
+    /// Where findings and decisions are sent.
+    sinks: Vec<SinkStatus>,
     /// Every model.
     models: Vec<ModelStatus>,
 }
 
-/// Version, configuration, models, references, kill switch, brake, state folder, ledger.
+/// Version, configuration, models, references, kill switch, brake, state folder, ledger, sinks.
 #[utoipa::path(get, path = "/v1/status", tag = "status",
     responses((status = 200, description = "Where things stand", body = Status)))]
-async fn status(State(state): State<AdminState>) -> Response {
+async fn status(extract::State(state): extract::State<AdminState>) -> Response {
     let now = (state.clock)();
     let ledger = {
         let trouble = state.ledger.trouble().map(|trouble| trouble.to_string());
@@ -97,6 +121,7 @@ async fn status(State(state): State<AdminState>) -> Response {
         config: serde_json::to_value((state.config)()).unwrap_or_default(),
         state: (*state.directory).clone(),
         ledger,
+        sinks: (state.sinks)().into_iter().map(SinkStatus::from).collect(),
         models: (state.models)(),
     };
     axum::Json(status).into_response()
@@ -106,7 +131,7 @@ async fn status(State(state): State<AdminState>) -> Response {
 #[utoipa::path(get, path = "/metrics", tag = "status",
     responses((status = 200, description = "All metrics", body = String,
         content_type = "text/plain; version=0.0.4; charset=utf-8")))]
-async fn metrics(State(state): State<AdminState>) -> Response {
+async fn metrics(extract::State(state): extract::State<AdminState>) -> Response {
     let content_type = [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
     (content_type, state.metrics.encode()).into_response()
 }
@@ -123,7 +148,7 @@ async fn alive() -> &'static str {
     responses(
         (status = 200, description = "They should", body = String, content_type = "text/plain; charset=utf-8"),
         (status = 503, description = "They should not", body = String, content_type = "text/plain; charset=utf-8")))]
-async fn ready(State(state): State<AdminState>) -> (StatusCode, String) {
+async fn ready(extract::State(state): extract::State<AdminState>) -> (StatusCode, String) {
     let phase = state.readiness.phase();
     let status = if phase == Phase::Ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, format!("{}\n", phase.as_str()))

@@ -52,6 +52,10 @@ fn page(status: &Value) -> String {
     if !error.is_empty() {
         let _ = writeln!(page, "config       NOT reloaded: {}", clean(&error));
     }
+    for sink in items(status, "sinks").filter(|sink| text(sink, "state") != "works") {
+        let [name, state, trouble] = ["name", "state", "trouble"].map(|key| clean(&text(sink, key)));
+        let _ = writeln!(page, "sink         {name} {state}: {trouble}");
+    }
     let row = |model| ["name", "mode", "hold", "protocol", "clients"].map(|key| text(model, key)).to_vec();
     let rows: Vec<_> = items(status, "models").map(row).collect();
     let _ = write!(page, "\n{}", table(&["MODEL", "MODE", "HOLD", "PROTOCOL", "CLIENTS"], &rows));

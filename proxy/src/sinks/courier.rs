@@ -10,7 +10,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use checkgate_config::settings;
+use checkgate_config::settings::{self, EventKind};
 use checkgate_detectors::facts::Time;
 use checkgate_detectors::finding::DecisionId;
 use parking_lot::Mutex;
@@ -34,6 +34,8 @@ use crate::told;
 const READ_BYTES: usize = 1024 * 1024;
 /// How often a sink that waits looks around: its backlog grows older.
 const TICK: Duration = Duration::from_secs(1);
+/// How often a position is written that moved past what is not sent: after a kill it is found again.
+const SAVE_EVERY: Duration = Duration::from_secs(1);
 /// Letters of an error that operators are shown.
 const ERROR_MAX: usize = 300;
 
@@ -134,6 +136,7 @@ pub struct Courier {
     /// Behind what is done with.
     position: Stand,
     saved: Option<Stand>,
+    saved_at: Instant,
     /// Behind what was read.
     read_to: Stand,
     /// What was read and is to be sent, with the position behind each.
@@ -174,6 +177,7 @@ impl Courier {
             began: Instant::now(),
             position: Stand::default(),
             saved: None,
+            saved_at: Instant::now(),
             read_to: Stand::default(),
             events: VecDeque::new(),
             behind: VecDeque::new(),
@@ -277,7 +281,9 @@ impl Courier {
         }
         if self.events.is_empty() {
             self.waits_since = None;
-            self.save().await;
+            if finishing || self.saved_at.elapsed() >= SAVE_EVERY {
+                self.save().await;
+            }
             if finishing && self.read_to.number >= *self.well.written.borrow() {
                 return Turn::Over;
             }
@@ -334,7 +340,11 @@ impl Courier {
                 self.behind.push_back(Behind { bytes, stand, losses: Losses::default() });
                 return;
             }
-            Met::Erased => (SinkLoss::Erased, 1),
+            Met::Erased { kind } => {
+                let is_wanted = |kinds: &Vec<EventKind>| kinds.iter().any(|wanted| wanted.as_str() == kind);
+                let wanted = settings.only.kinds.as_ref().is_none_or(is_wanted);
+                return self.pass(stand, wanted.then_some((SinkLoss::Erased, 1)));
+            }
             Met::Damaged => (SinkLoss::Damaged, 1),
             Met::Removed { entries } => (SinkLoss::Removed, entries),
             Met::Missing { entries } => (SinkLoss::Missing, entries),
@@ -479,7 +489,7 @@ impl Courier {
         }
         let (cursor, stand) = (self.cursor.clone(), self.position);
         match blocking(move || cursor.save(stand)).await {
-            Ok(()) => self.saved = Some(stand),
+            Ok(()) => (self.saved, self.saved_at) = (Some(stand), Instant::now()),
             Err(error) => {
                 let sink = &self.ready.settings.name;
                 tracing::error!(sink, %error, "the position of a sink cannot be written; a restart repeats what it sent");

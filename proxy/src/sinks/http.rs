@@ -349,3 +349,204 @@ fn no_answer(error: &hyper::Error) -> SinkError {
 pub fn header_value(text: &str) -> Result<HeaderValue, SinkError> {
     HeaderValue::from_str(text).map_err(|_| SinkError::never("it holds characters that no header may"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    const KEYS: (&str, &str) = ("url", "connection");
+
+    /// Answers every request on every connection with `answer`, and counts connections; closes after each answer where
+    /// `closes` says so.
+    async fn server(answer: String, closes: bool) -> (String, Arc<AtomicUsize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/events?a=b", listener.local_addr().unwrap());
+        let connections = Arc::<AtomicUsize>::default();
+        let count = Arc::clone(&connections);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                count.fetch_add(1, Ordering::SeqCst);
+                tokio::spawn(answers(stream, answer.clone(), closes));
+            }
+        });
+        (url, connections)
+    }
+
+    async fn answers(mut stream: impl AsyncRead + AsyncWrite + Unpin, answer: String, closes: bool) {
+        let mut read = Vec::new();
+        while stream.read_buf(&mut read).await.is_ok_and(|read| read > 0) {
+            if read.ends_with(b"body") {
+                read.clear();
+                if stream.write_all(answer.as_bytes()).await.is_err() || closes {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn with(status: &str, headers: &str, body: &str) -> String {
+        format!("HTTP/1.1 {status}\r\n{headers}content-length: {}\r\n\r\n{body}", body.len())
+    }
+
+    async fn judged(answer: String) -> Result<(), SinkError> {
+        let (url, _) = server(answer, false).await;
+        let client =
+            Client::new(&url, &Connection::default(), KEYS).unwrap_or_else(|error| panic!("{error:?}"));
+        client.post(&[], "body").await?.judged()
+    }
+
+    #[tokio::test]
+    async fn every_status_means_one_thing() {
+        let later = |error: &SinkError| matches!(error, SinkError::Later { wait: None, .. });
+        let never = |error: &SinkError| matches!(error, SinkError::Never { .. });
+        let refused = |error: &SinkError| matches!(error, SinkError::Refused { .. });
+        for status in ["200 OK", "202 Accepted", "204 No Content"] {
+            judged(with(status, "", "")).await.unwrap();
+        }
+        for status in ["408 a", "425 a", "429 a", "500 a", "502 a", "503 a", "599 a"] {
+            let error = judged(with(status, "", "")).await.unwrap_err();
+            assert!(later(&error), "{status}: {error:?}");
+        }
+        for status in ["400 a", "409 a", "413 a", "422 a"] {
+            let error = judged(with(status, "", "no")).await.unwrap_err();
+            assert!(never(&error) && error.to_string().ends_with("no"), "{status}: {error:?}");
+        }
+        for status in
+            ["301 a", "302 a", "307 a", "401 a", "403 a", "404 a", "405 a", "407 a", "410 a", "418 a"]
+        {
+            let error = judged(with(status, "location: http://127.0.0.1:1/\r\n", "")).await.unwrap_err();
+            assert!(refused(&error), "{status}: {error:?}");
+        }
+        for garbage in ["", "SSH-2.0-OpenSSH\r\n\r\n", "HTTP/1.1 200 OK\r\ncontent-length: a\r\n\r\n"] {
+            let (url, _) = server(garbage.to_owned(), true).await;
+            let client =
+                Client::new(&url, &Connection::default(), KEYS).unwrap_or_else(|error| panic!("{error:?}"));
+            let error = client.post(&[], "body").await.unwrap_err();
+            assert!(later(&error), "{garbage:?}: {error:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn retry_after_is_read_in_both_forms() {
+        for (header, expected) in [("120", 120), ("0", 0), ("Wed, 21 Oct 2015 07:28:00 GMT", 0)] {
+            let error = judged(with("503 a", &format!("retry-after: {header}\r\n"), "")).await.unwrap_err();
+            let SinkError::Later { wait, .. } = error else { panic!("{error:?}") };
+            assert_eq!(wait, Some(Duration::from_secs(expected)), "{header}");
+        }
+        let error = judged(with("503 a", "retry-after: soon\r\n", "")).await.unwrap_err();
+        assert!(matches!(error, SinkError::Later { wait: None, .. }), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_shown_in_part_and_steers_nothing() {
+        let body = format!("\u{1b}[2J\r\n\u{202e}{}", "long ".repeat(100_000));
+        let error = judged(with("500 a", "", &body)).await.unwrap_err().to_string();
+        assert!(error.len() < 400 && !error.contains(told::steers), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_used_again_and_one_that_was_closed_costs_no_event() {
+        for (closes, expected) in [(false, 1), (true, 5)] {
+            let (url, connections) = server(with("200 OK", "", "fine"), closes).await;
+            let client =
+                Client::new(&url, &Connection::default(), KEYS).unwrap_or_else(|error| panic!("{error:?}"));
+            for _ in 0..5 {
+                let answer = client.post(&[], "body").await.unwrap();
+                assert_eq!((answer.status, &*answer.body), (StatusCode::OK, b"fine".as_slice()));
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            assert_eq!(connections.load(Ordering::SeqCst), expected, "the server closes: {closes}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_send_that_is_cut_off_leaves_nothing_for_the_next_one() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let client =
+            Client::new(&url, &Connection::default(), KEYS).unwrap_or_else(|error| panic!("{error:?}"));
+        tokio::spawn(async move {
+            let hangs = listener.accept().await.unwrap();
+            let (stream, _) = listener.accept().await.unwrap();
+            answers(stream, with("200 OK", "", ""), false).await;
+            drop(hangs);
+        });
+        let hangs = tokio::time::timeout(Duration::from_millis(50), client.post(&[], "body")).await;
+        assert!(hangs.is_err(), "nobody answered");
+        let next = tokio::time::timeout(Duration::from_secs(5), client.post(&[], "body")).await;
+        assert!(next.is_ok_and(|answer| answer.is_ok()), "the next send met what the last one left");
+    }
+
+    #[tokio::test]
+    async fn over_tls_whoever_the_authorities_vouch_for_is_believed() {
+        let rcgen::CertifiedKey { cert, signing_key } =
+            rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let ca = folder.path().join("ca.pem");
+        std::fs::write(&ca, cert.pem()).unwrap();
+        let key = rustls::pki_types::PrivatePkcs8KeyDer::from(signing_key.serialize_der());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![cert.der().clone()], key.into())
+            .unwrap();
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let stream: TcpStream = stream;
+                if let Ok(stream) = acceptor.accept(stream).await {
+                    tokio::spawn(answers(stream, with("200 OK", "", ""), false));
+                }
+            }
+        });
+        let believes = Connection { ca_file: Some(ca), ..Connection::default() };
+        for (host, connection, expected) in [
+            ("localhost", &believes, true),
+            ("127.0.0.1", &believes, false),
+            ("localhost", &Connection::default(), false),
+        ] {
+            let url = format!("https://{host}:{port}/");
+            let client = Client::new(&url, connection, KEYS).unwrap_or_else(|error| panic!("{error:?}"));
+            match client.post(&[], "body").await {
+                Ok(_) => assert!(expected, "{host} was believed"),
+                Err(error) => {
+                    assert!(!expected, "{host}: {error}");
+                    assert!(matches!(error, SinkError::Refused { .. }), "{error:?}: somebody has to mend it");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn urls_are_read_whole_and_never_repeated() {
+        for (typed, expected) in [
+            ("https://siem.example/a?b=c", Some(("siem.example", 443, "/a?b=c", true))),
+            ("http://[::1]:81", Some(("::1", 81, "/", false))),
+            ("https://siem.example?a", Some(("siem.example", 443, "/?a", true))),
+            ("https://user:hunter2@siem.example/", None),
+            ("ftp://siem.example/", None),
+            ("siem.example", None),
+            ("https://", None),
+            ("https://siem.example:0/", None),
+            ("", None),
+        ] {
+            let read = Url::parse(typed);
+            if let Err(said) = &read {
+                assert!(!said.contains("hunter2"), "{said}");
+            }
+            let read = read.as_ref().map(|url| (url.host.as_str(), url.port, url.path.as_str(), url.tls));
+            assert_eq!(read.ok(), expected, "{typed}");
+        }
+        assert_eq!(Url::parse("https://siem.example/secret?key=1").unwrap().origin(), "https://siem.example");
+    }
+}

@@ -63,8 +63,11 @@ pub struct SinkSpec {
     /// Parameters as an operator might write them, in YAML.
     pub example: &'static str,
     /// Builds it from checked parameters.
-    pub build: fn(&Value, &Ground<'_>) -> Result<Box<dyn Sink>, PartError>,
+    pub build: Build,
 }
+
+/// Builds a sink from checked parameters.
+pub type Build = fn(&Value, &Ground<'_>) -> Result<Box<dyn Sink>, PartError>;
 
 /// Sends events to another program, in that program's own form.
 ///

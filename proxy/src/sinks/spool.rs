@@ -39,7 +39,10 @@ pub enum Met {
         behind: u64,
     },
     /// An entry whose content was erased, or is older than it is kept for.
-    Erased,
+    Erased {
+        /// What kind of thing it was.
+        kind: String,
+    },
     /// An entry whose content is damaged.
     Damaged,
     /// Entries that were removed before anybody read them here.
@@ -221,7 +224,7 @@ impl Walk {
             Ok(line) => {
                 let met = match line.entry {
                     Some(entry) => Met::Entry { entry: Box::new(entry), behind },
-                    None => Met::Erased,
+                    None => Met::Erased { kind: line.header.kind },
                 };
                 (line.header.entry, line.hash, met)
             }

@@ -300,3 +300,23 @@ async fn a_sink_that_hangs_is_left_after_its_time() {
     assert_eq!(shown.lock().last_error.as_deref(), Some("no answer within 3s"));
     ended(task, &orders, Order::End).await;
 }
+
+/// How fast a backlog is delivered to a receiver that costs nothing: reading, verifying, parsing, rendering and the
+/// position on disk after every batch. `cargo test -p checkgate sinks::tests::courier::a_backlog -- --ignored --nocapture`
+/// prints it.
+#[tokio::test]
+#[ignore = "prints a figure; takes a while"]
+async fn a_backlog_is_delivered_fast() {
+    let mut place = Place::new(|_, _| Ok(()));
+    place.append(1..=1);
+    let (task, orders, _) = place.start(just_after, |settings| settings.batch.events = 500);
+    sleep(Duration::from_millis(100)).await;
+    let events = 20_000;
+    place.append(2..=events + 1);
+    let began = Instant::now();
+    place.until_took(usize::try_from(events).unwrap()).await;
+    let rate = events as f64 / began.elapsed().as_secs_f64();
+    println!("{events} events in {:?}: {rate:.0} events/s", began.elapsed());
+    ended(task, &orders, Order::Finish).await;
+    assert_eq!(place.took().len() as u64, events);
+}

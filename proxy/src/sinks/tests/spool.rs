@@ -45,7 +45,7 @@ fn all(spool: &Spool, from: &mut Stand, up_to: u64, bytes: usize) -> (Vec<u64>, 
                     assert_eq!(*met, entry(piece.stand.number), "an entry differs from what was written");
                     numbers.push(piece.stand.number);
                 }
-                Met::Erased => lost[0] += 1,
+                Met::Erased { .. } => lost[0] += 1,
                 Met::Damaged => lost[1] += 1,
                 Met::Removed { entries } => lost[2] += entries,
                 Met::Missing { entries } => lost[3] += entries,
