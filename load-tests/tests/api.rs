@@ -268,3 +268,31 @@ async fn what_the_file_of_the_kill_switch_does_is_told_once_and_by_whom() {
     assert_eq!(moves.len(), 1, "{told}");
     assert!(moves[0].contains("\"from\":\"file\"") && moves[0].contains("\"who\":\"checkgate\""), "{told}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_detector_proposes_can_be_approved_and_outlives_a_restart() {
+    let server = pricing().await;
+    let config = json!({
+        "upstream": format!("http://{}", server.address),
+        "mode": "enforce",
+        "clients": {"identity": "ip"},
+        "policy": {"on_tier_one": "propose"},
+    });
+    let mut checkgate = Start::configured(config.clone()).run().await.unwrap();
+    let swept = sweep(&mut checkgate.client(CLIENT), 20).await.unwrap();
+    assert!(swept.refusal.is_none(), "nothing is done before it is approved");
+    let proposed = checkgate.records_with(|record| record["kind"] == "decision").await.unwrap();
+    let id = proposed.iter().find_map(|record| record["decision_id"].as_str()).unwrap();
+    let shown = checkgate.ask(&format!("/v1/decisions/{id}")).await.unwrap().json().unwrap();
+    assert_eq!(shown["status"], "proposed", "{shown:#}");
+    checkgate.stop().await.unwrap();
+    let again = Start::configured(config).in_state(&checkgate.state).run().await.unwrap();
+    let reply = call(&again, Method::POST, &format!("/v1/decisions/{id}/approve"), &json!({})).await;
+    assert_eq!(
+        (reply.status.as_u16(), &reply.json().unwrap()["status"]),
+        (200, &json!("in_force")),
+        "{}",
+        reply.text()
+    );
+    assert_eq!(status(&again).await, 403);
+}

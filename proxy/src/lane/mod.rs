@@ -358,7 +358,8 @@ fn what_of(record: &Record, outbox: &Outbox, handed: &Handed, mode: Mode) -> Wha
         return What::Finding { record: line };
     };
     let block = outbox.blocks.iter().find(|block| block.id == id);
-    let until = record.until.unwrap_or(record.time);
+    // The record of a proposal has no end yet; until its block's it can be approved.
+    let until = block.map(|block| block.until).or(record.until).unwrap_or(record.time);
     let applied = handed.applied.iter().find(|(applied, _)| *applied == id).map(|(_, applied)| *applied);
     let (status, held_back) = match applied {
         Some(Applied::Enforced) => (Status::InForce, None),
