@@ -123,7 +123,7 @@ impl Check<'_> {
         let mut sound = Vec::new();
         for (index, secret) in secrets.iter().enumerate() {
             let place = path.key("secrets").index(index);
-            let text = self.from_environment(&place, secret);
+            let text = self.outside_of_the_file(&place, secret);
             sound.push(text.and_then(|text| self.sound_secret(&place, text, shape)));
         }
         for (index, file) in files.iter().enumerate() {
@@ -136,7 +136,7 @@ impl Check<'_> {
     }
 
     /// A secret that stands in the environment. One that stands in the file itself is in every copy of it.
-    fn from_environment(&mut self, path: &Path, typed: &RawSecret) -> Option<String> {
+    fn outside_of_the_file(&mut self, path: &Path, typed: &RawSecret) -> Option<String> {
         let inner = typed.0.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
         let letters =
             |name: &&str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');

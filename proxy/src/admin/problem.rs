@@ -17,7 +17,8 @@ pub struct Problem {
     mend: Cow<'static, str>,
     /// Where in the body, as a JSON pointer.
     place: Option<String>,
-    header: Option<(HeaderName, HeaderValue)>,
+    /// Boxed, so that what may fail stays small.
+    header: Option<Box<(HeaderName, HeaderValue)>>,
     bound: Option<AdminBound>,
 }
 
@@ -44,7 +45,7 @@ impl Problem {
         let mend = "send `Authorization: Bearer TOKEN`, with the configured token or the one in the file admin.token \
                     of the state folder";
         let mut problem = Self::new(StatusCode::UNAUTHORIZED, detail, mend);
-        problem.header = Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
+        problem.header = Some(Box::new((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))));
         problem
     }
 
@@ -60,7 +61,7 @@ impl Problem {
         let mend = "wait, then send the right token; the kill switch also works by its file";
         let mut problem =
             Self::new(StatusCode::TOO_MANY_REQUESTS, "too many wrong tokens came from here", mend);
-        problem.header = Some((RETRY_AFTER, HeaderValue::from(seconds)));
+        problem.header = Some(Box::new((RETRY_AFTER, HeaderValue::from(seconds))));
         problem
     }
 
@@ -84,8 +85,8 @@ impl IntoResponse for Problem {
             body.insert("where".to_owned(), place.into());
         }
         let content_type = [(CONTENT_TYPE, "application/problem+json")];
-        let mut response =
-            (self.status, AppendHeaders(self.header), content_type, body.to_string()).into_response();
+        let header = AppendHeaders(self.header.map(|header| *header));
+        let mut response = (self.status, header, content_type, body.to_string()).into_response();
         if let Some(bound) = self.bound {
             response.extensions_mut().insert(bound);
         }
