@@ -18,7 +18,9 @@ use checkgate_detectors::drift::record::DriftRecord;
 use checkgate_detectors::finding::{Kind, Record};
 use parking_lot::{Mutex, RwLock};
 
+use crate::gate::Reason;
 use crate::metrics::Metrics;
+use crate::metrics::labels::Label;
 
 /// Lines that may wait for the writer.
 const WAITING_MAX: usize = 8192;
@@ -38,6 +40,18 @@ pub fn line(record: &Record) -> String {
 #[must_use]
 pub fn drift_line(record: &DriftRecord) -> String {
     serde_json::to_string(record).unwrap_or_default()
+}
+
+/// A decision's line as it is printed: with the member `held_back` where something keeps it from acting of which the
+/// line itself tells nothing. The mode stands in it, and what was doubtful from the beginning is an alert. Quotes inside
+/// of texts are written with a backslash, so no text can hold what is looked for here.
+#[must_use]
+pub fn printed(line: &Arc<str>, held_back: Option<Reason>) -> Arc<str> {
+    let untold = held_back.filter(|reason| *reason != Reason::Mode && !line.contains("\"action\":\"alert\""));
+    match (untold, line.strip_suffix('}')) {
+        (Some(reason), Some(members)) => format!("{members},\"held_back\":\"{}\"}}", reason.as_str()).into(),
+        _ => Arc::clone(line),
+    }
 }
 
 /// Takes records from all lanes.
@@ -121,6 +135,7 @@ impl Outlet {
 
     /// Takes a record about a configured model, or about a discovered one: counts it, keeps it for the admin API and
     /// gives it to the writer. Never waits; a record for which there is no room is counted as dropped.
+    #[cfg(test)]
     pub fn offer(&self, model: Option<u16>, record: &Record) {
         self.count(model, record);
         self.print(record.kind, line(record).into());
@@ -253,6 +268,21 @@ pub(crate) mod tests {
     use checkgate_detectors::identity::{Address, Identity};
 
     use super::*;
+
+    #[test]
+    fn what_is_held_back_for_a_reason_that_nothing_else_tells_says_so_when_it_is_printed() {
+        let acts: Arc<str> = line(&record(Kind::Decision, 7)).into();
+        assert_eq!(printed(&acts, None), acts);
+        assert_eq!(printed(&acts, Some(Reason::Mode)), acts, "the mode stands in it");
+        let held: serde_json::Value =
+            serde_json::from_str(&printed(&acts, Some(Reason::KillSwitch))).unwrap();
+        assert_eq!(held["held_back"], "kill_switch");
+        let alert: Arc<str> = line(&Record { action: Action::Alert, ..record(Kind::Decision, 7) }).into();
+        assert_eq!(printed(&alert, Some(Reason::Unproven)), alert, "an alert never acts");
+        let explanation = "\",\"action\":\"alert\",\"x\":\"".to_owned();
+        let hostile: Arc<str> = line(&Record { explanation, ..record(Kind::Decision, 7) }).into();
+        assert!(printed(&hostile, Some(Reason::Brake)).contains("held_back"), "no text hides it");
+    }
 
     /// A record to test with.
     pub(crate) fn record(kind: Kind, id: u64) -> Record {

@@ -66,7 +66,7 @@ use crate::ledger::reduce::Retention;
 use crate::ledger::{Hooks, Ledger, LedgerSettings, Opening};
 use crate::metrics::Metrics;
 use crate::plan::{self, ModelIds, Plan};
-use crate::records::Outlet;
+use crate::records::{self, Outlet};
 use crate::sinks::Ground;
 use crate::sinks::office::{self, Office, Premises};
 use crate::state::State;
@@ -394,19 +394,21 @@ fn start_ledger(
     metrics: &Arc<Metrics>,
     waiting: &Waiting,
 ) -> std::io::Result<Ledger> {
-    let (gate, records, exported) = (Arc::clone(gate), Arc::clone(records), waiting.told.clone());
+    let (gate, outlet, exported) = (Arc::clone(gate), Arc::clone(records), waiting.told.clone());
     let print = move |kind, line: &Arc<str>| {
         if let Some(exported) = &exported {
             exported.push(Told::Record(Arc::clone(line)));
         }
-        records.print(kind, Arc::clone(line));
+        outlet.print(kind, Arc::clone(line));
     };
     let hooks = Hooks {
         // Only what is kept, or known not to be, is printed.
         told: Box::new(move |entry| match &entry.what {
             What::Finding { record } => print(Kind::Finding, record),
             What::Drift { record } => print(Kind::Drift, record),
-            What::Decision(decided) => print(Kind::Decision, &decided.evidence),
+            What::Decision(decided) => {
+                print(Kind::Decision, &records::printed(&decided.evidence, decided.held_back));
+            }
             _ => {}
         }),
         opened: Box::new(move |book, now| {

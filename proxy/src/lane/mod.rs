@@ -328,7 +328,13 @@ pub fn hand_on(step: &Step, desk: &Desk, gate: &Gate, records: &Outlet) {
     let mode = desk.plan().model(step.model).map(|model| model.mode).unwrap_or_default();
     let handed = gate.apply_all(&step.outbox, Origin { model: step.model, mode }, desk.rules());
     for record in step.outbox.records.iter().chain(&handed.told) {
-        records.offer(step.model, record);
+        records.count(step.model, record);
+        let applied = handed.applied.iter().find(|(id, _)| record.decision_id == Some(*id));
+        let held_back = match applied {
+            Some((_, Applied::Observed(reason))) if record.kind == Kind::Decision => Some(*reason),
+            _ => None,
+        };
+        records.print(record.kind, records::printed(&records::line(record).into(), held_back));
     }
     step.outbox.drifts.iter().for_each(|record| records.offer_drift(step.model, record));
 }
