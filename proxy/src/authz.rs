@@ -92,8 +92,9 @@ impl Handler for Authz {
         if Form::of(request.headers()) == Form::Grpc {
             return grpc::answer(self, &peer, request).await;
         }
-        let subject = Subject::of_request(request.method(), request.uri().path(), request.headers());
-        let verdict = self.judge(&peer, request.headers(), &subject, clock::now());
+        let (method, path, headers) = (request.method(), request.uri().path(), request.headers());
+        let subject = || Subject::of_request(method, path, headers);
+        let verdict = self.judge(&peer, headers, subject, clock::now());
         self.metrics.authz_http.inc(verdict.outcome());
         let as_forbidden = request.headers().get(THROTTLE_AS).is_some_and(|value| value == "403");
         answer(verdict, as_forbidden)
@@ -104,7 +105,14 @@ impl Handler for Authz {
 
 impl Authz {
     /// Whether a request of whoever `headers` speak for may pass. It counts as met, and a throttled one uses its minute.
-    fn judge(&self, peer: &Peer, headers: &HeaderMap, subject: &Subject, now: Time) -> Verdict {
+    /// What it is about is asked only where something is in force.
+    fn judge(
+        &self,
+        peer: &Peer,
+        headers: &HeaderMap,
+        subject: impl FnOnce() -> Subject,
+        now: Time,
+    ) -> Verdict {
         let way = (self.way)();
         if !way.identify.trusts(peer.ip) {
             self.metrics.authz_untrusted.inc();
@@ -113,7 +121,7 @@ impl Authz {
             return Verdict::Passes;
         }
         let asker = way.identify.asker(peer, headers, now);
-        let Terms { enforces, per_minute } = subject.terms(&way.routes, (self.terms)());
+        let Terms { enforces, per_minute } = subject().terms(&way.routes, (self.terms)());
         if let Some(refusal) = way.gate.enter(&asker, enforces, per_minute, now) {
             return Verdict::Refused(refusal);
         }

@@ -55,7 +55,7 @@ pub async fn answer(authz: &Authz, peer: &Peer, request: Request<Received>) -> R
         return message(&told(Verdict::Passes));
     };
     let (headers, subject) = meant(authz, question);
-    let verdict = authz.judge(peer, &headers, &subject, clock::now());
+    let verdict = authz.judge(peer, &headers, || subject, clock::now());
     authz.metrics.authz_grpc.inc(verdict.outcome());
     message(&told(verdict))
 }

@@ -66,13 +66,14 @@ impl From<Wrong> for Fault {
                 "no secret of this endpoint gives this signature",
                 "sign `ID.TIMESTAMP.BODY` with HMAC-SHA256 and the bytes behind whsec_, in Base64 behind `v1,`",
             ),
+            // Neither is the work of somebody who guesses.
             Wrong::Time => Self::new(
-                StatusCode::UNAUTHORIZED,
+                StatusCode::BAD_REQUEST,
                 "webhook-timestamp is more than five minutes from the time here",
                 "set the sender's clock; a further attempt is signed with the time at which it is made",
             ),
             Wrong::BeforeStart => Self::new(
-                StatusCode::UNAUTHORIZED,
+                StatusCode::BAD_REQUEST,
                 "it was signed before this process began, which cannot know whether it was taken",
                 "send it again, signed with the time at which that is done",
             ),

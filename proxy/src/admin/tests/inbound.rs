@@ -312,7 +312,7 @@ async fn a_copy_of_a_signed_message_is_refused_and_a_further_attempt_is_answered
     let (status, ..) = tell(&signed("m2", now, &body), "{}").await;
     assert_eq!(status, 401, "another body");
     let (status, ..) = tell(&signed("m3", now - 400, &body), &body).await;
-    assert_eq!(status, 401, "signed too long ago");
+    assert_eq!(status, 400, "signed too long ago");
     let (status, ..) = it.ask("POST", "/v1/inbound/soc", &[], &body).await;
     assert_eq!(status, 400, "not signed at all");
 }
