@@ -136,6 +136,7 @@ pub struct Letter<'a> {
 
 /// What became of one thing that was asked for.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = InboundOutcome)]
 pub struct Outcome {
     /// The sender's own id of it.
     #[schema(value_type = String)]

@@ -608,3 +608,27 @@ fn the_document_is_the_committed_one() {
     let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/openapi.json");
     checkgate_config::golden::equals_committed(&file, openapi::text()).unwrap();
 }
+
+/// Two types of one name would be one schema, whichever comes last.
+#[test]
+fn no_schema_of_the_document_stands_for_two_types() {
+    let resources = [
+        status::router(),
+        decisions::router(),
+        super::inbound::router(),
+        findings::router(),
+        report::router(),
+        never_block::router(),
+        references::router(),
+        kill_switch::router(),
+        events::router(),
+    ];
+    let mut known = std::collections::BTreeMap::new();
+    for resource in resources {
+        for (name, schema) in resource.into_openapi().components.unwrap_or_default().schemas {
+            let schema = serde_json::to_value(schema).unwrap();
+            let before = known.entry(name.clone()).or_insert_with(|| schema.clone());
+            assert_eq!(*before, schema, "{name} stands for two types; name one with #[schema(as = ...)]");
+        }
+    }
+}
