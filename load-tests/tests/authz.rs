@@ -130,6 +130,11 @@ async fn a_proxy_that_is_not_trusted_speaks_for_nobody() {
     assert_eq!(house.checkgate.metric("checkgate_authz_untrusted_total", &[]).await.unwrap(), 1.0);
     house.decide(STRANGER, "block").await;
     assert_eq!(house.asked_at(STRANGER, "/authz", &[("x-forwarded-for", "203.0.113.9")]).await.status, 403);
+    let grpc = [("x-forwarded-for", CLIENT), ("content-type", "application/grpc")];
+    for path in ["/authz", "/envoy.service.auth.v3.Authorization/Check"] {
+        let told = house.asked_at(PROXY, path, &grpc).await;
+        assert_eq!(told.status, 403, "{path}: the content type is the client's and changes nothing");
+    }
     let forged = [("x-forwarded-for", "203.0.113.9, 203.0.113.7")];
     assert_eq!(
         house.asked_at(PROXY, "/authz", &forged).await.status,
@@ -227,7 +232,7 @@ async fn over_grpc_the_peer_of_the_asking_proxy_counts_before_what_its_client_wr
         house.checkgate.metric("checkgate_authz_total", &["outcome=\"malformed\"", "protocol=\"grpc\""]);
     assert_eq!(malformed.await.unwrap(), 1.0, "and is counted");
     let other = called(house.authz, "/some.Service/Method", Vec::new()).await;
-    assert_eq!(other.header("grpc-status"), "12", "nothing else is served");
+    assert_eq!(other.header("content-type"), "", "what is no such call is a question over HTTP");
 }
 
 #[tokio::test(flavor = "multi_thread")]

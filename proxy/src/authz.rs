@@ -89,7 +89,8 @@ impl Handler for Authz {
     type Body = WayBody;
 
     async fn handle(&self, peer: Peer, request: Request<Received>) -> Response<WayBody> {
-        if Form::of(request.headers()) == Form::Grpc {
+        // By its path as well: a proxy may pass on the content type of the request that it holds.
+        if grpc::is_call(&request) {
             return grpc::answer(self, &peer, request).await;
         }
         let (method, path, headers) = (request.method(), request.uri().path(), request.headers());

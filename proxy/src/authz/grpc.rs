@@ -8,8 +8,8 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use checkgate_config::address;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use http::{Request, Response};
-use http_body_util::{BodyExt, Empty, Full, Limited};
+use http::{Request, Response, Version};
+use http_body_util::{BodyExt, Full, Limited};
 use prost::Message;
 use tokio::time::timeout;
 
@@ -24,7 +24,7 @@ use crate::gate::Refusal;
 use crate::metrics::labels::AuthzOutcome;
 use crate::transport::{Peer, Received};
 use crate::way::body::WayBody;
-use crate::way::problem::{MEDIA_TYPE, Problem};
+use crate::way::problem::{Form, MEDIA_TYPE, Problem};
 
 /// The one method that is served.
 const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
@@ -37,16 +37,17 @@ const HEADERS_MAX: usize = 256;
 /// `PERMISSION_DENIED` and `RESOURCE_EXHAUSTED`.
 const DENIED: i32 = 7;
 const EXHAUSTED: i32 = 8;
-/// `UNIMPLEMENTED`.
-const UNIMPLEMENTED: &str = "12";
 /// A header of this name takes the place of one that is there.
 const OVERWRITE: i32 = 2;
 
+/// Whether a question is a call of the one method, over the one version of HTTP that gRPC has.
+pub fn is_call<B>(request: &Request<B>) -> bool {
+    let path = request.uri().path();
+    path == CHECK && request.version() == Version::HTTP_2 && Form::of(request.headers()) == Form::Grpc
+}
+
 /// Answers one call.
 pub async fn answer(authz: &Authz, peer: &Peer, request: Request<Received>) -> Response<WayBody> {
-    if request.uri().path() != CHECK {
-        return status_only(UNIMPLEMENTED);
-    }
     let body = Limited::new(request.into_body(), MESSAGE_BYTES_MAX).collect();
     let whole = timeout(WHOLE_WITHIN, body).await.ok().and_then(Result::ok);
     let question = whole.and_then(|body| read(&body.to_bytes()));
@@ -141,21 +142,14 @@ fn message(said: &CheckResponse) -> Response<WayBody> {
     framed.put_u8(0);
     framed.put_u32(u32::try_from(said.encoded_len()).unwrap_or_default());
     framed.put_slice(&said.encode_to_vec());
-    let trailers = async { Some(Ok(status("0"))) };
+    let trailers = async { Some(Ok(succeeded())) };
     let body = Full::new(framed.freeze()).map_err(|never| match never {}).with_trailers(trailers);
     let mut response = Response::new(body.boxed_unsync());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     response
 }
 
-/// An answer without a message.
-fn status_only(code: &'static str) -> Response<WayBody> {
-    let mut response = Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
-    *response.headers_mut() = status(code);
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    response
-}
-
-fn status(code: &'static str) -> HeaderMap {
-    std::iter::once((HeaderName::from_static("grpc-status"), HeaderValue::from_static(code))).collect()
+/// The call succeeded; what it says stands in the message.
+fn succeeded() -> HeaderMap {
+    std::iter::once((HeaderName::from_static("grpc-status"), HeaderValue::from_static("0"))).collect()
 }
