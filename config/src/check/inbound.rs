@@ -71,7 +71,23 @@ impl Check<'_> {
             .collect();
         let endpoints = endpoints.into_iter().collect::<Option<Vec<_>>>()?;
         self.once(&list, &endpoints.iter().map(|one| one.name.as_str()).collect::<Vec<_>>());
+        self.signed_for_one(&list, &endpoints);
         Some(endpoints)
+    }
+
+    /// A signature does not say for which endpoint it was made: with one secret for two, a message to the one could be
+    /// sent to the other.
+    fn signed_for_one(&mut self, list: &Path, endpoints: &[Inbound]) {
+        let signed = |one: &&Inbound| one.shape == InboundShape::Webhook;
+        for (index, endpoint) in endpoints.iter().enumerate().filter(|(_, one)| signed(one)) {
+            let earlier = endpoints.iter().take(index).filter(signed);
+            let shares = |other: &Inbound| endpoint.secrets.iter().any(|one| other.secrets.contains(one));
+            if let Some(other) = earlier.into_iter().find(|other| shares(other)) {
+                let message =
+                    format!("is signed with a secret of \"{}\"; give each endpoint its own", other.name);
+                self.refuse_key(&list.index(index), message);
+            }
+        }
     }
 
     fn endpoint(&mut self, path: &Path, typed: &RawInbound, known: Option<&[&str]>) -> Option<Inbound> {
