@@ -5,7 +5,7 @@
 mod drift_streams;
 
 use checkgate_detectors::drift::bins::{SLOTS, Value};
-use checkgate_detectors::drift::budget::Thresholds;
+use checkgate_detectors::drift::budget::{Thresholds, expected_by_stretches};
 use checkgate_detectors::drift::derived::Derived;
 use checkgate_detectors::drift::reference::{
     BytesError, Column, DriftReference, Settings, Table, TableError, VERSION,
@@ -133,6 +133,24 @@ fn a_change_beneath_bursts_is_paged() {
 }
 
 /// Twenty features that share a part of their chance.
+#[test]
+fn a_plan_of_the_paging_layer_is_near_what_it_takes() {
+    for name in ["mean +0.5 sd", "burst, +0.3 sd"] {
+        let stream = named(name);
+        let trial = trial(100_000, 1000, 20_000);
+        let taken = median((1..=5).map(|seed| trial.run(stream, seed).1.paging).collect()).unwrap();
+        let made = DriftReference::of(&table(&mut Source::new(9), stream, 100_000), &Settings::default());
+        let reference = made.unwrap();
+        let feature = &reference.features()[0];
+        let told = expected_by_stretches(feature, reference.worth(), 250.0, 1, &WEEK);
+        let place = if name.ends_with("0.5 sd") { 2 } else { 1 };
+        let planned = told[place].events.unwrap();
+        let factor = planned / taken as f64;
+        assert!((0.4..=2.5).contains(&factor), "{name}: planned {planned}, taken {taken}");
+        assert!(told[0].events.is_none_or(|smaller| smaller > told[2].events.unwrap()), "{name}: {told:?}");
+    }
+}
+
 fn wide(rows: usize) -> Table {
     let mut source = Numbers(5);
     many(&mut source, rows, 20, &|_, value| value)

@@ -8,6 +8,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::event::Bank;
+use super::feature::Feature;
+use super::stretch::Worth;
 
 const SECONDS_A_WEEK: f64 = 7.0 * 24.0 * 3600.0;
 /// No threshold lies lower, however slow the traffic: fewer events than this tell nothing.
@@ -16,6 +18,9 @@ const EVENTS_MIN: f64 = 1000.0;
 const STRETCHES_MIN: f64 = 20.0;
 /// No threshold lies higher: evidence is cut far above.
 const THRESHOLD_MAX: f64 = 1e12;
+
+/// Evidence that grows more slowly with a stretch, in nats, does not grow.
+const GROWTH_MIN: f64 = 0.005;
 
 /// What an operator grants and what traffic there is.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -96,6 +101,29 @@ pub fn expected(bank: &Bank, share: f64, features: usize, thresholds: &Threshold
             // A sum over all beginnings starts with about one event in each e-fold ahead of a single product.
             let ahead = libm::log(1.0 / speed).max(0.0);
             (libm::log(reach) - ahead).max(1.0) / speed
+        });
+        Expected { shift, events }
+    })
+}
+
+/// The same for the paging layer, whose stretches have `rows_a_stretch` rows on average. Events are whole stretches.
+#[must_use]
+pub fn expected_by_stretches(
+    feature: &Feature,
+    worth: &Worth,
+    rows_a_stretch: f64,
+    features: usize,
+    thresholds: &Thresholds,
+) -> [Expected; 3] {
+    SHIFTS.map(|shift| {
+        let apart = 2.0 * rows_a_stretch * feature.bank.divergence(shift);
+        let growth = feature.calibration.growth(worth, apart);
+        let reach = thresholds.paging * features.max(1) as f64;
+        // What a sum that begins anew with every stretch and grows by one factor needs to reach a level.
+        let events = (growth > GROWTH_MIN).then(|| {
+            let ratio = libm::exp(growth);
+            let stretches = libm::log(1.0 + reach * (ratio - 1.0) / ratio) / growth;
+            stretches.max(1.0).ceil() * rows_a_stretch
         });
         Expected { shift, events }
     })

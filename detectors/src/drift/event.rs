@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 use super::bins::SLOTS;
 use super::counts::Counts;
 use super::measure::{
-    chi_square, chi_square_quantile, normal_quantile, power, rate_bound, smoothed, total_variation,
+    chi_square, chi_square_quantile, divergence, normal_quantile, power, rate_bound, smoothed,
+    total_variation,
 };
 
 /// Bets along a score function of the slots: its number, and the exponent of one unit of the score.
@@ -157,6 +158,14 @@ impl Bank {
         };
         let best = TILTS.iter().zip(&self.levels).map(speed).fold(0.0, f64::max);
         (best > 0.0).then_some(best)
+    }
+
+    /// How far the slots' probabilities would lie from those of the reference, in nats, where the feature moved by
+    /// `shift` of its standard deviations. No detector of independent events is faster than the logarithm of its run
+    /// length over this (Lorden 1971).
+    #[must_use]
+    pub fn divergence(&self, shift: f64) -> f64 {
+        divergence(&tilted(0, shift, &self.scores, &self.p0).0, &self.p0)
     }
 
     /// Bytes on the heap.

@@ -73,6 +73,23 @@ impl Calibration {
         (self.at_least(score) + 1) as f64 / (self.scores.len() + 1) as f64
     }
 
+    /// How much the logarithm of the evidence grows with a stretch whose distribution lies `apart` from the reference's,
+    /// as [`score`] measures it, on average: every stretch of the reference stands for one that is moved so far. A
+    /// moved score has the noise of its size, which three points of Gauss and Hermite stand for.
+    #[must_use]
+    pub fn growth(&self, worth: &Worth, apart: f64) -> f64 {
+        let noise = 2.0 * apart.sqrt() * 3.0_f64.sqrt();
+        let points = [(-noise, 1.0 / 6.0), (0.0, 2.0 / 3.0), (noise, 1.0 / 6.0)];
+        let moved = |own: &f32| {
+            let at = |(noise, weight): &(f64, f64)| {
+                let score = (f64::from(*own) + apart + noise).max(0.0) as f32;
+                weight * libm::log(worth.at(self.at_least(score)))
+            };
+            points.iter().map(at).sum::<f64>()
+        };
+        self.scores.iter().map(moved).sum::<f64>() / self.scores.len().max(1) as f64
+    }
+
     /// The highest score of the reference.
     #[must_use]
     pub fn highest(&self) -> f32 {

@@ -3,6 +3,7 @@
 mod audit;
 mod check;
 mod decisions;
+mod drift;
 mod events;
 mod explain;
 mod findings;
@@ -76,6 +77,8 @@ enum Command {
     /// Make, show and verify references of drift; list and trust what a running checkgate learned.
     #[command(visible_alias = "references")]
     Reference(reference::ReferenceArgs),
+    /// Plan how drift is detected, and compare rows with a reference.
+    Drift(drift::DriftArgs),
     /// Follow what happens in a running checkgate.
     Events(events::EventsArgs),
     /// List where findings and decisions are sent, try it, and send again what nobody wanted.
@@ -126,6 +129,7 @@ pub fn main() -> ExitCode {
         Command::Findings(args) => findings::findings(&args),
         Command::NeverBlock(args) => never_block::never_block(&args),
         Command::Reference(args) => reference::reference(&args),
+        Command::Drift(args) => drift::drift(&args),
         Command::Events(args) => events::events(&args),
         Command::Sinks(args) => sinks::sinks(&args),
         Command::Token(args) => token::token(&args),

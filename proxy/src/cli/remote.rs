@@ -92,6 +92,20 @@ impl Remote {
         self.ask(Method::GET, path, None)
     }
 
+    /// GET of text.
+    ///
+    /// # Errors
+    /// No answer comes, or a problem.
+    pub fn read(&self, path: &str) -> anyhow::Result<String> {
+        let found = self.find()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let asked = async { text(found.open(Method::GET, path, None).await?).await };
+            let asked = tokio::time::timeout(PATIENCE, asked).await;
+            asked.with_context(|| format!("{} did not answer", found.base))?
+        })
+    }
+
     /// Where it is, and with what.
     ///
     /// # Errors

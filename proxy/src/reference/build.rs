@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use ahash::AHashMap;
+use checkgate_detectors::drift::bins::{Bins, Value};
 use checkgate_detectors::drift::reference::{DriftReference, Settings, TableError};
 use checkgate_detectors::drift::{self, Early, Paging};
 use checkgate_detectors::facts::Time;
@@ -61,7 +63,7 @@ pub fn build(order: &Order, progress: &dyn Progress) -> Result<(Header, DriftRef
     let sources =
         order.from.iter().map(|path| Source::look_at(path, progress)).collect::<Result<Vec<_>, _>>()?;
     let key = label_key(&sources);
-    let (gathering, from) = gather(order, &sources, key, progress)?;
+    let (mut gathering, from) = gather(order, &sources, key, progress)?;
     if gathering.table.columns.is_empty() {
         return Err(BuildError::NoColumns);
     }
@@ -72,6 +74,8 @@ pub fn build(order: &Order, progress: &dyn Progress) -> Result<(Header, DriftRef
         settings = Settings { stretch_microseconds: 0, ..settings };
     }
     let reference = DriftReference::of(&gathering.table, &settings)?.with_label_key(key);
+    let columns = gathering.columns.iter_mut().zip(&gathering.texts).zip(reference.features());
+    columns.for_each(|((column, texts), feature)| column.names = names(&feature.bins, texts));
     let span = reference.span().map(|(first, last)| (first.seconds(), last.seconds()));
     let provenance = Provenance {
         program: format!("checkgate {}", env!("CARGO_PKG_VERSION")),
@@ -91,6 +95,19 @@ pub fn build(order: &Order, progress: &dyn Progress) -> Result<(Header, DriftRef
         left_out: gathering.left_out,
     };
     Ok((header, reference))
+}
+
+/// What the labels with a slot of their own are called.
+fn names(bins: &Bins, texts: &AHashMap<u64, String>) -> Vec<String> {
+    let Bins::Labels(_) = bins else { return Vec::new() };
+    // The last four slots are no single labels.
+    let mut names = vec![String::new(); bins.scale().saturating_sub(2)];
+    for (label, text) in texts {
+        if let Some(name) = names.get_mut(bins.slot(Value::Label(*label))) {
+            name.clone_from(text);
+        }
+    }
+    names
 }
 
 fn gather(
@@ -118,6 +135,24 @@ fn label_key(sources: &[Source]) -> [u64; 2] {
     let mut halves =
         digest.as_ref().chunks_exact(8).map(|bytes| bytes.try_into().map_or(0, u64::from_le_bytes));
     [halves.next().unwrap_or(0), halves.next().unwrap_or(0)]
+}
+
+/// The rows of files under the bins of a reference: what is compared with it.
+///
+/// # Errors
+/// As [`build`].
+pub fn table_of(
+    paths: &[PathBuf],
+    model: Option<&str>,
+    choice: Choice,
+    key: [u64; 2],
+    progress: &dyn Progress,
+) -> Result<Gathering, BuildError> {
+    let mut rows = Rows::new(choice, key);
+    for path in paths {
+        Source::look_at(path, progress)?.read(&mut rows, Asked { model }, progress)?;
+    }
+    Ok(rows.finish())
 }
 
 #[cfg(test)]
@@ -158,7 +193,7 @@ pub mod tests {
     fn table() -> String {
         let mut text = "age,region,when\n".to_owned();
         for row in 0..2000 {
-            let region = ["north", "south", "east"][row % 3];
+            let region = ["north", "north", "north", "south", "south", "east"][row % 6];
             let age = if row == 700 { "unknown".to_owned() } else { (row * 7919 % 2003).to_string() };
             let age = if row % 100 == 1 { String::new() } else { age };
             writeln!(text, "{age},{region},{}", 1_700_000_000 + row).unwrap();
@@ -190,6 +225,7 @@ pub mod tests {
         let first = age.first_wrong.as_deref().unwrap();
         assert!(first.starts_with("\"unknown\"") && first.ends_with("train.csv:702"), "{first}");
         assert_eq!((&*header.columns[1].kind, header.columns[1].labels), ("labels", 3));
+        assert_eq!(header.columns[1].names, ["north", "south", "east"], "the most frequent first");
     }
 
     #[test]

@@ -97,6 +97,12 @@ pub struct ColumnRead {
     pub constant: bool,
     /// Different labels, up to a bound; 0 of numbers.
     pub labels: u64,
+    /// Whether its numbers were taken for labels because an option said so.
+    #[serde(default)]
+    pub as_labels: bool,
+    /// What the labels with a slot of their own are called, by slot; empty where one is not known.
+    #[serde(default)]
+    pub names: Vec<String>,
 }
 
 /// A column that is not watched.
@@ -382,7 +388,8 @@ pub mod tests {
         DriftReference::of(&Table { columns, times: Vec::new() }, &Settings::default()).unwrap()
     }
 
-    fn header() -> Header {
+    /// A header of nothing much.
+    pub fn header() -> Header {
         Header {
             checkgate_drift_reference: 0,
             bytes: 0,

@@ -6,12 +6,15 @@
 
 pub mod budget;
 pub mod build;
+pub mod compare;
 mod csv;
 pub mod file;
 pub mod keys;
 mod lines;
 mod parquet;
+pub mod plan;
 mod recording;
 pub mod rows;
 pub mod source;
+pub mod svg;
 pub mod words;

@@ -209,7 +209,94 @@ fn big_endian(bytes: &[u8]) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use checkgate_detectors::drift::bins::Value;
+    use checkgate_detectors::facts::Time;
+    use parquet::data_type::{ByteArray, ByteArrayType, DoubleType, Int64Type};
+    use parquet::file::properties::WriterProperties;
+    use parquet::file::writer::SerializedFileWriter;
+    use parquet::schema::parser::parse_message_type;
+
     use super::*;
+    use crate::reference::rows::Choice;
+    use crate::reference::source::Asked;
+    use crate::rehearse::Progress;
+
+    /// A file of five rows: numbers of which one is missing, labels, times.
+    fn written(path: &Path) {
+        let schema =
+            "message rows { optional double age; required binary region (UTF8); required int64 at; }";
+        let schema = Arc::new(parse_message_type(schema).unwrap());
+        let properties = Arc::new(WriterProperties::builder().set_compression(Compression::SNAPPY).build());
+        let mut writer = SerializedFileWriter::new(File::create(path).unwrap(), schema, properties).unwrap();
+        let mut group = writer.next_row_group().unwrap();
+        let mut column = group.next_column().unwrap().unwrap();
+        let ages = column.typed::<DoubleType>();
+        ages.write_batch(&[1.5, 2.5, 3.5, 4.5], Some(&[1, 1, 0, 1, 1]), None).unwrap();
+        column.close().unwrap();
+        let mut column = group.next_column().unwrap().unwrap();
+        let regions: Vec<ByteArray> = ["a", "b", "a", "c", "a"].map(ByteArray::from).into();
+        column.typed::<ByteArrayType>().write_batch(&regions, None, None).unwrap();
+        column.close().unwrap();
+        let mut column = group.next_column().unwrap().unwrap();
+        let times = [1, 2, 3, 4, 5].map(|second: i64| 1_700_000_000_000_000_000 + second * 1_000_000_000);
+        column.typed::<Int64Type>().write_batch(&times, None, None).unwrap();
+        column.close().unwrap();
+        group.close().unwrap();
+        writer.close().unwrap();
+    }
+
+    struct Quiet;
+
+    impl Progress for Quiet {
+        fn begin(&self, _: &str, _: u64) {}
+        fn at(&self, _: u64) {}
+        fn step(&self) {}
+    }
+
+    #[test]
+    fn rows_of_a_file_are_read_with_gaps_labels_and_times() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rows");
+        written(&path);
+        let choice = Choice { time: Some("at".into()), ..Choice::default() };
+        let mut rows = Rows::new(choice, [1, 2]);
+        let source = Source::look_at(&path, &Quiet).unwrap();
+        let read = source.read(&mut rows, Asked::default(), &Quiet).unwrap();
+        assert_eq!((&*read.form, read.rows), ("parquet", 5));
+        let table = rows.finish().table;
+        let number = Value::Number;
+        assert_eq!(
+            table.columns[0].values,
+            [number(1.5), number(2.5), Value::Missing, number(3.5), number(4.5)]
+        );
+        assert_eq!(table.columns[1].values[3], Value::label([1, 2], "c"));
+        assert_eq!(
+            table.times.first(),
+            Some(&Time(1_700_000_001_000_000)),
+            "nanoseconds are told from their size"
+        );
+        let mut rows = Rows::new(Choice { time: Some("when".into()), ..Choice::default() }, [1, 2]);
+        let refused = source.read(&mut rows, Asked::default(), &Quiet).unwrap_err().to_string();
+        assert!(refused.contains("no column \"when\""), "{refused}");
+        let codec = Compression::ZSTD(Default::default());
+        let refused = check_codec(&source, "age", codec).unwrap_err().to_string();
+        assert!(refused.contains("packed by ZSTD") && refused.contains("snappy"), "{refused}");
+    }
+
+    #[test]
+    fn a_file_that_is_cut_is_told_to_be_no_whole_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rows");
+        written(&path);
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+        let source = Source::look_at(&path, &Quiet).unwrap();
+        let refused = source.read(&mut Rows::new(Choice::default(), [1, 2]), Asked::default(), &Quiet);
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.contains("cannot be read as Parquet"), "{refused}");
+    }
 
     #[test]
     fn decimals_of_bytes_are_signed() {

@@ -15,7 +15,9 @@ const VALUES_MAX: usize = 100_000_000;
 const NAMES_MAX: usize = 4096;
 /// Different labels of a column that are counted.
 const LABELS_MAX: usize = 10_000;
-/// Characters of a wrong value that are shown.
+/// Labels of a column whose texts are remembered.
+const TEXTS_MAX: usize = 1024;
+/// Characters of a value that are shown.
 const SHOWN_MAX: usize = 40;
 
 /// One value as a source gives it.
@@ -86,6 +88,8 @@ struct Gathered {
     labels: u64,
     /// The first number and the first text, with their places.
     first: [Option<String>; 2],
+    /// What labels are called, by their hash.
+    texts: AHashMap<u64, String>,
 }
 
 /// Where a column's values go.
@@ -105,6 +109,8 @@ pub struct Gathering {
     pub table: Table,
     /// What was read of each column.
     pub columns: Vec<ColumnRead>,
+    /// What labels of each column are called, by their hash.
+    pub texts: Vec<AHashMap<u64, String>>,
     /// Columns that are not watched.
     pub left_out: Vec<LeftOut>,
     /// Rows that lack a value.
@@ -180,6 +186,7 @@ impl Rows {
             numbers: 0,
             labels: 0,
             first: [None, None],
+            texts: AHashMap::new(),
         });
         Some(self.columns.len() - 1)
     }
@@ -292,10 +299,12 @@ impl Rows {
             gap.iter_mut().zip(&column.values).for_each(|(gap, value)| *gap |= *value == Value::Missing);
         }
         let columns = self.columns.iter().map(Gathered::read).collect();
+        let texts = self.columns.iter_mut().map(|column| std::mem::take(&mut column.texts)).collect();
         let column = |column: Gathered| Column { name: column.name, values: column.values };
         Gathering {
             table: Table { columns: self.columns.into_iter().map(column).collect(), times: self.times },
             columns,
+            texts,
             left_out: self.left_out,
             rows_with_missing: gap.iter().filter(|gap| **gap).count() as u64,
             sorted: order.is_some(),
@@ -314,24 +323,24 @@ impl Gathered {
                 self.numbers += 1;
                 Value::Number(number)
             }
-            Given::Number(number) => Value::label(key, &self.label(&number.to_string(), at)),
-            Given::Text(text) => {
-                if self.labels == 0 {
-                    let shown: String = text.chars().take(SHOWN_MAX).collect();
-                    self.first[1] = Some(format!("{shown:?} {}", at()));
-                }
-                self.labels += 1;
-                Value::label(key, text)
-            }
+            Given::Number(number) => self.label(key, &number.to_string(), at),
+            Given::Text(text) => self.label(key, text, at),
         }
     }
 
-    fn label(&mut self, text: &str, at: impl Fn() -> String) -> String {
+    fn label(&mut self, key: [u64; 2], text: &str, at: impl Fn() -> String) -> Value {
+        let shown = || text.chars().take(SHOWN_MAX).collect::<String>();
         if self.labels == 0 {
-            self.first[1] = Some(format!("{text:?} {}", at()));
+            self.first[1] = Some(format!("{:?} {}", shown(), at()));
         }
         self.labels += 1;
-        text.to_owned()
+        let value = Value::label(key, text);
+        if let Value::Label(label) = value
+            && (self.texts.len() < TEXTS_MAX && !self.texts.contains_key(&label))
+        {
+            self.texts.insert(label, shown());
+        }
+        value
     }
 
     fn read(&self) -> ColumnRead {
@@ -357,6 +366,8 @@ impl Gathered {
             first_wrong: wrong.1.clone().filter(|_| wrong.0 > 0),
             constant: there.all(|value| Some(value) == first),
             labels: different.len() as u64,
+            as_labels: self.is_text,
+            names: Vec::new(),
         }
     }
 }
