@@ -454,6 +454,16 @@ impl Engine {
         self.drift.as_ref().map(|room| Standing { not_kept, ..room.standing() })
     }
 
+    /// Lets decisions rest on the reference that was learned, at an operator's word; gives it. Nothing where none is
+    /// learned yet. Saying it twice is saying it once.
+    pub fn promote(&mut self) -> Option<&Reference> {
+        let reference = self.memory.reference.as_mut()?;
+        reference.trust = Trust::Trusted;
+        // Columns that a trusted reference does not know count for nothing.
+        self.columns.forget();
+        Some(reference)
+    }
+
     /// The detectors that run, and those that were switched off after a panic.
     pub fn detectors(&self) -> impl Iterator<Item = (&'static str, bool)> + '_ {
         self.detectors.iter().map(|running| (running.label.name, running.detector.is_some()))

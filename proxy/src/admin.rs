@@ -7,6 +7,7 @@
 
 pub mod access;
 mod changed;
+mod clients;
 mod decisions;
 pub mod events;
 mod extract;
@@ -182,6 +183,7 @@ fn guarded_routes() -> OpenApiRouter<AdminState> {
         .merge(findings::router())
         .merge(report::router())
         .merge(never_block::router())
+        .merge(clients::router())
         .merge(references::router())
         .merge(kill_switch::router())
         .merge(events::router())

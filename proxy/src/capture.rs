@@ -18,7 +18,7 @@ use crate::decode::KeptLine;
 use crate::plan::{self, Plan};
 
 /// The version of the byte form. Fields are only ever appended, under a new number.
-pub const VERSION: u16 = 4;
+pub const VERSION: u16 = 5;
 
 /// The body of a part, as far as it was kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -162,6 +162,15 @@ pub struct Rejected {
     pub decision: DecisionId,
 }
 
+/// An operator lets decisions of a model rest on what it learned.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Promoted {
+    /// When.
+    pub time: Time,
+    /// The model's name.
+    pub model: String,
+}
+
 /// A reload: from here on another plan holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Replanned {
@@ -187,6 +196,8 @@ pub enum Entry {
     Approve(Approved),
     /// An operator's rejection.
     Reject(Rejected),
+    /// An operator's trust in what a model learned.
+    Promote(Promoted),
 }
 
 impl Entry {
@@ -200,6 +211,7 @@ impl Entry {
             Self::Plan(replanned) => replanned.time,
             Self::Approve(approved) => approved.time,
             Self::Reject(rejected) => rejected.time,
+            Self::Promote(promoted) => promoted.time,
         }
     }
 }

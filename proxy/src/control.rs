@@ -20,13 +20,14 @@ use checkgate_detectors::finding::{
 use checkgate_detectors::identity::Identity;
 use ipnet::IpNet;
 use parking_lot::Mutex;
+use tokio::sync::oneshot;
 
 use self::links::{LinkError, Links, Opened, Proposal};
 use crate::gate::table::ActiveBlock;
 use crate::gate::{Applied, Gate, Reason, WATCH_EVERY};
 use crate::lapi::CROWDSEC;
 use crate::ledger::entry::{Asked, By, Decided, Status, What};
-use crate::ledger::{Kept, Ledger, Ticket};
+use crate::ledger::{EraseError, Kept, Ledger, Ticket};
 use crate::records::{self, Outlet};
 use crate::told;
 
@@ -55,7 +56,16 @@ pub trait Hears: Send + Sync {
     ///
     /// # Errors
     /// There is no such reference, or lanes cannot do that.
-    fn promote(&self, model: &str) -> Result<u64, NotPromoted>;
+    fn promote(&self, model: &str) -> Result<Promotion, NotPromoted>;
+}
+
+/// A reference that was promoted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Promotion {
+    /// Rows of it.
+    pub rows: u64,
+    /// Whether the state folder keeps it.
+    pub kept: bool,
 }
 
 /// Why a reference was not promoted.
@@ -63,8 +73,10 @@ pub trait Hears: Send + Sync {
 pub enum NotPromoted {
     /// The model has learned none.
     Nothing,
-    /// A running lane cannot change what its decisions rest on.
-    Unsupported,
+    /// The model's lane did not confirm it in time.
+    Busy,
+    /// As many are promoted as are kept.
+    Full,
 }
 
 /// The modes in which models are, for decisions that no lane takes.
@@ -111,9 +123,12 @@ pub enum Refused {
     /// A model without a reference of its own.
     #[error("{0:?} has learned no reference yet")]
     NoReference(String),
-    /// A lane cannot do that while it runs.
-    #[error("a running lane cannot change the reference that its decisions rest on")]
-    NotWhileRunning,
+    /// A lane did not confirm it.
+    #[error("the lane of {0:?} is busy and did not confirm it in time; it may do it later")]
+    LaneBusy(String),
+    /// Too many references are promoted.
+    #[error("as many references are promoted as the state folder keeps")]
+    TooManyPromoted,
     /// The configuration has it on the list.
     #[error("{0} stands in the configuration")]
     Configured(IpNet),
@@ -155,6 +170,37 @@ impl<T> Changed<T> {
     pub fn wait(self) -> (T, bool) {
         let kept = self.ticket.wait();
         (self.now, kept == Kept::Durable)
+    }
+}
+
+/// A client that is being erased.
+pub struct Erasing {
+    /// Decisions on the client that act on, or wait for approval.
+    pub standing: Vec<DecisionId>,
+    client: Identity,
+    entries: oneshot::Receiver<Result<u64, EraseError>>,
+    outlet: Arc<Outlet>,
+}
+
+/// What was erased.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Erasure {
+    /// Entries of the ledger whose content is gone.
+    pub entries: u64,
+    /// Records that the admin API had at hand.
+    pub records: u64,
+}
+
+impl Erasing {
+    /// Waits for the ledger, and gives what was erased.
+    ///
+    /// # Errors
+    /// The disk fails, or another process has the log.
+    pub async fn done(self) -> Result<Erasure, EraseError> {
+        let gone = || EraseError::NotDurable("it stops".to_owned());
+        let entries = self.entries.await.map_err(|_| gone())??;
+        // Only now: what was still on its way to the ledger has been told to the outlet before.
+        Ok(Erasure { entries, records: self.outlet.forget(self.client) })
     }
 }
 
@@ -446,14 +492,29 @@ impl Control {
     ///
     /// # Errors
     /// There is no such model, or it has learned nothing yet.
-    pub fn promote(&self, model: &str, by: By, now: Time) -> Result<Changed<u64>, Refused> {
+    pub fn promote(&self, model: &str, by: By, now: Time) -> Result<Changed<Promotion>, Refused> {
         let _turn = self.turn.lock();
-        let rows = self.lanes.promote(model).map_err(|why| match why {
+        let promotion = self.lanes.promote(model).map_err(|why| match why {
             NotPromoted::Nothing => Refused::NoReference(model.to_owned()),
-            NotPromoted::Unsupported => Refused::NotWhileRunning,
+            NotPromoted::Busy => Refused::LaneBusy(model.to_owned()),
+            NotPromoted::Full => Refused::TooManyPromoted,
         })?;
-        let what = What::Reference { model: model.into(), rows, trusted: true };
-        Ok(self.note(rows, by, now, what))
+        let what = What::Reference { model: model.into(), rows: promotion.rows, trusted: true };
+        Ok(self.note(promotion, by, now, what))
+    }
+
+    /// Takes out what is known of a client: in the ledger, and among the latest records. Lifts nothing: decisions on the
+    /// client act on, and are given.
+    pub fn erase(&self, client: Identity, by: By, now: Time) -> Erasing {
+        let _turn = self.turn.lock();
+        tracing::info!(who = %by.who, from = by.from.as_deref(), why = %by.why, "an operator has a client erased");
+        let standing = self.gate.list(now).into_iter().filter(|block| block.client == client);
+        Erasing {
+            standing: standing.map(|block| block.id).collect(),
+            entries: self.ledger.erase(client, by),
+            outlet: Arc::clone(&self.outlet),
+            client,
+        }
     }
 
     /// The path of a page that approves or rejects a proposed decision once, until `expires`.

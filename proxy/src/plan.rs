@@ -55,6 +55,10 @@ pub struct Plan {
     pub tenants: Arc<Tenants>,
     /// Bounds.
     pub limits: Limits,
+    /// References that models learned and operators promoted, by the model's name, as their JSON lines. One that the
+    /// configuration names counts before it. None in recordings of before.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub promoted: BTreeMap<String, Arc<str>>,
 }
 
 /// Bounds of the lanes.
@@ -132,7 +136,20 @@ impl Plan {
             spans: course::spans(&settings.decisions),
             tenants: Arc::new(course::tenants(settings)),
             limits: Limits::new(settings),
+            promoted: BTreeMap::new(),
         })
+    }
+
+    /// The same plan with what operators promoted.
+    #[must_use]
+    pub fn trusting(self, promoted: BTreeMap<String, Arc<str>>) -> Self {
+        Self { promoted, ..self }
+    }
+
+    /// Whether both plans trust the same reference that `model` learned, or none.
+    #[must_use]
+    pub fn trusts_as(&self, other: &Self, model: &str) -> bool {
+        self.promoted.get(model) == other.promoted.get(model)
     }
 
     /// The same plan with every model in `mode`.
@@ -302,6 +319,7 @@ pub(crate) mod tests {
                 pending_bytes: 1000,
                 blocks: 100,
             },
+            promoted: BTreeMap::new(),
         }
     }
 }

@@ -16,7 +16,9 @@ use std::thread::{self, JoinHandle};
 use checkgate_config::settings::Findings;
 use checkgate_detectors::drift::record::DriftRecord;
 use checkgate_detectors::finding::{Kind, Record};
+use checkgate_detectors::identity::Identity;
 use parking_lot::{Mutex, RwLock};
+use serde::Deserialize;
 
 use crate::gate::Reason;
 use crate::metrics::Metrics;
@@ -173,6 +175,25 @@ impl Outlet {
     #[must_use]
     pub fn recent(&self, kind: Kind) -> Vec<Arc<str>> {
         self.ring(kind).lock().iter().rev().cloned().collect()
+    }
+
+    /// Forgets the latest records about a client; gives how many there were. What was written stays written.
+    pub fn forget(&self, client: Identity) -> u64 {
+        #[derive(Deserialize)]
+        struct About {
+            client: String,
+        }
+        let name = client.to_string();
+        let about =
+            |line: &Arc<str>| serde_json::from_str(line).is_ok_and(|about: About| about.client == name);
+        let mut forgotten = 0;
+        for ring in [&self.findings, &self.decisions] {
+            let mut ring = ring.lock();
+            let before = ring.len();
+            ring.retain(|line| !about(line));
+            forgotten += (before - ring.len()) as u64;
+        }
+        forgotten
     }
 
     /// Writes every record that was accepted, then stops. Later records are kept in memory and counted as dropped.
@@ -333,6 +354,21 @@ pub(crate) mod tests {
         let expected: String = records.iter().map(|record| line(record) + "\n").collect();
         assert!(std::fs::read_to_string(&path).unwrap() == expected, "the file differs from the lines");
         assert_eq!(metrics.records_dropped.get(), 0);
+    }
+
+    #[test]
+    fn a_client_that_is_forgotten_is_in_no_record_at_hand_and_others_stay() {
+        let outlet = silent(&metrics());
+        let other = Identity::Address(Address::of(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 8))));
+        for id in 0..6 {
+            let kind = if id % 2 == 0 { Kind::Finding } else { Kind::Decision };
+            let record = record(kind, id);
+            let client = if id < 4 { record.client } else { other };
+            outlet.offer(None, &Record { client, ..record });
+        }
+        assert_eq!(outlet.forget(record(Kind::Finding, 0).client), 4, "two of each kind");
+        assert_eq!((outlet.recent(Kind::Finding).len(), outlet.recent(Kind::Decision).len()), (1, 1));
+        assert_eq!(outlet.forget(record(Kind::Finding, 0).client), 0, "once is enough");
     }
 
     #[test]

@@ -48,7 +48,7 @@ use crate::admin::events::Room;
 use crate::admin::readiness::Readiness;
 use crate::admin::{AdminState, ModelStatus, ReferenceStatus, StateStatus};
 use crate::clock;
-use crate::control::{Control, Hears, Modes, NotPromoted, Rooms};
+use crate::control::{Control, Hears, Modes, NotPromoted, Promotion, Rooms};
 use crate::decode;
 use crate::gate::{Gate, GateSettings};
 use crate::identity::Identify;
@@ -184,7 +184,8 @@ impl Parts {
     ) -> anyhow::Result<(Arc<Self>, Arc<Plan>, ModelIds)> {
         let state = Arc::new(State::open(&settings.state, settings.admin.token.as_ref())?);
         let mut ids = ModelIds::default();
-        let plan = Arc::new(Plan::new(settings, state.hash_key(), &mut ids)?);
+        let plan = Plan::new(settings, state.hash_key(), &mut ids)?.trusting(state.promoted());
+        let plan = Arc::new(plan);
         let names: Vec<_> = plan.models.values().map(|model| model.name.clone()).collect();
         let detectors: Vec<_> =
             query::all().map(|spec| spec.name).chain([contract::NAME, campaign::NAME]).collect();
@@ -439,10 +440,15 @@ impl Hears for Parts {
         self.lanes.reject(id);
     }
 
-    fn promote(&self, model: &str) -> Result<u64, NotPromoted> {
-        let learned =
-            self.roster.list().iter().any(|listed| listed.name == model && listed.reference.is_some());
-        Err(if learned { NotPromoted::Unsupported } else { NotPromoted::Nothing })
+    fn promote(&self, model: &str) -> Result<Promotion, NotPromoted> {
+        let listed = self.roster.list().into_iter().find(|listed| listed.name == model);
+        let listed = listed.filter(|listed| listed.reference.is_some()).ok_or(NotPromoted::Nothing)?;
+        if !self.state.has_room_to_promote(model) {
+            return Err(NotPromoted::Full);
+        }
+        let learned = self.lanes.promote(listed.model, model).map_err(|_| NotPromoted::Busy)?;
+        let learned = learned.ok_or(NotPromoted::Nothing)?;
+        Ok(Promotion { rows: learned.rows, kept: self.state.keep_promoted(model, learned.text) })
     }
 }
 

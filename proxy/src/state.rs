@@ -4,7 +4,7 @@
 //! instance.key   16 random bytes; keys every hash of this instance
 //! admin.token    the bearer token of the admin API, where the operator configured none
 //! kill-switch    while this file exists, nothing is enforced
-//! references/    references that were learned
+//! references/    references that were learned; those in promoted/ are trusted
 //! ledger/        what was found and decided, see `ledger/`
 //! sinks/         how far each sink has delivered, and what nobody wanted, see `sinks/`
 //! ```
@@ -12,6 +12,9 @@
 //! Whatever cannot be read or written is replaced by a value in memory and told: a full or read-only disk costs
 //! durability, never the traffic.
 
+mod promoted;
+
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -19,7 +22,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use checkgate_config::settings::Secret;
+use parking_lot::Mutex;
 
+/// Where promoted references are.
+const PROMOTED: &str = "references/promoted";
 /// Bytes of the instance key.
 const KEY_BYTES: usize = 16;
 /// Random bytes of a made token; it is written as twice as many hexadecimal digits.
@@ -37,6 +43,8 @@ pub struct State {
     directory: PathBuf,
     hash_key: [u8; KEY_BYTES],
     token: Secret,
+    /// By the model's name, as their JSON lines.
+    promoted: Mutex<BTreeMap<String, Arc<str>>>,
     problems: Vec<String>,
 }
 
@@ -59,10 +67,12 @@ impl State {
             Some(token) => token.clone(),
             None => made_token(&directory.join("admin.token"), &mut problems)?,
         };
+        let promoted = promoted::read(&directory.join(PROMOTED), &mut problems);
         for problem in &problems {
             tracing::warn!(problem, "the state folder cannot be relied upon");
         }
-        Ok(Self { directory: directory.to_owned(), hash_key, token, problems })
+        let promoted = Mutex::new(promoted);
+        Ok(Self { directory: directory.to_owned(), hash_key, token, promoted, problems })
     }
 
     /// Where it is.
@@ -136,6 +146,29 @@ impl State {
                 tracing::warn!(model, path = %path.display(), %error, "learned reference of drift not kept");
             }
         }
+    }
+
+    /// The references that models learned and operators promoted, by the model's name.
+    #[must_use]
+    pub fn promoted(&self) -> BTreeMap<String, Arc<str>> {
+        self.promoted.lock().clone()
+    }
+
+    /// Whether one more can be kept, or that of `model` in the place of the one before.
+    #[must_use]
+    pub fn has_room_to_promote(&self, model: &str) -> bool {
+        let promoted = self.promoted.lock();
+        promoted.len() < promoted::MODELS_MAX || promoted.contains_key(model)
+    }
+
+    /// Keeps a promoted reference, so that plans from here on rest on it. Says whether a restart leaves it.
+    pub fn keep_promoted(&self, model: &str, json_lines: Arc<str>) -> bool {
+        let written = promoted::write(&self.directory.join(PROMOTED), model, &json_lines);
+        if let Err(error) = &written {
+            tracing::error!(model, %error, "the promoted reference is in force, but a restart will not find it");
+        }
+        self.promoted.lock().insert(model.to_owned(), json_lines);
+        written.is_ok()
     }
 
     /// What is wrong with the directory, one sentence each; empty where all of it is durable.

@@ -114,10 +114,12 @@ pub fn mend(refused: &Refused) -> (StatusCode, &'static str) {
             (StatusCode::NOT_FOUND, "GET /v1/status lists the models; leave it out to decide for all")
         }
         Refused::NoReference(_) => (StatusCode::NOT_FOUND, "GET /v1/references lists what was learned"),
-        Refused::NotWhileRunning => (
-            StatusCode::NOT_IMPLEMENTED,
-            "name the file in the state folder's references/ as the model's `reference`; saving the configuration \
-             puts it into force",
+        Refused::LaneBusy(_) => {
+            (StatusCode::SERVICE_UNAVAILABLE, "GET /v1/references says whether it did; try again")
+        }
+        Refused::TooManyPromoted => (
+            StatusCode::CONFLICT,
+            "remove files of models that are gone from the state folder's references/promoted/ and restart",
         ),
         Refused::Configured(_) => {
             (StatusCode::CONFLICT, "take it out of clients.never_block or clients.trusted_proxies")

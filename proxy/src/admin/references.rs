@@ -1,5 +1,7 @@
 //! References: what normal looks like for each model.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
@@ -58,8 +60,8 @@ struct Promoted {
     durable: bool,
 }
 
-/// Trust the reference that a model has learned: its findings may block from now on. A binary whose lanes cannot do
-/// that while they run answers 501 and says how else.
+/// Trust the reference that a model has learned: findings that rest on it may block from now on. A reload, a restart and
+/// a hand-over keep it. Nothing else ever promotes one. Where the configuration names a reference, that one counts.
 #[utoipa::path(post, path = "/v1/references/{model}/promote", tag = "references", request_body = Because,
     params(("model" = String, Path, description = "The model"), super::idempotency::KeyParam),
     responses((status = 200, description = "It is trusted", body = Promoted)))]
@@ -73,7 +75,15 @@ async fn promote(
         let mend = "GET /v1/status lists the models";
         return Err(Problem::new(StatusCode::NOT_FOUND, "there is no such model", mend));
     }
-    let changed = state.control.promote(&model, actor.by(&because.why), (state.clock)())?;
-    let (rows, kept) = changed.kept().await;
-    Ok(durable(kept, axum::Json(Promoted { model, rows, durable: kept }).into_response()))
+    let (control, by, now, name) =
+        (Arc::clone(&state.control), actor.by(&because.why), (state.clock)(), model.clone());
+    // It waits for the model's lane.
+    let promoted = tokio::task::spawn_blocking(move || control.promote(&name, by, now)).await;
+    let changed = promoted.map_err(|_| {
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the change broke off", "look at the program's log")
+    })??;
+    let (promotion, noted) = changed.kept().await;
+    let kept = noted && promotion.kept;
+    let body = Promoted { model, rows: promotion.rows, durable: kept };
+    Ok(durable(kept, axum::Json(body).into_response()))
 }

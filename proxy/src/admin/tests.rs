@@ -14,7 +14,7 @@ use serde_json::Value;
 use tower::ServiceExt;
 
 use super::*;
-use crate::control::{Hears, Modes, NotPromoted, Rooms};
+use crate::control::{Hears, Modes, NotPromoted, Promotion, Rooms};
 use crate::gate::brake::BrakeLimits;
 use crate::gate::{Applied, GateSettings, Origin, Rules};
 use crate::ledger::entry::{By, Decided, Status, What};
@@ -39,8 +39,8 @@ impl Hears for Ears {
         self.lift(id);
     }
 
-    fn promote(&self, _model: &str) -> Result<u64, NotPromoted> {
-        Ok(500)
+    fn promote(&self, _model: &str) -> Result<Promotion, NotPromoted> {
+        Ok(Promotion { rows: 500, kept: true })
     }
 }
 
@@ -458,6 +458,16 @@ async fn a_reference_is_listed_and_promoted() {
     let (status, _, promoted) = it.post("/v1/references/prices/promote", "{}").await;
     assert_eq!((status, &promoted["rows"]), (200, &500.into()), "{promoted}");
     assert_eq!(it.post("/v1/references/nobody/promote", "").await.0, 404);
+}
+
+#[tokio::test]
+async fn a_client_that_is_none_is_not_erased_and_an_erasure_without_a_disk_is_told() {
+    let it = fixture();
+    let (status, _, problem) = it.post("/v1/clients/erase", r#"{"client": "somebody"}"#).await;
+    assert_eq!(status, 422, "{problem}");
+    // The ledger of this fixture is in memory, so nothing could be taken off a disk.
+    let (status, _, problem) = it.post("/v1/clients/erase", r#"{"client": "192.0.2.7"}"#).await;
+    assert_eq!(status, 503, "{problem}");
 }
 
 #[tokio::test]

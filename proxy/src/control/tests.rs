@@ -29,8 +29,9 @@ impl Hears for Ears {
         self.lift(id);
     }
 
-    fn promote(&self, model: &str) -> Result<u64, NotPromoted> {
-        if model == "prices" { Ok(500) } else { Err(NotPromoted::Nothing) }
+    fn promote(&self, model: &str) -> Result<Promotion, NotPromoted> {
+        let promotion = Promotion { rows: 500, kept: true };
+        if model == "prices" { Ok(promotion) } else { Err(NotPromoted::Nothing) }
     }
 }
 

@@ -20,7 +20,7 @@ use super::fair::FairQueue;
 use super::pulse::Pulse;
 use super::queue::{Parcel, Queue};
 use super::{Order, Outlets, Post, hand_on_live};
-use crate::capture::{Entry, Replanned};
+use crate::capture::{Entry, Promoted, Replanned};
 use crate::clock;
 use crate::journal::{Appended, JournalWriter};
 use crate::ledger::entry::{By, What};
@@ -153,6 +153,12 @@ impl Clerk {
                     self.refresh_gauges();
                     // Whoever no longer waits was told that the lane is late.
                     adopted.send(()).ok();
+                }
+                Order::Promote { model, promoted } => {
+                    self.take(Entry::Promote(Promoted { time: clock::now(), model }));
+                    self.refresh_gauges();
+                    // Whoever no longer waits was told that the lane is late.
+                    promoted.send(self.step.promoted.take()).ok();
                 }
                 Order::Yield { saved } => {
                     self.judge_what_waits();

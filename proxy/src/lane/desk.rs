@@ -41,6 +41,17 @@ pub struct Step {
     pub not_inspected: Vec<(Part, NotInspected)>,
     /// Models whose memory could not be carried into another plan.
     pub begun_afresh: Vec<Arc<str>>,
+    /// The reference that decisions rest on from here on, at an operator's word.
+    pub promoted: Option<Learned>,
+}
+
+/// What a model learned of normal traffic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Learned {
+    /// Rows of it.
+    pub rows: u64,
+    /// Its JSON lines.
+    pub text: Arc<str>,
 }
 
 impl Step {
@@ -53,6 +64,7 @@ impl Step {
         self.observed_violation = false;
         self.not_inspected.clear();
         self.begun_afresh.clear();
+        self.promoted = None;
     }
 }
 
@@ -180,7 +192,23 @@ impl Desk {
                 }
             }
             Entry::Plan(replanned) => self.adopt(replanned.plan, step),
+            Entry::Promote(promoted) => self.promote(&promoted.model, step),
         }
+    }
+
+    /// Lets decisions of a model rest on what it learned; one that the configuration names stays. What drift learns of
+    /// a model joins here.
+    fn promote(&mut self, model: &str, step: &mut Step) {
+        let id = self.plan.models.iter().find(|(_, plan)| plan.name == model).map(|(id, _)| *id);
+        if self.plan.model(id).is_some_and(|plan| plan.reference.is_some()) {
+            return;
+        }
+        let seat = seat(&mut self.seats, &mut self.discovered, id, model);
+        let Some(reference) = seat.and_then(|seat| seat.engine.promote()) else { return };
+        let text: Arc<str> = reference.to_json_lines().into();
+        step.promoted = Some(Learned { rows: reference.rows().len() as u64, text: Arc::clone(&text) });
+        // A seat that is made anew for this model begins with it.
+        Arc::make_mut(&mut self.plan).promoted.insert(model.to_owned(), text);
     }
 
     /// Has whoever holds the other end of `at_work` see which detector is asked.
@@ -268,7 +296,8 @@ impl Desk {
         let mut seats = std::mem::take(&mut self.seats);
         for (id, model) in &plan.models {
             let old = seats.remove(id).or_else(|| self.discovered.remove(&model.name));
-            let is_same = same_ground && before.models.get(id) == Some(model);
+            let is_same =
+                same_ground && before.models.get(id) == Some(model) && plan.trusts_as(&before, &model.name);
             if let Some(seat) = succeed(&plan, model, old, is_same, step) {
                 self.seats.insert(*id, seat);
             }
@@ -277,6 +306,7 @@ impl Desk {
         for (name, old) in std::mem::take(&mut self.discovered) {
             let Some(unclaimed) = &plan.unclaimed else { continue };
             let model = ModelPlan { name: name.clone(), ..unclaimed.clone() };
+            let is_same = is_same && plan.trusts_as(&before, &name);
             if let Some(seat) = succeed(&plan, &model, Some(old), is_same, step) {
                 self.discovered.insert(name, seat);
             }
@@ -533,8 +563,9 @@ fn drift(model: &ModelPlan) -> Result<Option<engine::Drift>, DeskError> {
 }
 
 fn build(plan: &Plan, model: &ModelPlan, name: Arc<str>) -> Result<Build, DeskError> {
-    let reference =
-        model.reference.as_deref().map(|text| Reference::from_json_lines(text, Trust::Trusted)).transpose();
+    let promoted = || plan.promoted.get(&model.name).map(|text| &**text);
+    let named = model.reference.as_deref().or_else(promoted);
+    let reference = named.map(|text| Reference::from_json_lines(text, Trust::Trusted)).transpose();
     let refused = |error| DeskError::Reference { model: model.name.clone(), message: format!("{error}") };
     Ok(Build {
         model: name,

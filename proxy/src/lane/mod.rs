@@ -27,7 +27,7 @@ use checkgate_detectors::finding::{DecisionId, Kind, Mode, Record};
 use parking_lot::Mutex;
 
 use self::clerk::{Clerk, Seat};
-use self::desk::{Desk, DeskError, SavedEngine, Step};
+use self::desk::{Desk, DeskError, Learned, SavedEngine, Step};
 use self::queue::{Offered, Parcel, Queue};
 use self::roster::Roster;
 use self::watchdog::{DEPOSED_MAX, STUCK_AFTER};
@@ -109,6 +109,8 @@ struct Served {
 enum Order {
     /// Another plan holds from now on.
     Adopt { plan: Arc<Plan>, adopted: SyncSender<()> },
+    /// Let decisions of a model rest on what it learned.
+    Promote { model: String, promoted: SyncSender<Option<Learned>> },
     /// Judge what waits, say what is remembered, and decide nothing more.
     Yield { saved: SyncSender<Vec<SavedEngine>> },
     /// Decide again: nobody else does.
@@ -262,6 +264,25 @@ impl Lanes {
         };
         let confirmations: Vec<_> = self.served.lock().iter_mut().map(adopt).collect();
         confirmations.iter().filter(|confirmed| confirmed.recv_timeout(ADOPTION_MAX).is_err()).count()
+    }
+
+    /// Lets decisions of a model rest on what it learned, and gives that; nothing where it learned none, or where the
+    /// configuration names one. The order of the lane's journal is that of its captures.
+    ///
+    /// # Errors
+    /// The lane is too busy to confirm it in time; it may do it later.
+    pub fn promote(&self, id: Option<u16>, model: &str) -> Result<Option<Learned>, LaneError> {
+        let (promoted, answer) = mpsc::sync_channel(1);
+        if let Some(lane) = self.served.lock().iter().find(|lane| lane.post.owns(id)) {
+            lane.order(Order::Promote { model: model.to_owned(), promoted });
+        }
+        let learned = answer.recv_timeout(ADOPTION_MAX).map_err(|_| LaneError::Busy)?;
+        if let Some(learned) = &learned {
+            for lane in self.served.lock().iter_mut() {
+                Arc::make_mut(&mut lane.plan).promoted.insert(model.to_owned(), Arc::clone(&learned.text));
+            }
+        }
+        Ok(learned)
     }
 
     /// Has every lane judge what waits, and gives what they remember. From then on they decide nothing.

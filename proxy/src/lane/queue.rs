@@ -46,7 +46,11 @@ impl Parcel {
             + match &self.entry {
                 Entry::Asked(asked) => asked.body.held(),
                 Entry::Answered(answered) => answered.body.held(),
-                Entry::Lift(_) | Entry::Plan(_) | Entry::Approve(_) | Entry::Reject(_) => 0,
+                Entry::Lift(_)
+                | Entry::Plan(_)
+                | Entry::Approve(_)
+                | Entry::Reject(_)
+                | Entry::Promote(_) => 0,
             }
     }
 }
@@ -195,7 +199,7 @@ fn shed(entry: &mut Entry) {
     match entry {
         Entry::Asked(asked) => asked.body.shed(),
         Entry::Answered(answered) => answered.body.shed(),
-        Entry::Lift(_) | Entry::Plan(_) | Entry::Approve(_) | Entry::Reject(_) => {}
+        Entry::Lift(_) | Entry::Plan(_) | Entry::Approve(_) | Entry::Reject(_) | Entry::Promote(_) => {}
     }
 }
 

@@ -16,7 +16,7 @@ use super::cursors::Cursors;
 use super::holdings::Hands;
 use super::keys::Keys;
 use super::server::ServerState;
-use crate::control::{Control, Hears, Modes, NotPromoted, Rooms};
+use crate::control::{Control, Hears, Modes, NotPromoted, Promotion, Rooms};
 use crate::gate::brake::BrakeLimits;
 use crate::gate::{Applied, Gate, GateSettings};
 use crate::identity::written;
@@ -46,7 +46,7 @@ impl Hears for Deaf {
     fn lift(&self, _: DecisionId) {}
     fn approve(&self, _: DecisionId, _: Time) {}
     fn reject(&self, _: DecisionId) {}
-    fn promote(&self, _: &str) -> Result<u64, NotPromoted> {
+    fn promote(&self, _: &str) -> Result<Promotion, NotPromoted> {
         Err(NotPromoted::Nothing)
     }
 }

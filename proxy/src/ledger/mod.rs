@@ -257,10 +257,6 @@ impl Ledger {
 
     /// Takes out everything that is known about a client, in the log and in memory. Whoever asks has to lift the
     /// client's decisions before, where they are not to act on.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the command line erases at rest; no path of the API does yet")
-    )]
     pub fn erase(&self, client: Identity, by: By) -> oneshot::Receiver<Result<u64, EraseError>> {
         let (erased, answer) = oneshot::channel();
         self.shared.order(Order::Erase { client, by, erased });

@@ -210,7 +210,12 @@ impl Pairs {
                 let asked = self.open.remove(&answered.id)?;
                 (200..300).contains(&answered.status).then_some(Pair { asked, answered })
             }
-            Entry::Asked(_) | Entry::Lift(_) | Entry::Plan(_) | Entry::Approve(_) | Entry::Reject(_) => None,
+            Entry::Asked(_)
+            | Entry::Lift(_)
+            | Entry::Plan(_)
+            | Entry::Approve(_)
+            | Entry::Reject(_)
+            | Entry::Promote(_) => None,
         }
     }
 }

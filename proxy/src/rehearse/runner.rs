@@ -117,7 +117,7 @@ impl Runner {
             Entry::Lift(lift) => _ = self.gate.lift(lift.decision),
             Entry::Approve(approved) => _ = self.gate.approve(approved.decision, approved.time),
             Entry::Reject(rejected) => _ = self.gate.reject(rejected.decision, rejected.time),
-            Entry::Asked(_) | Entry::Answered(_) | Entry::Plan(_) => {}
+            Entry::Asked(_) | Entry::Answered(_) | Entry::Plan(_) | Entry::Promote(_) => {}
         }
         let replans = matches!(entry, Entry::Plan(_));
         let (desk, step) = (&mut self.desk, &mut self.step);

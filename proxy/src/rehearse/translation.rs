@@ -43,7 +43,7 @@ impl Translation {
     /// When a reference cannot be read, or there are more models than ids.
     pub fn new(recorded: Plan, settings: &Settings) -> anyhow::Result<Self> {
         let mut ids = ModelIds::default();
-        let plan = Plan::new(settings, recorded.hash_key, &mut ids)?;
+        let plan = Plan::new(settings, recorded.hash_key, &mut ids)?.trusting(recorded.promoted.clone());
         let keeps_verdicts = same_contracts(&recorded, &plan);
         Ok(Self {
             ids: plan.models.iter().map(|(id, model)| (model.name.clone(), *id)).collect(),
@@ -124,6 +124,8 @@ impl Translation {
                 self.approvals += 1;
                 None
             }
+            // Trust in what was learned is no answer to a decision: it holds under another policy as well.
+            Entry::Promote(promoted) => Some(Entry::Promote(promoted)),
             Entry::Plan(replanned) => {
                 self.reloads += 1;
                 self.keeps_verdicts &= same_contracts(&replanned.plan, &self.plan);

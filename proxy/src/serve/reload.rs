@@ -150,7 +150,8 @@ impl Reloader {
     fn apply(&mut self, mut settings: Settings) -> anyhow::Result<Vec<&'static str>> {
         let needs_restart = fixed::keep(&self.settings, &mut settings);
         let mut ids = self.ids.clone();
-        let plan = Arc::new(Plan::new(&settings, self.plan.hash_key, &mut ids)?);
+        let plan = Plan::new(&settings, self.plan.hash_key, &mut ids)?;
+        let plan = Arc::new(plan.trusting(self.parts.state.promoted()));
         // Thrown away: what could be built once can be built again by every lane.
         Desk::new(Arc::clone(&plan))?;
         let way = self.parts.way(&settings, &ids, Some(&self.proxy.way.load()))?;

@@ -15,7 +15,7 @@ use ipnet::IpNet;
 use super::mutants::Mutant;
 use super::plans;
 use super::world::World;
-use crate::capture::{Entry, Lift, Replanned};
+use crate::capture::{Entry, Lift, Promoted, Replanned};
 use crate::gate::table::ActiveBlock;
 use crate::gate::{Applied, Rules};
 use crate::ledger::entry::{By, Decided, Status, What};
@@ -62,8 +62,21 @@ impl World {
             Word::Reload => {
                 let plan = plans::another(&self.process.plan, &mut self.dice);
                 self.reload(plan);
+                self.promote();
             }
         }
+    }
+
+    /// Trusts what the models learned, where they learned something. No dice: it happens beside another word.
+    fn promote(&mut self) {
+        let models: Vec<String> = self.process.desk.engines().map(|(_, name, _)| name.to_owned()).collect();
+        for model in models {
+            self.say(|| format!("an operator promotes what {model} learned"));
+            let time = self.now();
+            self.take(Entry::Promote(Promoted { time, model }));
+        }
+        // Later plans, and a process that takes over, rest on it as well.
+        self.process.plan = Arc::new(self.process.desk.plan().clone());
     }
 
     /// Some decision, open or long over, and often the latest.

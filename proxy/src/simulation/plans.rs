@@ -49,6 +49,7 @@ pub fn plan(dice: &mut Dice) -> Plan {
         blocks_per_minute: dice.pick(&[2, 30, 30]),
         share_of_clients: dice.pick(&[0.2, 1.0, 1.0]),
         limits: limits(dice),
+        promoted: std::collections::BTreeMap::new(),
     }
 }
 

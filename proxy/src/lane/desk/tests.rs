@@ -8,7 +8,7 @@ use checkgate_detectors::rules::{Approval, Course, Then};
 use serde_json::json;
 
 use super::*;
-use crate::capture::{Approved, Lift, Outcome, Rejected, Replanned};
+use crate::capture::{Approved, Lift, Outcome, Promoted, Rejected, Replanned};
 use crate::plan::tests::plan;
 
 const OIP: Option<u8> = Some(0);
@@ -365,4 +365,92 @@ fn another_desk_goes_on_where_this_one_stopped() {
         ["pricing", "renewals", "fraud"],
         "what does not fit is named"
     );
+}
+
+/// The entries of four clients whose rows make a reference.
+fn lesson(model: Option<u16>, name: &str) -> Vec<Entry> {
+    let exchange = |id: u64| {
+        let address = Address::of(IpAddr::V4(Ipv4Addr::new(198, 51, 100, 10 + (id % 4) as u8)));
+        let asked = asked(id, model, name, &[id as f64, (id * 7919 % 1009) as f64]);
+        let asked = Asked { asker: Asker { address, ..asker() }, ..asked };
+        [Entry::Asked(asked), Entry::Answered(answered(id, 200, 1.0))]
+    };
+    (0..620).flat_map(exchange).collect()
+}
+
+fn promoted(desk: &mut Desk, model: &str) -> Option<Learned> {
+    let mut step = Step::default();
+    desk.step(Entry::Promote(Promoted { time: Time(1_000_000_000), model: model.into() }), &mut step);
+    step.promoted
+}
+
+fn trust(desk: &Desk, name: &str) -> Option<Trust> {
+    desk.engines().find(|(_, known, _)| *known == name).and_then(|(_, _, engine)| engine.reference_trust())
+}
+
+#[test]
+fn what_a_model_learned_is_trusted_from_an_operators_word_on() {
+    for (id, name) in [(Some(0), "pricing"), (None, "fraud")] {
+        let mut desk = desk();
+        assert_eq!(promoted(&mut desk, name), None, "nothing is learned yet");
+        lesson(id, name).into_iter().for_each(|entry| _ = take(&mut desk, entry));
+        assert_eq!(trust(&desk, name), Some(Trust::Provisional), "{name}: it never promotes itself");
+        let learned = promoted(&mut desk, name).unwrap();
+        assert!(learned.rows >= 500, "{} rows", learned.rows);
+        assert_eq!(trust(&desk, name), Some(Trust::Trusted), "{name}");
+        assert_eq!(promoted(&mut desk, name), Some(learned.clone()), "twice is once");
+        // A reload under other settings, and one that says the same.
+        let again = Plan::clone(desk.plan());
+        let other = Plan { never_block: Vec::new(), ..again.clone() };
+        for plan in [other, again.clone()] {
+            assert_eq!(replan(&mut desk, Arc::new(plan)), Vec::<Arc<str>>::new());
+            assert_eq!(trust(&desk, name), Some(Trust::Trusted), "{name} after a reload");
+        }
+        // A process that takes over.
+        let mut next = Desk::new(Arc::new(again)).unwrap();
+        assert!(next.restore(&desk.save(&|_| true), &|_| true).is_empty());
+        assert_eq!(trust(&next, name), Some(Trust::Trusted), "{name} after a hand-over");
+        // A reload that no longer trusts it.
+        replan(&mut desk, plan().into());
+        assert_ne!(trust(&desk, name), Some(Trust::Trusted), "{name}: what was given up");
+    }
+}
+
+#[test]
+fn a_recording_with_a_promotion_gives_the_same_again() {
+    let mut entries = lesson(Some(0), "pricing");
+    entries.push(Entry::Promote(Promoted { time: Time(1_000_000_000), model: "pricing".into() }));
+    entries.extend(lesson(Some(0), "pricing").into_iter().take(300));
+    let words = || {
+        let mut plan = plan();
+        pricing(&mut plan).detectors = [("near_duplicates".to_owned(), json!({}))].into();
+        let mut desk = Desk::new(plan.into()).unwrap();
+        let mut step = Step::default();
+        let mut words = Vec::new();
+        for entry in &entries {
+            // As the journal writes and reads it.
+            let bytes = postcard::to_stdvec(entry).unwrap();
+            desk.step(postcard::from_bytes(&bytes).unwrap(), &mut step);
+            words.extend(step.outbox.records.iter().map(crate::records::line));
+            words.extend(step.promoted.iter().map(|learned| learned.text.to_string()));
+        }
+        words
+    };
+    let said = words();
+    assert_eq!(
+        said.iter().filter(|line| line.starts_with("{\"features\"")).count(),
+        1,
+        "{} lines",
+        said.len()
+    );
+    assert_eq!(said, words());
+}
+
+#[test]
+fn a_reference_that_the_configuration_names_is_not_promoted_over() {
+    let mut plan = plan();
+    pricing(&mut plan).reference = Some("{\"features\":[\"a\"]}\n{\"x\":[1]}\n".into());
+    let mut desk = Desk::new(plan.into()).unwrap();
+    assert_eq!(promoted(&mut desk, "pricing"), None);
+    assert!(desk.plan().promoted.is_empty());
 }

@@ -1,0 +1,159 @@
+//! References as files and as what models learned: made from recorded traffic, promoted by an operator, and what an
+//! erasure leaves of a client.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, helpers included")]
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use checkgate_load_tests::attack::{MODEL, ask, honest_row};
+use checkgate_load_tests::checkgate::{Checkgate, Start, binary, replay};
+use checkgate_load_tests::inference::answer;
+use checkgate_load_tests::model_server::{Answer, ModelServer};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+/// Rows of each of four clients, so that a reference is learned.
+const ROWS: u32 = 160;
+
+fn cli(arguments: &[&str]) -> (bool, String) {
+    let output = Command::new(binary().unwrap()).args(arguments).output().unwrap();
+    (output.status.success(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+}
+
+/// The same for a running checkgate.
+fn ask_it(checkgate: &Checkgate, arguments: &[&str]) -> (bool, String) {
+    let (admin, state) = (checkgate.admin.to_string(), checkgate.state.to_str().unwrap());
+    cli(&[arguments, &["--admin", &admin, "--state", state]].concat())
+}
+
+async fn taught(checkgate: &Checkgate) {
+    for client in 1..=4 {
+        let mut asking = checkgate.client(&format!("127.0.60.{client}"));
+        for number in 0..ROWS {
+            ask(&mut asking, honest_row(client, number)).await.unwrap();
+        }
+    }
+    trust(checkgate, "provisional").await;
+}
+
+/// Waits until the model's reference is trusted as far as that.
+async fn trust(checkgate: &Checkgate, expected: &str) {
+    let began = Instant::now();
+    loop {
+        let (_, said) = ask_it(checkgate, &["reference", "list", "--json"]);
+        let list: Value = serde_json::from_str(&said).unwrap();
+        if list["references"][0]["trust"] == expected {
+            return;
+        }
+        assert!(began.elapsed() < Duration::from_secs(20), "{expected}: {list}");
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn pricing() -> ModelServer {
+    ModelServer::always(Answer::value(&answer("pricing", &[vec![100.0]]))).await.unwrap()
+}
+
+fn start(server: &ModelServer, state: &Path) -> Start {
+    Start::in_front_of(server.address).with(&["--mode", "enforce", "--client", "ip"]).in_state(state)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_learned_is_trusted_from_an_operators_word_on_and_over_a_restart() {
+    let server = pricing().await;
+    let state = tempfile::tempdir().unwrap();
+    let recording = state.path().join("recording");
+    let record = ["--record", recording.to_str().unwrap()];
+    let mut checkgate = start(&server, state.path()).with(&record).run().await.unwrap();
+    let (done, said) = ask_it(&checkgate, &["reference", "promote", MODEL]);
+    assert!(!done && said.contains("learned no reference"), "{said}");
+    taught(&checkgate).await;
+    let (done, said) = ask_it(&checkgate, &["reference", "promote", MODEL, "--why", "looked through"]);
+    assert!(done && said.contains("is trusted: 5"), "{said}");
+    trust(&checkgate, "trusted").await;
+    let findings = checkgate.findings_file();
+    checkgate.stop().await.unwrap();
+    let live = std::fs::read_to_string(findings).unwrap_or_default();
+    assert_eq!(replay(&recording, &[]).unwrap(), live, "a replay gives the same");
+    let (_, shown) =
+        cli(&["audit", "show", "--state", state.path().to_str().unwrap(), "--kind", "reference"]);
+    assert!(shown.contains("admin.token") && shown.contains("looked through"), "{shown}");
+    let checkgate = start(&server, state.path()).run().await.unwrap();
+    ask(&mut checkgate.client("127.0.60.1"), honest_row(9, 9)).await.unwrap();
+    trust(&checkgate, "trusted").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn recorded_traffic_makes_a_reference_that_is_signed_planned_with_and_compared() {
+    let server = pricing().await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (recording, made, picture) = (path("recording"), path("pricing.reference"), path("it.svg"));
+    let state = folder.path().join("state");
+    let mut checkgate = start(&server, &state).with(&["--record", &recording]).run().await.unwrap();
+    taught(&checkgate).await;
+    checkgate.stop().await.unwrap();
+    let (done, said) =
+        cli(&["reference", "build", "--from", &recording, "-o", &made, "--by", "ada", "--format", "json"]);
+    assert!(done, "{said}");
+    let built: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(built["header"]["provenance"]["rows"], json!(ROWS * 4), "{built:#}");
+    let names: Vec<&str> = built["header"]["columns"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|column| column["name"].as_str().unwrap())
+        .collect();
+    assert!(names.len() > 2 && names.iter().any(|name| name.starts_with("answer:")), "{names:?}");
+    let (done, said) = cli(&["reference", "build", "--from", &recording, "-o", &made]);
+    assert!(!done && said.contains("--force"), "a reference is frozen: {said}");
+    let (done, said) = cli(&["reference", "verify", &made]);
+    assert!(done && said.contains("signature: none"), "{said}");
+    let (done, said) = cli(&["drift", "plan", "--reference", &made, "--rows-a-day", "100000"]);
+    assert!(done && said.contains("+0.1 SD") && said.contains("1 per week"), "{said}");
+    let (done, said) =
+        cli(&["drift", "show", "--reference", &made, "--against", &recording, "--svg", &picture]);
+    assert!(done && said.contains("None of it is an alarm"), "{said}");
+    assert!(std::fs::read_to_string(picture).unwrap().ends_with("</svg>\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_is_erased_is_in_no_answer_and_the_chain_is_whole() {
+    let server = pricing().await;
+    let state = tempfile::tempdir().unwrap();
+    let mut checkgate = start(&server, state.path()).run().await.unwrap();
+    let client = "127.0.61.9";
+    let (done, said) = ask_it(&checkgate, &["decisions", "add", client, "--for", "1h", "--why", "a test"]);
+    assert!(done, "{said}");
+    let (_, listed) = ask_it(&checkgate, &["decisions", "list", "--json"]);
+    assert!(listed.contains(client), "{listed}");
+    let token = std::fs::read_to_string(state.path().join("admin.token")).unwrap();
+    let mut asking = checkgate_load_tests::client::Client::to(checkgate.admin)
+        .with("authorization", &format!("Bearer {}", token.trim()));
+    let order = json!({"client": client, "why": "she asked"}).to_string();
+    let reply = asking.post("/v1/clients/erase", order).await.unwrap();
+    let erased = reply.json().unwrap();
+    assert_eq!(reply.status.as_u16(), 200, "{erased:#}");
+    assert!(
+        erased["entries"].as_u64().unwrap() >= 1 && erased["records"].as_u64().unwrap() >= 1,
+        "{erased:#}"
+    );
+    assert_eq!(
+        erased["standing"].as_array().unwrap().len(),
+        1,
+        "nothing is lifted by an erasure: {erased:#}"
+    );
+    assert!(erased["not_reached"].to_string().contains("findings file"), "{erased:#}");
+    for path in ["/v1/decisions", "/v1/findings"] {
+        let told = asking.get(path).await.unwrap().text();
+        assert!(!told.contains(client), "{path}: {told}");
+    }
+    checkgate.stop().await.unwrap();
+    let state = state.path().to_str().unwrap();
+    let (whole, said) = cli(&["audit", "verify", "--state", state]);
+    assert!(whole, "{said}");
+    let (_, shown) = cli(&["audit", "show", "--state", state, "--kind", "erased"]);
+    assert!(shown.contains("she asked"), "{shown}");
+}
