@@ -397,3 +397,23 @@ fn what_is_remembered_of_drift_is_bounded() {
     assert!(sizes.iter().all(|bytes| *bytes < 400_000), "its memory does not grow with the rows: {sizes:?}");
     assert!(sizes[3] < sizes[1] + 4096, "its memory does not grow with the rows: {sizes:?}");
 }
+
+#[test]
+fn a_feature_that_comes_once_in_an_exchange_of_many_rows_neither_drifts_nor_keeps_a_drift_from_its_end() {
+    let mut world = World::new(Settings { cool_down_rows: 500, ..Settings::default() }, trusted(), false);
+    for turn in 0..700_u64 {
+        let client = turn * 7 % CLIENTS;
+        let shift = if (100..200).contains(&turn) { 1.5 } else { 0.0 };
+        let rows: Vec<Vec<f64>> = (0..10).map(|_| row(&mut world.numbers, client, shift)).collect();
+        world.send(Kind { client, shift, status: 200 }, &rows, &features(&NAMES, &rows));
+    }
+    assert_eq!(world.changes(), [Change::Drift, Change::Over], "{:#?}", world.told);
+    assert!(
+        world.told[0].attribution.named.is_empty(),
+        "whoever came first is not to blame: {:#?}",
+        world.told
+    );
+    let standing = world.engine.drift().unwrap();
+    let status = standing.features.iter().find(|feature| feature.name == "status").unwrap();
+    assert!(status.effect < 0.02, "{status:?}");
+}

@@ -20,6 +20,9 @@ use crate::model_server::{Answer, ModelServer};
 /// Members of a record that differ from run to run.
 const CHANGING: [&str; 6] = ["id", "time", "until", "decision_id", "requests", "explanation"];
 
+/// Members of a change of drift that follow from the clock: the threshold depends on how fast the traffic is.
+const OF_DRIFT: [&str; 7] = ["evidence", "threshold", "extent", "layer", "rows", "budget", "reference"];
+
 /// One line of `exchanges.jsonl`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -210,6 +213,9 @@ pub fn lasting(findings: &str) -> anyhow::Result<String> {
         let mut record: Value = serde_json::from_str(line).with_context(|| line.to_owned())?;
         if let Some(record) = record.as_object_mut() {
             record.retain(|member, _| !CHANGING.contains(&member.as_str()));
+            if record.get("kind").is_some_and(|kind| kind == "drift") {
+                lasting_drift(record);
+            }
             for (part, member) in [("window", "seconds"), ("proposed", "approves"), ("proposed", "expires")] {
                 if let Some(part) = record.get_mut(part).and_then(Value::as_object_mut) {
                     part.remove(member);
@@ -220,4 +226,19 @@ pub fn lasting(findings: &str) -> anyhow::Result<String> {
         lasting.push('\n');
     }
     Ok(lasting)
+}
+
+/// Of a change of drift, what happened at which model, the feature that moved most, and who is behind it.
+fn lasting_drift(record: &mut serde_json::Map<String, Value>) {
+    record.retain(|member, _| !OF_DRIFT.contains(&member.as_str()));
+    if let Some(features) = record.get_mut("features").and_then(Value::as_array_mut) {
+        features.truncate(1);
+        for feature in features.iter_mut().filter_map(Value::as_object_mut) {
+            feature.retain(|member, _| member == "name");
+        }
+    }
+    let named = record.get_mut("attribution").and_then(|attribution| attribution.get_mut("named"));
+    for named in named.and_then(Value::as_array_mut).into_iter().flatten().filter_map(Value::as_object_mut) {
+        named.retain(|member, _| ["level", "who"].contains(&member.as_str()));
+    }
 }

@@ -23,7 +23,7 @@ pub struct RawDrift {
     pub parameters: Map<String, Value>,
 }
 
-/// The mapping, for the schema: the part's own keys are added to it.
+/// How drift is watched: whether the traffic of a model, or its predictions, differ from what they were.
 #[derive(JsonSchema)]
 #[allow(dead_code, reason = "only its schema is used")]
 struct RawDriftSettings {

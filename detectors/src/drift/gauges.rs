@@ -68,6 +68,16 @@ impl Pair<'_> {
         Self::reading(value, self.degrees() * self.noise())
     }
 
+    /// What smoothing alone makes of the index at this sample size: that of a window with the reference's own shares. It
+    /// matters where few events meet slots that the reference hardly uses.
+    #[must_use]
+    pub fn psi_of_smoothing(&self) -> f64 {
+        let (events, slots) = (self.window.total() as f64, self.reference.slots().len() as f64);
+        let same = shares(self.reference.slots()).into_iter().map(|share| share * events + 0.5);
+        let same: Vec<f64> = same.map(|count| count / (events + 0.5 * slots)).collect();
+        stability(&smoothed(self.reference.slots()), &same)
+    }
+
     /// Kullback-Leibler divergence of the window from the reference, smoothed, in nats.
     #[must_use]
     pub fn kl(&self) -> Reading {

@@ -13,7 +13,7 @@ use super::latest::{Carried, Carrier, Level};
 use super::state::{Change, Extent};
 use super::watch::{Finding, Layer, Shifted};
 use crate::facts::Time;
-use crate::finding::{FindingId, Kind, as_seconds};
+use crate::finding::{FindingId, Kind, Mode, as_seconds};
 
 /// Example bins of a feature.
 const BINS: usize = 3;
@@ -30,6 +30,8 @@ pub struct DriftRecord {
     pub kind: Kind,
     /// The model.
     pub model: Arc<str>,
+    /// The mode that this record was made in; nothing is done about drift in either.
+    pub mode: Mode,
     /// What happened: `warning`, `drifting` or `recovered`.
     #[serde(serialize_with = "as_change")]
     pub change: Change,
@@ -136,8 +138,8 @@ pub(super) struct Matter<'a> {
 }
 
 impl Matter<'_> {
-    /// The record of the model called `model`.
-    pub(super) fn record(self, id: FindingId, model: &Arc<str>) -> DriftRecord {
+    /// The record of the model called `model`, which is in `mode`.
+    pub(super) fn record(self, id: FindingId, model: &Arc<str>, mode: Mode) -> DriftRecord {
         let Self { finding, features, carried, about, budget } = self;
         let features: Vec<Moved> =
             features.iter().map(|(feature, state, shifted)| moved(feature, state, shifted)).collect();
@@ -150,6 +152,7 @@ impl Matter<'_> {
             time: finding.time,
             kind: Kind::Drift,
             model: Arc::clone(model),
+            mode,
             change: finding.change,
             layer: finding.layer,
             evidence: finding.evidence,

@@ -22,7 +22,7 @@ use super::watch::{self, Finding, Layer, Shifted, Watch};
 use super::{Early, Paging};
 use crate::drift::bins::Value;
 use crate::facts::{Features, Time};
-use crate::finding::FindingId;
+use crate::finding::{FindingId, Mode};
 use crate::hashing::Hashing;
 use crate::identity::{Address, Identity};
 use crate::reference::Trust;
@@ -33,7 +33,9 @@ const OWN_RATE_FROM: Duration = Duration::from_secs(60);
 const SHOWN: usize = 3;
 /// So many rows a change waits to be told while nobody is known to be behind it: whoever carries a young shift has sent
 /// too little to be told from chance.
-const WAITS: u64 = 384;
+const WAITS: u64 = 512;
+/// So many rows it waits in any case. Where everybody shifts, somebody is the first, and nobody is to be named for that.
+const WAITS_AT_LEAST: u64 = 128;
 /// Rows between two tries.
 const TRIES_EVERY: u64 = 64;
 
@@ -181,7 +183,8 @@ impl Watched {
     /// Has a change wait to be told. Gives the one that waited before, unless it was the warning of this one.
     fn wait(&mut self, told: Told) -> Option<Told> {
         let rows = self.watch.rows();
-        let before = self.pending.replace(Pending { told, next_try: rows, until: rows + WAITS });
+        let before =
+            self.pending.replace(Pending { told, next_try: rows + WAITS_AT_LEAST, until: rows + WAITS });
         before.map(|pending| pending.told).filter(|told| told.finding.change != Change::Warning)
     }
 
@@ -447,7 +450,7 @@ impl Room {
 
     /// The record of a change.
     #[must_use]
-    pub fn record(&self, told: Told, id: FindingId, model: &Arc<str>) -> Option<DriftRecord> {
+    pub fn record(&self, told: Told, id: FindingId, model: &Arc<str>, mode: Mode) -> Option<DriftRecord> {
         let Watched { frozen, watch, .. } = self.memory.watched.as_ref()?;
         let of = |shifted: Shifted| {
             let feature = frozen.reference.features().get(shifted.feature)?;
@@ -457,7 +460,7 @@ impl Room {
         let about = About { rows: frozen.reference.rows(), provisional: frozen.trust == Trust::Provisional };
         let Told { finding, features, carried, budget } = told;
         let features = features.into_iter().filter_map(of).collect();
-        Some(Matter { finding: &finding, features, carried, about, budget }.record(id, model))
+        Some(Matter { finding: &finding, features, carried, about, budget }.record(id, model, mode))
     }
 
     /// Whether a reference is being learned.
@@ -596,9 +599,9 @@ pub struct FeatureStanding {
     pub evidence: f64,
 }
 
-/// The features that a finding names; where it names none, those that moved most.
+/// The features that a finding names; where it names none, those that moved most. What is over names none.
 fn shown(watch: &Watch, reference: &DriftReference, finding: &Finding) -> Vec<Shifted> {
-    if !finding.features.is_empty() {
+    if finding.change == Change::Over || !finding.features.is_empty() {
         return finding.features.clone();
     }
     let evidence = |place: usize| {

@@ -290,5 +290,5 @@ fn effect(state: &FeatureState, feature: &Feature) -> f64 {
     let recent = state.recent();
     let pair = Pair { reference: &feature.counts, window: &recent, bins: &feature.bins };
     let reading = pair.psi();
-    (reading.value - reading.expected).max(0.0)
+    (reading.value - reading.expected.max(pair.psi_of_smoothing())).max(0.0)
 }

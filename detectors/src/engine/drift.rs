@@ -29,7 +29,7 @@ impl Engine {
         for told in told {
             let number = decisions::next(&mut self.memory.findings, answered.time);
             let id = self.rules.hashing.numbered(&format!("finding {}", self.rules.model), number);
-            out.drifts.extend(room.record(told, FindingId(id), &self.rules.model));
+            out.drifts.extend(room.record(told, FindingId(id), &self.rules.model, self.rules.policy.mode));
         }
         out.frozen_drift = out.frozen_drift.take().or(frozen);
     }

@@ -197,3 +197,40 @@ fn every_alert_has_its_page() {
     let pages = runbook.lines().filter_map(|line| line.strip_prefix("### ")).collect::<Vec<_>>();
     assert_eq!(pages, names, "a page without an alert, or another order");
 }
+
+#[test]
+fn features_are_labels_only_where_an_operator_named_the_reference_and_go_with_it() {
+    use checkgate_detectors::drift::room::{FeatureStanding, Standing};
+    use checkgate_detectors::drift::state::Condition;
+    use checkgate_detectors::facts::Time;
+    use checkgate_detectors::reference::Trust;
+    let metrics = Metrics::new(&["prices".to_owned()], &[]).unwrap();
+    let drift = &metrics.model(Some(0)).drift;
+    let feature = |name: &str, effect| FeatureStanding { name: name.into(), effect, evidence: 0.5 };
+    let learned = Standing {
+        trust: Some(Trust::Provisional),
+        condition: Condition::Drifting { since: Time(1) },
+        rows: 10,
+        features: vec![feature("from_traffic", 0.3), feature("too", 0.1)],
+        ..Standing::default()
+    };
+    drift.shift(None, Some(&learned));
+    drift.show(&[&learned]);
+    let text = metrics.encode();
+    assert!(
+        text.contains(r#"checkgate_drift_feature_effect{feature="largest",model="prices"} 0.3"#),
+        "{text}"
+    );
+    assert!(text.contains(r#"checkgate_drift_state{model="prices",state="drifting"} 1"#));
+    assert!(!text.contains("from_traffic"), "a learned name is no label");
+    let named =
+        Standing { trust: Some(Trust::Trusted), condition: Condition::Stable, rows: 4, ..learned.clone() };
+    drift.shift(Some(&learned), Some(&named));
+    drift.show(&[&named]);
+    let text = metrics.encode();
+    assert!(text.contains(r#"checkgate_drift_feature_effect{feature="too",model="prices"} 0.1"#), "{text}");
+    assert!(text.contains(r#"checkgate_drift_state{model="prices",state="drifting"} 0"#));
+    let other = Standing { features: vec![feature("other", 0.0)], ..named.clone() };
+    drift.show(&[&other]);
+    assert!(!metrics.encode().contains(r#"feature="too""#), "what is no longer watched has no series");
+}

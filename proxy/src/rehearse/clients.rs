@@ -233,6 +233,7 @@ mod tests {
             rows: 2,
             model: None,
             records,
+            drifts: &[],
             brake: false,
             acting: acting.to_vec(),
             not_inspected: &[],

@@ -79,6 +79,9 @@ impl Recordings {
     }
 }
 
+/// Changes of drift that a report shows; those beyond are counted.
+const DRIFT_SHOWN: usize = 1000;
+
 /// Under which policy a recording is rehearsed.
 pub struct Rehearsal {
     runner: Runner,
@@ -189,6 +192,13 @@ fn count(traffic: &mut Traffic, taken: &Taken<'_>) {
         traffic.over_time.get_or_insert_with(|| Histogram::new(taken.time.0)).add(taken.time.0);
     }
     traffic.brake |= taken.brake;
+    for record in taken.drifts {
+        if traffic.drift.len() < DRIFT_SHOWN {
+            traffic.drift.push(record.clone());
+        } else {
+            traffic.drift_not_shown += 1;
+        }
+    }
     traffic.answers_that_break_their_contract += u64::from(taken.broke_contract);
     for (_, reason) in taken.not_inspected {
         *traffic.not_inspected.entry(reason.as_str()).or_default() += 1;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use checkgate_detectors::drift::record::DriftRecord;
 use checkgate_detectors::facts::Time;
 use checkgate_detectors::finding::{Action, DecisionId, Kind, Mode, Record};
 use serde::Serialize;
@@ -79,6 +80,10 @@ pub struct Traffic {
     pub findings: Vec<FindingLine>,
     /// Findings beyond those.
     pub findings_not_shown: u64,
+    /// Changes of drift that would have been told, in order.
+    pub drift: Vec<DriftRecord>,
+    /// Changes of drift beyond those.
+    pub drift_not_shown: u64,
     /// Questions over time.
     pub over_time: Option<Histogram>,
 }

@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use checkgate_detectors::drift::record::DriftRecord;
 use checkgate_detectors::facts::{NotInspected, Time};
 use checkgate_detectors::finding::{DecisionId, Mode, Record};
 use checkgate_detectors::identity::Asker;
@@ -44,6 +45,8 @@ pub struct Taken<'a> {
     pub model: Option<&'a str>,
     /// What was told, in order.
     pub records: &'a [Record],
+    /// How the drift of the model changed.
+    pub drifts: &'a [DriftRecord],
     /// Whether the brake is on after a decision of this step.
     pub brake: bool,
     /// Decisions of this step that act.
@@ -105,6 +108,7 @@ impl Runner {
             rows: *rows,
             model: name.as_deref(),
             records: &outbox.records,
+            drifts: &outbox.drifts,
             brake: !outbox.blocks.is_empty() && self.gate.brake_is_engaged(time),
             acting,
             not_inspected,

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use checkgate_detectors::drift;
+
 use super::words;
 use crate::rehearse::attack::AttackVerdict;
 use crate::rehearse::candidate::Candidate;
@@ -12,6 +14,8 @@ use crate::told::{bar, clean, moment};
 
 /// Clients that are shown one by one; the JSON form has them all.
 const CLIENTS_SHOWN: usize = 40;
+/// Changes of drift that are shown one by one.
+const DRIFT_SHOWN: usize = 20;
 /// Broken answers of a candidate that are shown one by one.
 const BROKEN_SHOWN: usize = 10;
 /// Cells of the bar of an attack.
@@ -31,6 +35,7 @@ pub fn write(report: &Report, fail_on: Option<Severity>) -> String {
     }
     if let Some(traffic) = &report.traffic {
         write_clients(&mut page, traffic);
+        write_drift(&mut page, traffic);
     }
     report.attacks.iter().for_each(|run| write_attacks(&mut page, run));
     if let Some(comparison) = &report.comparison {
@@ -61,6 +66,23 @@ fn write_clients(page: &mut String, traffic: &Traffic) {
     let more = traffic.verdicts.len().saturating_sub(CLIENTS_SHOWN);
     if more > 0 {
         let _ = writeln!(page, "\n  and {more} more; --format json has them all");
+    }
+}
+
+fn write_drift(page: &mut String, traffic: &Traffic) {
+    if traffic.drift.is_empty() {
+        return;
+    }
+    let _ = writeln!(page, "\nDrift");
+    for record in traffic.drift.iter().take(DRIFT_SHOWN) {
+        let change = drift::record::change(record.change);
+        let _ =
+            writeln!(page, "\n  {change:<9}  {}  {}", moment(record.time.seconds()), clean(&record.model));
+        let _ = writeln!(page, "             {}", clean(&record.explanation));
+    }
+    let more = traffic.drift.len().saturating_sub(DRIFT_SHOWN) as u64 + traffic.drift_not_shown;
+    if more > 0 {
+        let _ = writeln!(page, "\n  and {more} more; --format json has the first 1,000");
     }
 }
 
