@@ -12,6 +12,7 @@ mod clock;
 mod control;
 mod decode;
 mod demo;
+mod doctor;
 mod eight;
 mod gate;
 mod identity;

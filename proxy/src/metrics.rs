@@ -80,6 +80,8 @@ families! {
     upstream_ejections: IntCounterVec = "checkgate_upstream_ejections_total", ["model"];
     /// Requests that were turned away because every server had as many open as it may.
     upstream_full: IntCounterVec = "checkgate_upstream_full_total", ["model"];
+    /// Requests whose peer names hops before it and is no trusted proxy; what it names is dropped.
+    pub untrusted_hops: IntCounter = "checkgate_untrusted_hops_total", [];
     /// Requests where tokens are identities, by what their token was worth.
     tokens: IntCounterVec = "checkgate_tokens_total", ["outcome"];
     /// Verified tokens forgotten to make room: their signatures are checked again.

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
-use checkgate_config::settings::{ClientCertificate, Listen, Model, Server, ServerAddress, Tls, Upstream};
+use checkgate_config::settings::{ClientCertificate, Listen, Model, Server, Tls, Upstream};
 use checkgate_config::{Raw, Settings};
 use clap::Args;
 use serde::Serialize;
@@ -14,7 +14,7 @@ use crate::metrics::Metrics;
 use crate::plan::{ModelIds, Plan};
 use crate::serve::Source;
 use crate::sinks::{Ground, office};
-use crate::upstream::Upstreams;
+use crate::upstream::{Upstreams, url};
 use crate::way::route::Routes;
 
 /// Arguments of `checkgate check`.
@@ -87,12 +87,7 @@ fn upstream(upstream: &Upstream) -> String {
 }
 
 fn server(server: &Server) -> String {
-    let scheme = if server.tls { "https" } else { "http" };
-    let address = match &server.address {
-        ServerAddress::Tcp { host, port } if host.contains(':') => format!("{scheme}://[{host}]:{port}"),
-        ServerAddress::Tcp { host, port } => format!("{scheme}://{host}:{port}"),
-        ServerAddress::Unix(path) => format!("unix:{}", path.display()),
-    };
+    let address = url(server);
     if server.weight == 1 { address } else { format!("{address} (weight {})", server.weight) }
 }
 

@@ -3,6 +3,7 @@
 mod audit;
 mod check;
 mod decisions;
+mod doctor;
 mod drift;
 mod events;
 mod explain;
@@ -38,6 +39,7 @@ Start with:
   checkgate run --upstream http://127.0.0.1:8080       stand in front of a model server and observe
   checkgate run -c checkgate.yaml                      the same with a configuration file
   checkgate check -c checkgate.yaml                    say what is wrong with one, and the mend
+  checkgate doctor -c checkgate.yaml                   say what is wrong with an installation, and the mend
   checkgate rehearse -c checkgate.yaml                 see what recorded attacks would get away with
 
 Nothing is blocked until a model is put into `--mode enforce`.";
@@ -58,6 +60,8 @@ enum Command {
     Demo(demo::Options),
     /// Check a configuration file and say what is wrong, where, and the mend.
     Check(check::CheckArgs),
+    /// Say what is wrong with an installation, and the mend: configuration, machine, model servers, running instance.
+    Doctor(doctor::DoctorArgs),
     /// Run a recording through the same engine; prints its findings and decisions.
     Replay(replay::ReplayArgs),
     /// Say what a policy would have done: to recorded clients, and to recorded attackers.
@@ -120,6 +124,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(*args),
         Command::Demo(options) => run_demo(&options),
         Command::Check(args) => check::check(&args),
+        Command::Doctor(args) => doctor::doctor(&args),
         Command::Replay(args) => replay::replay(&args),
         Command::Rehearse(args) => rehearse::rehearse(&args),
         Command::Explain(args) => explain::explain(&args),

@@ -71,6 +71,35 @@ pub struct Found {
 }
 
 impl Remote {
+    /// The checkgate that `config` describes.
+    #[must_use]
+    pub fn of(config: &Path, token_file: Option<PathBuf>, ca: Option<PathBuf>) -> Self {
+        Self {
+            admin: None,
+            config: Some(config.to_owned()),
+            state: None,
+            token_file,
+            ca,
+            certificate: None,
+            key: None,
+            json: true,
+        }
+    }
+
+    /// GET of any text.
+    ///
+    /// # Errors
+    /// No answer comes, or a problem.
+    pub fn text(&self, path: &str) -> anyhow::Result<String> {
+        let found = self.find()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let asked = async { text(found.open(Method::GET, path, None).await?).await };
+            let asked = tokio::time::timeout(PATIENCE, asked).await;
+            asked.with_context(|| format!("{} did not answer", found.base))?
+        })
+    }
+
     /// Asks with a request that has an answer of JSON, or none.
     ///
     /// # Errors

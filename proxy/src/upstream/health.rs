@@ -1,10 +1,10 @@
 //! Active health checks: what a row of results says of a server, and how one is asked.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use checkgate_config::settings::{HealthCheck, HttpVersion};
-use http::header::{HOST, HeaderValue, USER_AGENT};
+use http::header::{DATE, HOST, HeaderValue, USER_AGENT};
 use http::{Method, Request};
 use http_body_util::{BodyExt, Empty};
 use tokio::time::timeout;
@@ -48,12 +48,31 @@ impl Health {
 /// # Errors
 /// Says why the server does not count as healthy.
 pub async fn ask(connector: &Connector, check: &HealthCheck, http: HttpVersion) -> Result<(), String> {
+    let Looked { status, .. } = look(connector, check, http).await?;
+    let is_success = (200..300).contains(&status);
+    if is_success { Ok(()) } else { Err(format!("status {status}")) }
+}
+
+/// What a server answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Looked {
+    /// The status.
+    pub status: u16,
+    /// The server's own time.
+    pub date: Option<SystemTime>,
+}
+
+/// Asks a server once, on a connection of its own.
+///
+/// # Errors
+/// Says why there is no answer.
+pub async fn look(connector: &Connector, check: &HealthCheck, http: HttpVersion) -> Result<Looked, String> {
     timeout(check.timeout, answered(connector, check, http))
         .await
         .unwrap_or_else(|_| Err(format!("no answer within {:?}", check.timeout)))
 }
 
-async fn answered(connector: &Connector, check: &HealthCheck, http: HttpVersion) -> Result<(), String> {
+async fn answered(connector: &Connector, check: &HealthCheck, http: HttpVersion) -> Result<Looked, String> {
     let wanted = if http == HttpVersion::Http2 { Wanted::Http2 } else { connector.usual() };
     let patience = Patience { connect: check.timeout, stalled: check.timeout };
     let mut connection = connector.connect(wanted, patience).await.map_err(|error| error.to_string())?;
@@ -61,9 +80,11 @@ async fn answered(connector: &Connector, check: &HealthCheck, http: HttpVersion)
     let request = request(connector, check).map_err(|error| error.to_string())?;
     let sent = connection.send(request, connector.origin()).await;
     let answer = sent.map_err(|unanswered| unanswered.error.to_string())?;
-    let status = answer.status();
+    let date =
+        answer.headers().get(DATE).and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
+    let looked = Looked { status: answer.status().as_u16(), date };
     drain(answer.into_body()).await;
-    if status.is_success() { Ok(()) } else { Err(format!("status {status}")) }
+    Ok(looked)
 }
 
 fn request(connector: &Connector, check: &HealthCheck) -> http::Result<Request<WayBody>> {

@@ -19,7 +19,7 @@ pub mod tls;
 mod visit;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use checkgate_config::settings::{self, HttpVersion, Model, Settings};
@@ -29,14 +29,51 @@ use parking_lot::Mutex;
 use rustls::ClientConfig;
 
 use self::balance::Balancer;
+use self::connect::Connector;
 pub use self::connect::Patience;
 use self::connection::Wanted;
+pub use self::health::Looked;
 use self::keeper::Keeper;
 use self::server::Server;
 pub use self::visit::{Cause, ClientFault, Missed, Visit};
 use crate::metrics::labels::{Condition, Label};
 use crate::metrics::{Metrics, UpstreamMetrics};
 use crate::plan::ModelIds;
+
+/// Asks one server of an upstream for a path, on a connection of its own.
+///
+/// # Errors
+/// Says why there is no answer.
+pub async fn look_at(
+    upstream: &settings::Upstream,
+    server: &settings::Server,
+    path: &str,
+    patience: Duration,
+) -> Result<Looked, String> {
+    let tls = server.tls.then(|| tls::config(&upstream.tls, upstream.http)).transpose();
+    let connector = tls.and_then(|tls| Connector::new(upstream, server, tls.as_ref()));
+    let connector = connector.map_err(|error| format!("{error:#}"))?;
+    let check = settings::HealthCheck {
+        path: path.to_owned(),
+        every: patience,
+        timeout: patience,
+        healthy_after: 1,
+        unhealthy_after: 1,
+    };
+    health::look(&connector, &check, upstream.http).await
+}
+
+/// The URL of a server, without a path.
+pub fn url(server: &settings::Server) -> String {
+    let scheme = if server.tls { "https" } else { "http" };
+    match &server.address {
+        settings::ServerAddress::Unix(path) => format!("unix:{}", path.display()),
+        settings::ServerAddress::Tcp { host, port } if host.contains(':') => {
+            format!("{scheme}://[{host}]:{port}")
+        }
+        settings::ServerAddress::Tcp { host, port } => format!("{scheme}://{host}:{port}"),
+    }
+}
 
 /// The servers of all models.
 pub struct Upstreams {

@@ -80,8 +80,9 @@ pub struct Hop<'a> {
 }
 
 /// Makes the client's head the one that goes to the upstream. Few requests bear a field that a rule is about, so the
-/// names are walked once, and only what was met is looked up.
-pub fn forward(head: &mut request::Parts, hop: Hop<'_>) {
+/// names are walked once, and only what was met is looked up. Says whether the peer named hops before it, and is not
+/// trusted.
+pub fn forward(head: &mut request::Parts, hop: Hop<'_>) -> bool {
     let headers = &mut head.headers;
     remove_hop_by_hop(headers);
     let met = Met::of(headers);
@@ -109,8 +110,10 @@ pub fn forward(head: &mut request::Parts, hop: Hop<'_>) {
     if let Some(traceparent) = &hop.traceparent {
         headers.insert(TRACEPARENT, traceparent.clone());
     }
+    let untrusted = met.hops && !hop.trusted;
     tell_hops(headers, hop);
     tell_via(headers, head.version);
+    untrusted
 }
 
 /// Which fields a head bears that rules are about.
@@ -119,6 +122,7 @@ struct Met {
     expect: bool,
     decision: bool,
     claim: bool,
+    hops: bool,
     trace: bool,
 }
 
@@ -129,6 +133,7 @@ impl Met {
             met.expect |= *name == EXPECT;
             met.decision |= *name == DECISION;
             met.claim |= is_claim(name);
+            met.hops |= *name == X_FORWARDED_FOR || *name == FORWARDED;
             met.trace |= matches!(name.as_str(), "traceparent" | "tracestate");
         }
         met

@@ -125,7 +125,9 @@ async fn routed(
         tagged_by: exchange.tagged_by(),
         traceparent: exchange.trace().and_then(Trace::header),
     };
-    headers::forward(&mut head, hop);
+    if headers::forward(&mut head, hop) {
+        way.metrics.untrusted_hops.inc();
+    }
     let mut outgoing = upstream::addressed(&exchange, head, body);
     if let Some(trace) = exchange.trace() {
         trace.asks_upstream();
