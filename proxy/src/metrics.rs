@@ -9,6 +9,8 @@ mod families;
 pub mod labels;
 mod model;
 mod sink;
+#[cfg(test)]
+mod page;
 mod telemetry;
 mod upstream;
 
