@@ -234,3 +234,49 @@ fn features_are_labels_only_where_an_operator_named_the_reference_and_go_with_it
     drift.show(&[&other]);
     assert!(!metrics.encode().contains(r#"feature="too""#), "what is no longer watched has no series");
 }
+
+/// The texts of a document under any of `keys`.
+fn texts_under(value: &serde_json::Value, keys: &[&str], found: &mut Vec<String>) {
+    match value {
+        serde_json::Value::Object(fields) => {
+            for (key, field) in fields {
+                match field.as_str() {
+                    Some(text) if keys.contains(&key.as_str()) => found.push(text.to_owned()),
+                    _ => texts_under(field, keys, found),
+                }
+            }
+        }
+        serde_json::Value::Array(items) => items.iter().for_each(|item| texts_under(item, keys, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn datadog_is_told_of_every_metric_and_its_dashboard_names_no_other() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../dashboards/datadog");
+    let read = |name: &str| std::fs::read_to_string(format!("{folder}/{name}")).unwrap();
+    let declared: Vec<_> = declaration_names();
+    let bare = |name: &str| {
+        let name = name.trim_start_matches("checkgate_");
+        name.strip_suffix("_total").unwrap_or(name).to_owned()
+    };
+    let conf = read("openmetrics.d/conf.yaml");
+    let listed: Vec<_> = conf.lines().filter_map(|line| line.strip_prefix("      - ")).collect();
+    assert_eq!(listed, declared.iter().map(|name| bare(name)).collect::<Vec<_>>(), "openmetrics.d/conf.yaml");
+    let dashboard: serde_json::Value = serde_json::from_str(&read("checkgate.json")).unwrap();
+    let mut queries = Vec::new();
+    texts_under(&dashboard, &["query"], &mut queries);
+    assert!(queries.len() > 20, "{queries:?}");
+    for query in queries {
+        let name = query.split("checkgate.").nth(1).and_then(|rest| rest.split('{').next()).unwrap();
+        let (base, of) = name.rsplit_once('.').unwrap_or((name, ""));
+        let is = |family: &str| declared.iter().any(|known| known == family);
+        let known = match of {
+            // Counters, and what a histogram counted.
+            "count" => is(&format!("checkgate_{base}_total")) || is(&format!("checkgate_{base}")),
+            "sum" | "bucket" => is(&format!("checkgate_{base}")),
+            _ => is(&format!("checkgate_{name}")),
+        };
+        assert!(known, "{query} names a metric that no code declares");
+    }
+}
