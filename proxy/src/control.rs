@@ -25,7 +25,7 @@ use tokio::sync::oneshot;
 use self::links::{LinkError, Links, Opened, Proposal};
 use crate::gate::table::ActiveBlock;
 use crate::gate::{Applied, Gate, Reason, WATCH_EVERY};
-use crate::lapi::CROWDSEC;
+use crate::lapi::{CROWDSEC, source_of};
 use crate::ledger::entry::{Asked, By, Decided, Status, What};
 use crate::ledger::{EraseError, Kept, Ledger, Ticket};
 use crate::records::{self, Outlet};
@@ -557,7 +557,12 @@ impl Control {
     }
 
     fn note<T>(&self, changed: T, by: By, now: Time, what: What) -> Changed<T> {
-        tracing::info!(who = %by.who, from = by.from.as_deref(), why = %by.why, ?what, "an operator's change");
+        // A source may take thousands of decisions at once; the ledger has them all.
+        if source_of(&by.who).is_some() {
+            tracing::debug!(who = %by.who, why = %by.why, ?what, "a source's change");
+        } else {
+            tracing::info!(who = %by.who, from = by.from.as_deref(), why = %by.why, ?what, "an operator's change");
+        }
         let ticket = self.ledger.note(now, by, what);
         Changed { now: changed, ticket }
     }

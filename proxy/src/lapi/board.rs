@@ -121,8 +121,9 @@ impl Snapshot {
 }
 
 /// What bouncers are told of, besides blocks.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 struct Telling {
+    ban: Arc<str>,
     throttle_as: Option<Arc<str>>,
     degrade_as: Option<Arc<str>>,
     relay: bool,
@@ -130,17 +131,18 @@ struct Telling {
 
 impl Telling {
     fn of(server: Option<&LapiServer>) -> Self {
-        let named = |word: &Option<String>| word.as_deref().map(Arc::from);
-        server.map_or_else(Self::default, |server| Self {
-            throttle_as: named(&server.throttle_as),
-            degrade_as: named(&server.degrade_as),
-            relay: server.relay,
-        })
+        let named = |word: fn(&LapiServer) -> Option<&str>| server.and_then(word).map(Arc::from);
+        Self {
+            ban: BAN.into(),
+            throttle_as: named(|server| server.throttle_as.as_deref()),
+            degrade_as: named(|server| server.degrade_as.as_deref()),
+            relay: server.is_some_and(|server| server.relay),
+        }
     }
 
     fn kind(&self, action: Action) -> Option<Arc<str>> {
         match action {
-            Action::Block => Some(BAN.into()),
+            Action::Block => Some(Arc::clone(&self.ban)),
             Action::Throttle => self.throttle_as.clone(),
             Action::Degrade => self.degrade_as.clone(),
             _ => None,
@@ -188,7 +190,7 @@ impl Board {
             ledger,
             metrics,
             enforces: Box::new(enforces),
-            telling: ArcSwap::default(),
+            telling: ArcSwap::from_pointee(Telling::of(None)),
             latest: Mutex::default(),
         }
     }
@@ -224,12 +226,17 @@ impl Board {
         let acting = self.gate.on_addresses(now);
         // A look into the ledger is needed once for each decision.
         let detectors = self.detectors(&acting, before);
-        let serve = |(client, block): &(Address, ActiveBlock)| {
+        // Few words stand for many decisions.
+        let mut words: BTreeMap<&str, (Arc<str>, Arc<str>)> = BTreeMap::new();
+        let mut serve = |(client, block): &(Address, ActiveBlock)| {
             let kind = telling.kind(block.action)?;
             let known = before.on(*client).filter(|served| served.decision == block.id);
             let (origin, scenario) = match known {
                 Some(served) => (Arc::clone(&served.origin), Arc::clone(&served.scenario)),
-                None => described(detectors.get(&block.id)?),
+                None => {
+                    let detector = detectors.get(&block.id)?;
+                    words.entry(detector).or_insert_with(|| described(detector)).clone()
+                }
             };
             let told = telling.relay || &*origin == ORIGIN;
             told.then_some(Served {
@@ -241,7 +248,7 @@ impl Board {
                 until: block.until,
             })
         };
-        let mut served: Vec<Served> = acting.iter().filter_map(serve).collect();
+        let mut served: Vec<Served> = acting.iter().filter_map(&mut serve).collect();
         served.sort_unstable_by_key(|served| served.client);
         Snapshot { served }
     }
