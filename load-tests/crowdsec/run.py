@@ -19,6 +19,7 @@ LISTEN, ADMIN, SERVE, UPSTREAM, LAPI = 18765, 18766, 18089, 18000, 18080
 FIREWALL_KEY = "the-key-of-the-firewall-bouncer"
 CUSTOM_KEY = "the-key-of-the-custom-bouncer"
 CHECKGATE_KEY = "the-key-of-checkgate-at-crowdsec"
+MACHINE_PASSWORD = "the-password-of-checkgate-at-crowdsec"
 BANNED_HERE, BANNED_THERE, NETWORK = "203.0.113.7", "203.0.113.9", "2001:db8:1:2::/64"
 
 
@@ -110,9 +111,15 @@ crowdsec:
       - {{name: firewall, key: {FIREWALL_KEY}}}
       - {{name: custom, key: {CUSTOM_KEY}}}
   pull:
-    - {{name: local, url: "http://127.0.0.1:{LAPI}/", key: {CHECKGATE_KEY}, every: 500ms}}
+    # Its own bans come back otherwise.
+    - {{name: local, url: "http://127.0.0.1:{LAPI}/", key: {CHECKGATE_KEY}, every: 500ms, origins: [cscli]}}
+sinks:
+  - name: crowdsec
+    batch: {{wait: 0s}}
+    crowdsec: {{url: "http://127.0.0.1:{LAPI}/", machine: checkgate, password: "${{CROWDSEC_PASSWORD}}"}}
 """)
-        start(self.scratch, "checkgate", self.binary, "run", "-c", file)
+        start(self.scratch, "checkgate", self.binary, "run", "-c", file,
+              environment={"CROWDSEC_PASSWORD": MACHINE_PASSWORD})
         until("checkgate is ready", lambda: answers(ADMIN, "/readyz") and ask(ADMIN, "/readyz")[0] == 200)
 
     def crowdsec(self):
@@ -148,6 +155,7 @@ prometheus: {{enabled: false}}
         (data / "credentials.yaml").write_text(
             f"url: http://127.0.0.1:{LAPI}\nlogin: local\npassword: the-password-of-cscli\n")
         self.cscli("bouncers", "add", "checkgate", "--key", CHECKGATE_KEY)
+        self.cscli("machines", "add", "checkgate", "--password", MACHINE_PASSWORD, "--file", data / "unused.yaml")
         start(self.scratch, "crowdsec", "crowdsec", "-c", self.config, "-no-cs")
         until("CrowdSec answers", lambda: answers(LAPI, "/health"))
 
@@ -191,8 +199,8 @@ cache_retention_duration: 10s
         start(self.scratch, "custom", "crowdsec-custom-bouncer", "-c", custom)
         until("the firewall bouncer made its table", lambda: "crowdsec-blacklists" in nft())
 
-    def operator(self, *arguments):
-        return run(self.binary, *arguments, "--admin", f"127.0.0.1:{ADMIN}", "--state", self.state)
+    def operator(self, *arguments, check=True):
+        return run(self.binary, *arguments, "--admin", f"127.0.0.1:{ADMIN}", "--state", self.state, check=check)
 
     def called(self):
         return self.calls.read_text() if self.calls.exists() else ""
@@ -247,6 +255,31 @@ def taken_from_elsewhere(house):
     until("its lift is, too", lambda: house.status(BANNED_THERE) == 200)
 
 
+def told_to_crowdsec(house):
+    """What checkgate decides stands in a real CrowdSec, and ends there with its lift alone."""
+    def listed():
+        # Without --all, cscli 1.4 shows only what CrowdSec or cscli decided.
+        alerts = json.loads(house.cscli("decisions", "list", "--all", "--ip", BANNED_HERE)) or []
+        return [(one["origin"], one["scenario"]) for alert in alerts for one in alert["decisions"]]
+
+    house.cscli("decisions", "add", "--ip", BANNED_HERE, "--duration", "2h", "--reason", "manual")
+    decided = json.loads(house.operator(
+        "decisions", "add", BANNED_HERE, "--for", "1h", "--why", "a test", "--json"))
+    until("the decision is on CrowdSec's list", lambda: ("checkgate", "checkgate/operator") in listed())
+    alerts = json.loads(house.cscli("alerts", "list", "--all", "--ip", BANNED_HERE))
+    if not any(decided["id"] in alert["message"] for alert in alerts):
+        raise Failed(f"no alert names the decision: {alerts}")
+    house.operator("decisions", "extend", decided["id"], "--for", "3h", "--why", "a test")
+    time.sleep(2)
+    if listed().count(("checkgate", "checkgate/operator")) != 1:
+        raise Failed(f"an extended decision does not stand once: {listed()}")
+    house.operator("decisions", "lift", decided["id"], "--why", "a test")
+    until("it is lifted there", lambda: ("checkgate", "checkgate/operator") not in listed())
+    if ("cscli", "manual") not in listed():
+        raise Failed(f"what others decided on the client was lifted as well: {listed()}")
+    house.cscli("decisions", "delete", "--ip", BANNED_HERE)
+
+
 def keep_stream(house, file):
     """Writes down what CrowdSec answers to a bouncer that starts."""
     house.cscli("decisions", "add", "--ip", "192.0.2.77", "--duration", "4h", "--reason", "manual 'ban'")
@@ -273,9 +306,12 @@ def main():
         house.bouncers()
         enforced_elsewhere(house)
         taken_from_elsewhere(house)
+        told_to_crowdsec(house)
         if arguments.keep_stream:
             keep_stream(house, arguments.keep_stream)
     except (Failed, subprocess.TimeoutExpired) as failed:
+        told(house.operator("sinks", "list", check=False))
+        told(house.cscli("decisions", "list", "--all"))
         for log in sorted(scratch.glob("*.log")):
             told(f"--- {log.name}\n{log.read_text(errors='replace')[-4000:]}")
         told(f"FAILED: {failed}")

@@ -11,6 +11,7 @@ pub mod address;
 mod cloudevents;
 pub mod courier;
 pub mod course;
+mod crowdsec;
 pub mod cursor;
 pub mod dead;
 pub mod event;
@@ -40,7 +41,7 @@ use serde_json::Value;
 pub use self::event::Event;
 
 /// Every sink.
-pub const SINKS: &[SinkSpec] = &[webhook::SPEC, cloudevents::SPEC, syslog::SPEC];
+pub const SINKS: &[SinkSpec] = &[webhook::SPEC, cloudevents::SPEC, syslog::SPEC, crowdsec::SPEC];
 
 /// The sink of that name.
 #[must_use]
@@ -80,6 +81,11 @@ pub trait Sink: Send + Sync {
     /// # Errors
     /// Says whether trying again helps.
     fn send<'a>(&'a self, batch: &'a [Event]) -> BoxFuture<'a, Result<(), SinkError>>;
+
+    /// Whether an event means anything to the other side; those that do not are passed over.
+    fn takes(&self, _event: &Event) -> bool {
+        true
+    }
 
     /// How much it takes at once, where that is less than the operator may configure.
     fn bounds(&self) -> Bounds {

@@ -151,7 +151,7 @@ async fn every_sink_delivers_every_kind_of_event_after_an_outage_whatever_it_hol
             }
             sleep(Duration::from_millis(50)).await;
             let got = receiver.text();
-            for event in &all {
+            for event in all.iter().filter(|event| sink.takes(event)) {
                 assert!(
                     got.contains(&*event.id),
                     "{} did not deliver {:?} with {text:?}",
