@@ -133,7 +133,7 @@ fn speaks_of_a_secret(key: &str) -> bool {
 }
 
 /// Keys of a sink, at any depth, whose value is shown in messages. A misspelt one may be a secret.
-const SHOWN_OF_SINKS: [&str; 16] = [
+const SHOWN_OF_SINKS: [&str; 18] = [
     "name",
     "timeout",
     "url",
@@ -150,6 +150,8 @@ const SHOWN_OF_SINKS: [&str; 16] = [
     "source",
     "index",
     "table",
+    "sourcetype",
+    "host",
 ];
 
 fn collect_sink_secrets(node: &Node, found: &mut Vec<Span>) {

@@ -18,6 +18,7 @@ pub mod event;
 pub mod http;
 pub mod office;
 pub mod render;
+mod splunk_hec;
 pub mod spool;
 pub mod steps;
 mod syslog;
@@ -41,7 +42,8 @@ use serde_json::Value;
 pub use self::event::Event;
 
 /// Every sink.
-pub const SINKS: &[SinkSpec] = &[webhook::SPEC, cloudevents::SPEC, syslog::SPEC, crowdsec::SPEC];
+pub const SINKS: &[SinkSpec] =
+    &[webhook::SPEC, cloudevents::SPEC, syslog::SPEC, splunk_hec::SPEC, crowdsec::SPEC];
 
 /// The sink of that name.
 #[must_use]

@@ -315,7 +315,7 @@ impl Sink for Sender {
 }
 
 /// What this machine is called, or `-`, which stands for nothing (RFC 5424, 6.2.4).
-fn own_name() -> String {
+pub(super) fn own_name() -> String {
     let name = std::fs::read_to_string(HOST_NAME).unwrap_or_default();
     let name: String = name.trim().chars().filter(char::is_ascii_graphic).take(255).collect();
     if name.is_empty() { "-".to_owned() } else { name }

@@ -97,6 +97,19 @@ pub(crate) fn events(text: &str) -> Vec<Event> {
     entries.iter().map(event).chain([Event::test("cg-0123456789abcdef", NOW)]).collect()
 }
 
+/// Holds a form of events of every kind, plain and hostile, against its committed file.
+pub(crate) fn as_committed(name: &str, form: impl Fn(&Event) -> String) {
+    let file = format!("{}/fixtures/sinks/{name}.expected", env!("CARGO_MANIFEST_DIR"));
+    let events = ["prices", "a|b=c\\d]e\"f\n"].iter().flat_map(|text| events(text));
+    let version = format!("\"{}\"", env!("CARGO_PKG_VERSION"));
+    let line = |event| {
+        let event = Event { id: "cg-0123456789abcdef-7-07070707".into(), ..event };
+        form(&event).replace(&version, "\"VERSION\"") + "\n"
+    };
+    let lines: String = events.map(line).collect();
+    checkgate_config::golden::equals_committed(std::path::Path::new(&file), &lines).unwrap();
+}
+
 /// Builds a sink from its parameters, with every environment variable a secret that fits any part.
 pub(crate) fn built(spec: &SinkSpec, parameters: &Value) -> Result<Box<dyn Sink>, PartError> {
     let secret = |_: &str| Some("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned());

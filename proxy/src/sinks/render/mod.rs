@@ -1,5 +1,6 @@
 //! Forms of events: pure functions from an event to the text that another program reads.
 
+pub mod bodies;
 pub mod cef;
 pub mod leef;
 pub mod syslog;

@@ -1,11 +1,13 @@
 //! The outage drill that every sink on the list goes through, against a receiver that resets, answers 500 and then takes
 //! everything: each event arrives, whatever the sink's form is.
 
+use std::io::Read;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use checkgate_detectors::facts::Time;
+use flate2::read::GzDecoder;
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -75,7 +77,7 @@ async fn take(mut stream: TcpStream, tries: &AtomicUsize, spoilt: usize, got: &M
             _ => "200 OK",
         };
         if status == "200 OK" {
-            got.lock().extend_from_slice(&bytes);
+            got.lock().extend_from_slice(&plain(&bytes));
         }
         bytes.clear();
         if is_http {
@@ -88,6 +90,18 @@ async fn take(mut stream: TcpStream, tries: &AtomicUsize, spoilt: usize, got: &M
             }
         }
     }
+}
+
+/// A request as it was before its body was compressed.
+fn plain(bytes: &[u8]) -> Vec<u8> {
+    let head_end = bytes.windows(4).position(|four| four == b"\r\n\r\n").map_or(0, |at| at + 4);
+    let (head, body) = bytes.split_at(head_end);
+    if !String::from_utf8_lossy(head).to_lowercase().contains("content-encoding: gzip") {
+        return bytes.to_vec();
+    }
+    let mut read = head.to_vec();
+    GzDecoder::new(body).read_to_end(&mut read).unwrap();
+    read
 }
 
 fn whole(text: &str, bytes: usize) -> bool {
