@@ -8,9 +8,9 @@ mod drift;
 mod families;
 pub mod labels;
 mod model;
-mod sink;
 #[cfg(test)]
 mod page;
+mod sink;
 mod telemetry;
 mod upstream;
 

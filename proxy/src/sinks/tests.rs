@@ -254,7 +254,10 @@ fn what_is_sent_fulfils_every_condition() {
         wanted.map(|event| event.kind.as_str()).collect()
     };
     assert_eq!(kept("{kinds: [finding, lifted]}"), ["finding", "lifted"]);
-    assert_eq!(kept("{severity: high}"), ["finding", "decision", "approved", "kill_switch", "unwritten"]);
+    assert_eq!(
+        kept("{severity: high}"),
+        ["finding", "decision", "approved", "kill_switch", "unwritten", "drift"]
+    );
     assert_eq!(kept("{kinds: [finding], models: [other]}"), [""; 0]);
     assert_eq!(
         kept("{kinds: [finding, kill_switch], models: [other]}"),
