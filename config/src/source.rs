@@ -134,13 +134,11 @@ fn speaks_of_a_secret(key: &str) -> bool {
 }
 
 /// Keys of a sink, at any depth, whose value is shown in messages. A misspelt one may be a secret.
-const SHOWN_OF_SINKS: [&str; 18] = [
+const SHOWN_OF_SINKS: &[&str] = &[
     "name",
     "timeout",
     "url",
     "address",
-    "file",
-    "ca_file",
     "format",
     "mode",
     "transport",
@@ -161,7 +159,8 @@ fn collect_sink_secrets(node: &Node, found: &mut Vec<Span>) {
         Kind::Scalar(_) => found.push(node.span),
         Kind::List(items) => items.iter().for_each(|item| collect_sink_secrets(item, found)),
         Kind::Mapping(entries) => entries.iter().for_each(|entry| {
-            let shown = SHOWN_OF_SINKS.contains(&entry.key.as_str());
+            let key = entry.key.as_str();
+            let shown = SHOWN_OF_SINKS.contains(&key) || key == "file" || key.ends_with("_file");
             // Somebody may have put a password into a URL.
             let holds_user = |value: &Value| value.as_str().is_some_and(|text| text.contains('@'));
             match (&entry.value.kind, entry.key.as_str()) {

@@ -365,7 +365,7 @@ def story(tally, proxy, folder):
 
     def idle():
         sinks = json.loads(proxy.ask_admin("/v1/sinks"))["sinks"]
-        return all(sink["backlog_entries"] == 0 for sink in sinks)
+        return all(sink["state"] == "works" and sink["backlog_entries"] == 0 for sink in sinks)
 
     wait_until(idle, "every sink having delivered")
     hooks = [request for request in Keeps.requests if request[0].startswith("/hook")]

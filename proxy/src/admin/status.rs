@@ -59,7 +59,7 @@ struct LedgerStatus {
 struct SinkStatus {
     /// Its name.
     name: String,
-    /// `works`, `pausing`, `broken`, `refused` or `stopped`.
+    /// `starting`, `works`, `pausing`, `broken`, `refused` or `stopped`.
     state: &'static str,
     /// Why the last batch that was not taken was not; absent while it works.
     #[serde(skip_serializing_if = "Option::is_none")]

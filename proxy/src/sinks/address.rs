@@ -5,18 +5,24 @@
 //! stands at is refused unless the operator names it: link-local addresses and what clouds answer credentials on,
 //! multicast, broadcast and unspecified addresses.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use checkgate_config::parts::PartError;
+use checkgate_config::settings::CertificateFiles;
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::net::{TcpStream, lookup_host};
+use tokio::time::timeout;
 
 use super::SinkError;
 use super::steps::step;
 
+/// How long one address of several may take to answer.
+const CONNECT_MAX: Duration = Duration::from_secs(3);
 /// Addresses of one name that are tried.
 const TRIED_MAX: usize = 8;
 /// Addresses at which clouds answer their machines, link-local ones aside: AWS over IPv6, Azure, Alibaba, Oracle.
@@ -34,6 +40,12 @@ pub struct Connection {
     /// File of authorities (PEM) to believe about the other side; by default those of the system.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
+    /// File of a certificate chain (PEM) to show to the other side, with `key_file`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate_file: Option<PathBuf>,
+    /// File of the private key (PEM) of that certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<PathBuf>,
     /// Addresses or networks that may be connected to although they are link-local, multicast or where a cloud answers
     /// its machines.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -41,11 +53,22 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// What is shown to the other side.
+    #[must_use]
+    pub fn certificate(&self) -> Option<CertificateFiles> {
+        let (certificate, key) = self.certificate_file.clone().zip(self.key_file.clone())?;
+        Some(CertificateFiles { certificate, key })
+    }
+
     /// What may be connected to.
     ///
     /// # Errors
-    /// A text under `allow_addresses` is no address and no network.
+    /// A certificate stands without its key, or a text under `allow_addresses` is no address and no network.
     pub fn allowed(&self, key: &str) -> Result<Allowed, PartError> {
+        if self.certificate_file.is_some() != self.key_file.is_some() {
+            let message = "a certificate and its key go together; give both certificate_file and key_file";
+            return Err(PartError::new(&[key], message));
+        }
         let network = |(index, text): (usize, &String)| {
             text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map_err(|_| {
                 let message = format!("\"{text}\" is no address or network; write for example 169.254.7.7");
@@ -76,8 +99,12 @@ impl Allowed {
     pub async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, SinkError> {
         let addresses = self.resolve(host, port).await?;
         let mut why = String::new();
+        let last = addresses.last().copied();
         for address in addresses {
-            match TcpStream::connect(address).await {
+            // One that swallows everything must not use up the time of the others.
+            let patience = if Some(address) == last { Duration::MAX } else { CONNECT_MAX };
+            let connected = timeout(patience, TcpStream::connect(address)).await;
+            match connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
                 Ok(stream) => {
                     step(|| format!("connected to {address}"));
                     // A batch is written at once; waiting for more would only delay it.

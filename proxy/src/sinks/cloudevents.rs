@@ -34,7 +34,7 @@ const SOURCE_MAX: usize = 256;
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CloudEvents {
-    /// Where requests are posted to, such as a broker of Knative. Required.
+    /// Where requests are posted to, such as a broker of Knative; `${NAME}` where the URL itself is a secret. Required.
     pub url: String,
     /// `structured`: the whole event is the body. `binary`: attributes are headers, and the body is the data alone.
     pub mode: ContentMode,
@@ -45,7 +45,7 @@ pub struct CloudEvents {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<SecretSource>,
     /// How the receiver is reached: `ca_file` names authorities (PEM) to believe instead of those of the system,
-    /// `allow_addresses` addresses that would be refused otherwise.
+    /// `certificate_file` and `key_file` what is shown to it, `allow_addresses` addresses that would be refused otherwise.
     pub connection: Connection,
 }
 
@@ -62,7 +62,7 @@ pub enum ContentMode {
 
 impl Parameters for CloudEvents {
     fn check(&self) -> Result<(), PartError> {
-        Url::parse(&self.url).map_err(|message| PartError::new(&["url"], message))?;
+        Url::check("url", &self.url)?;
         let sound = |source: &String| {
             (1..=SOURCE_MAX).contains(&source.len()) && source.chars().all(|c| c.is_ascii_graphic())
         };
@@ -84,7 +84,8 @@ struct Sender {
 
 impl Sender {
     fn new(parameters: CloudEvents, ground: &Ground<'_>) -> Result<Self, PartError> {
-        let client = Client::new(&parameters.url, &parameters.connection, ("url", "connection"))?;
+        let client =
+            Client::new(&ground.url("url", &parameters.url)?, &parameters.connection, ("url", "connection"))?;
         let authorization = parameters.token.as_ref().map(|token| {
             let token = ground.reveal("token", token)?;
             let mut value = HeaderValue::from_str(&format!("Bearer {}", token.reveal()))

@@ -31,7 +31,7 @@ use crate::metrics::labels::{Label, SinkFailure, SinkLoss};
 use crate::told;
 
 /// Bytes of the log that are read at once.
-const READ_BYTES: usize = 1024 * 1024;
+const READ_BYTES: usize = 256 * 1024;
 /// How often a sink that waits looks around: its backlog grows older.
 const TICK: Duration = Duration::from_secs(1);
 /// How often a position is written that moved past what is not sent: after a kill it is found again.
@@ -78,6 +78,9 @@ pub enum Order {
     End,
 }
 
+/// How a sink stands until its courier knows its position: the ledger is not open yet, or is another process's.
+pub const STARTING: &str = "starting";
+
 /// A sink as operators see it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Shown {
@@ -87,7 +90,7 @@ pub struct Shown {
     pub part: String,
     /// Where to, without paths and secrets.
     pub target: String,
-    /// `works`, `pausing`, `broken`, `refused` or `stopped`.
+    /// `starting`, `works`, `pausing`, `broken`, `refused` or `stopped`.
     pub state: &'static str,
     /// The number of the last entry of the ledger that is done with.
     pub position: u64,
@@ -137,6 +140,8 @@ pub struct Courier {
     position: Stand,
     saved: Option<Stand>,
     saved_at: Instant,
+    /// The position could not be written the last time.
+    unsaved: bool,
     /// Behind what was read.
     read_to: Stand,
     /// What was read and is to be sent, with the position behind each.
@@ -178,6 +183,7 @@ impl Courier {
             position: Stand::default(),
             saved: None,
             saved_at: Instant::now(),
+            unsaved: false,
             read_to: Stand::default(),
             events: VecDeque::new(),
             behind: VecDeque::new(),
@@ -275,7 +281,7 @@ impl Courier {
             self.read_to = self.position;
         }
         let limit = most.min(self.ready.settings.batch.events).min(self.ready.sink.bounds().events).max(1);
-        if let Err(error) = self.fill(limit) {
+        if let Err(error) = self.fill(limit).await {
             self.failed(SinkFailure::Spool, &format!("the ledger cannot be read: {error}"));
             return self.idle_through(orders, TICK).await;
         }
@@ -300,7 +306,7 @@ impl Courier {
     }
 
     /// Reads until `limit` events wait, or nothing more is there.
-    fn fill(&mut self, limit: usize) -> io::Result<()> {
+    async fn fill(&mut self, limit: usize) -> io::Result<()> {
         let bytes_max = self.ready.settings.batch.bytes.min(self.ready.sink.bounds().bytes);
         loop {
             let bytes: usize = self.behind.iter().map(|behind| behind.bytes).sum();
@@ -317,6 +323,8 @@ impl Courier {
                 self.read_to = piece.stand;
                 self.met(piece.met, piece.stand, now);
             }
+            // A sink that wants little passes over much; the others have their turn meanwhile.
+            tokio::task::yield_now().await;
         }
     }
 
@@ -489,10 +497,12 @@ impl Courier {
         }
         let (cursor, stand) = (self.cursor.clone(), self.position);
         match blocking(move || cursor.save(stand)).await {
-            Ok(()) => (self.saved, self.saved_at) = (Some(stand), Instant::now()),
+            Ok(()) => (self.saved, self.saved_at, self.unsaved) = (Some(stand), Instant::now(), false),
             Err(error) => {
-                let sink = &self.ready.settings.name;
-                tracing::error!(sink, %error, "the position of a sink cannot be written; a restart repeats what it sent");
+                if !std::mem::replace(&mut self.unsaved, true) {
+                    let sink = &self.ready.settings.name;
+                    tracing::error!(sink, %error, "the position of a sink cannot be written; a restart repeats what it sent");
+                }
             }
         }
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use checkgate_config::parts::PartError;
+use checkgate_config::secret::SecretSource;
 use checkgate_config::settings::{HttpVersion, UpstreamTls};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, StatusCode, Uri};
@@ -83,6 +84,18 @@ impl Url {
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
         let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
         Ok(Self { tls, host, port, path })
+    }
+
+    /// Checks a URL among parameters: one that is written `${NAME}`, because it holds a secret, is read while the sink is
+    /// built ([`Ground::url`](super::Ground::url)).
+    ///
+    /// # Errors
+    /// What is wrong with it, and the mend.
+    pub fn check(key: &str, text: &str) -> Result<(), PartError> {
+        match SecretSource::variable(text) {
+            Some(_) => Ok(()),
+            None => Self::parse(text).map(drop).map_err(|message| PartError::new(&[key], message)),
+        }
     }
 
     /// Scheme, host and port, without path and query: those may hold a secret.
@@ -288,9 +301,10 @@ pub fn connector(
     connection: &Connection,
     keys: (&str, &str),
 ) -> Result<(TlsConnector, ServerName<'static>), PartError> {
-    let settings = UpstreamTls { ca: connection.ca_file.clone(), ..UpstreamTls::default() };
+    let (ca, certificate) = (connection.ca_file.clone(), connection.certificate());
+    let settings = UpstreamTls { ca, certificate, ..UpstreamTls::default() };
     let config = tls::config(&settings, HttpVersion::Http1)
-        .map_err(|error| PartError::new(&[keys.1, "ca_file"], format!("{error:#}")))?;
+        .map_err(|error| PartError::new(&[keys.1], format!("{error:#}")))?;
     let name = ServerName::try_from(host.to_owned())
         .map_err(|_| PartError::new(&[keys.0], "the host is no name for TLS"))?;
     Ok((TlsConnector::from(config), name))

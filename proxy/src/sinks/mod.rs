@@ -181,6 +181,19 @@ impl Ground<'_> {
     pub fn reveal(&self, key: &str, source: &SecretSource) -> Result<Secret, PartError> {
         source.reveal(self.environment).map_err(|message| PartError::new(&[key], message))
     }
+
+    /// The URL of the parameter at `key`: as it stands, or from the environment where it is written `${NAME}`.
+    ///
+    /// # Errors
+    /// The variable is not set.
+    pub fn url(&self, key: &str, text: &str) -> Result<String, PartError> {
+        match SecretSource::variable(text) {
+            Some(name) => {
+                Ok(self.reveal(key, &SecretSource::Environment(name.to_owned()))?.reveal().to_owned())
+            }
+            None => Ok(text.to_owned()),
+        }
+    }
 }
 
 /// Parameters of a sink: a plain struct with `#[serde(deny_unknown_fields, default)]`. An empty text or list and an

@@ -26,8 +26,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task;
 use tokio::time::{sleep, timeout};
 
-use super::courier::{Courier, Order, Ready, Shown, Well};
-use super::course::State;
+use super::courier::{Courier, Order, Ready, STARTING, Shown, Well};
 use super::cursor::Cursor;
 use super::dead::DeadLetters;
 use super::spool::Spool;
@@ -233,27 +232,26 @@ impl Head {
         }
     }
 
-    /// The place where a sink is shown; what was counted under its name goes on.
+    /// A new place where a sink is shown: the courier before may still write to the old one. What was counted goes on.
     fn put_up(&self, ready: &Ready) -> Arc<Mutex<Shown>> {
         let settings = &ready.settings;
-        let fresh = Shown {
+        let mut board = self.board.write();
+        let before = board.get(&settings.name).map(|shown| shown.lock().clone());
+        let shown = Shown {
             name: settings.name.clone(),
             part: settings.part.name.clone(),
             target: ready.sink.target(),
-            state: State::Works.as_str(),
-            position: 0,
-            backlog_entries: 0,
-            backlog_age_seconds: 0,
-            delivered: 0,
-            last_delivered: None,
-            last_error: None,
+            state: STARTING,
+            position: before.as_ref().map_or(0, |before| before.position),
+            backlog_entries: before.as_ref().map_or(0, |before| before.backlog_entries),
+            backlog_age_seconds: before.as_ref().map_or(0, |before| before.backlog_age_seconds),
+            delivered: before.as_ref().map_or(0, |before| before.delivered),
+            last_delivered: before.as_ref().and_then(|before| before.last_delivered),
+            last_error: before.and_then(|before| before.last_error),
         };
-        let mut board = self.board.write();
-        let shown = board.entry(settings.name.clone()).or_insert_with(|| Arc::new(Mutex::new(fresh.clone())));
-        let mut place = shown.lock();
-        (place.part, place.target) = (fresh.part, fresh.target);
-        drop(place);
-        Arc::clone(shown)
+        let shown = Arc::new(Mutex::new(shown));
+        board.insert(settings.name.clone(), Arc::clone(&shown));
+        shown
     }
 
     fn begin(&mut self, ready: Ready, shown: Arc<Mutex<Shown>>, old: Option<Running>) -> Running {

@@ -63,7 +63,7 @@ pub struct Syslog {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub app_name: Option<String>,
     /// How the receiver is reached: `ca_file` names authorities (PEM) to believe instead of those of the system,
-    /// `allow_addresses` addresses that would be refused otherwise.
+    /// `certificate_file` and `key_file` what is shown to it, `allow_addresses` addresses that would be refused otherwise.
     pub connection: Connection,
 }
 

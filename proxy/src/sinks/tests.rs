@@ -181,6 +181,22 @@ fn nothing_that_can_be_shown_of_a_sink_shows_its_secrets() {
 }
 
 #[test]
+fn a_url_that_is_a_secret_stands_in_the_environment_alone() {
+    let parameters = json!({"url": "${HOOK}", "secrets": ["${SECRET}"]});
+    assert_eq!((webhook::SPEC.check)(&parameters), Ok(()));
+    let environment = |name: &str| match name {
+        "HOOK" => Some("https://hooks.example/services/hunter2".to_owned()),
+        _ => Some("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned()),
+    };
+    let ground = Ground { environment: &environment, instance: &"cg-0".into() };
+    let sink = (webhook::SPEC.build)(&parameters, &ground).unwrap_or_else(|error| panic!("{error:?}"));
+    assert_eq!(sink.target(), "https://hooks.example", "its path is a secret");
+    let ground = Ground { environment: &|_| Some("hunter2".to_owned()), instance: &"cg-0".into() };
+    let error = (webhook::SPEC.build)(&parameters, &ground).err().unwrap();
+    assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+}
+
+#[test]
 fn a_kind_has_one_word_everywhere() {
     for entry in entries("x") {
         assert_eq!(kind_of(&entry.what).as_str(), entry.what.kind());

@@ -43,19 +43,19 @@ const SECRET_WANTED: &str = "a secret is \"whsec_\" and the base64 of 24 to 64 b
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Webhook {
-    /// Where requests are posted to. Required.
+    /// Where requests are posted to; `${NAME}` where the URL itself is a secret. Required.
     pub url: String,
     /// Secrets, 1 to 4: every request is signed with each, so that the receiver may change to another one at its time.
     /// A secret is `whsec_` and the base64 of 24 to 64 bytes. Required.
     pub secrets: Vec<SecretSource>,
     /// How the receiver is reached: `ca_file` names authorities (PEM) to believe instead of those of the system,
-    /// `allow_addresses` addresses that would be refused otherwise.
+    /// `certificate_file` and `key_file` what is shown to it, `allow_addresses` addresses that would be refused otherwise.
     pub connection: Connection,
 }
 
 impl Parameters for Webhook {
     fn check(&self) -> Result<(), PartError> {
-        Url::parse(&self.url).map_err(|message| PartError::new(&["url"], message))?;
+        Url::check("url", &self.url)?;
         if self.secrets.is_empty() || self.secrets.len() > SECRETS_MAX {
             let message = format!("1 to {SECRETS_MAX} secrets sign; add \"secrets: [\\\"${{NAME}}\\\"]\"");
             return Err(PartError::new(&["secrets"], message.replace('\\', "")));
@@ -79,7 +79,8 @@ impl Sender {
             Ok(hmac::Key::new(hmac::HMAC_SHA256, &bytes))
         };
         let keys = parameters.secrets.iter().enumerate().map(key).collect::<Result<_, PartError>>()?;
-        let client = Client::new(&parameters.url, &parameters.connection, ("url", "connection"))?;
+        let client =
+            Client::new(&ground.url("url", &parameters.url)?, &parameters.connection, ("url", "connection"))?;
         Ok(Self { client, keys })
     }
 
