@@ -242,7 +242,10 @@ impl Courier {
                 Stand::default()
             }
             // It has never delivered anything: what happened before it was configured is not its business.
-            Ok(None) => Stand { number: written, ..Stand::default() },
+            Ok(None) => {
+                let unknown = Stand { number: written, ..Stand::default() };
+                self.well.spool.behind(written).unwrap_or(unknown)
+            }
             Err(error) => {
                 tracing::error!(sink = name, %error, "the position of this sink cannot be read; all that it keeps is sent again");
                 Stand::default()

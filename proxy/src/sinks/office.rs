@@ -336,7 +336,7 @@ fn listen(ledger: Arc<Ledger>) -> (watch::Receiver<u64>, task::JoinHandle<()>) {
 }
 
 /// Has a courier run until it is told to end; one that panics begins again.
-async fn keep(
+pub(super) async fn keep(
     ready: Ready,
     well: Well,
     premises: Premises,

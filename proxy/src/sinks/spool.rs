@@ -117,11 +117,29 @@ impl Spool {
         if stand.number == 0 || stand.number > last {
             return Ok(stand.number == 0);
         }
+        if stand.hash == Hash::default() {
+            // Nobody knew the line when the position was taken.
+            return Ok(true);
+        }
         let before = Stand { number: stand.number - 1, ..Stand::default() };
         let met = self.read(before, stand.number, 1)?;
         let same = met.iter().find(|piece| piece.stand.number == stand.number);
         // What was removed or damaged cannot be compared.
-        Ok(same.is_none_or(|piece| matches!(piece.met, Met::Damaged) || piece.stand.hash == stand.hash))
+        Ok(same.is_none_or(|piece| match piece.met {
+            Met::Entry { .. } | Met::Erased { .. } => piece.stand.hash == stand.hash,
+            Met::Damaged | Met::Removed { .. } | Met::Missing { .. } => true,
+        }))
+    }
+
+    /// The position behind entry `number`, whose line is not known where it is in no file.
+    ///
+    /// # Errors
+    /// The disk cannot read.
+    pub fn behind(&self, number: u64) -> io::Result<Stand> {
+        let unknown = Stand { number, ..Stand::default() };
+        let before = Stand { number: number.saturating_sub(1), ..Stand::default() };
+        let met = self.read(before, number, 1)?;
+        Ok(met.last().map_or(unknown, |piece| piece.stand))
     }
 
     /// Bytes of the log behind `place`.

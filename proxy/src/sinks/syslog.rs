@@ -349,4 +349,47 @@ mod tests {
         open.keep(vec![0; 1_000_000]);
         assert_eq!((open.kept.len(), open.kept_bytes), (1, 1_000_000), "one batch is kept in any case");
     }
+
+    /// Messages that are told apart by counts.
+    fn counted(bytes: &[u8]) -> Vec<String> {
+        let (mut messages, mut rest) = (Vec::new(), bytes);
+        while let Some(blank) = rest.iter().position(|byte| *byte == b' ') {
+            let count: usize = std::str::from_utf8(&rest[..blank]).unwrap().parse().unwrap();
+            let Some(message) = rest.get(blank + 1..blank + 1 + count) else { break };
+            messages.push(String::from_utf8(message.to_vec()).unwrap());
+            rest = &rest[blank + 1 + count..];
+        }
+        messages
+    }
+
+    #[tokio::test]
+    async fn what_a_receiver_may_have_lost_with_its_connection_is_written_again() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let parameters = Syslog {
+            address: listener.local_addr().unwrap().to_string(),
+            transport: Transport::Tcp,
+            ..Syslog::default()
+        };
+        let ground = Ground { environment: &|_| None, instance: &"cg-0".into() };
+        let sender = Sender::new(parameters, &ground).unwrap_or_else(|error| panic!("{error:?}"));
+        let events = crate::sinks::tests::events("prices");
+        sender.send(&events[..2]).await.unwrap();
+        let (mut first, _) = listener.accept().await.unwrap();
+        let mut read = vec![0; 1];
+        first.read_exact(&mut read).await.unwrap();
+        // It goes with most of what was written unread.
+        drop(first);
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        sender.send(&events[2..3]).await.unwrap();
+        let (mut second, _) = listener.accept().await.unwrap();
+        sender.send(&events[3..4]).await.unwrap();
+        drop(sender);
+        let mut all = Vec::new();
+        second.read_to_end(&mut all).await.unwrap();
+        let messages = counted(&all);
+        assert_eq!(messages.len(), 4, "{messages:#?}");
+        for (message, event) in messages.iter().zip(&events) {
+            assert!(message.contains(&*event.id), "{message} is not {:?}", event.kind);
+        }
+    }
 }

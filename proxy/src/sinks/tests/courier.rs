@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep};
 use super::super::courier::{Courier, Order, Ready, Shown, Well};
 use super::super::cursor::Cursor;
 use super::super::dead::DeadLetters;
+use super::super::office::{Premises, keep};
 use super::super::spool::Spool;
 use super::super::{Event, SINKS, Sink, SinkError};
 use super::{book, settings};
@@ -166,6 +167,19 @@ async fn a_new_sink_begins_with_what_happens_from_then_on() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_new_sink_that_has_delivered_nothing_begins_at_the_same_place_after_a_restart() {
+    let mut place = Place::new(|_, _| Ok(()));
+    place.append(1..=5);
+    for _ in 0..3 {
+        let (task, orders, _) = place.start(just_after, |_| {});
+        sleep(Duration::from_millis(100)).await;
+        ended(task, &orders, Order::Finish).await;
+    }
+    assert_eq!(place.took(), [0; 0], "what happened before it was configured was sent");
+    assert_eq!(Cursor::new(place.path(), "tried").load().unwrap().unwrap().number, 5);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_restart_goes_on_where_the_last_batch_was_taken() {
     let mut place = Place::new(|_, _| Ok(()));
     place.append(1..=1);
@@ -299,6 +313,41 @@ async fn a_sink_that_hangs_is_left_after_its_time() {
     sleep(Duration::from_secs(4)).await;
     assert_eq!(shown.lock().last_error.as_deref(), Some("no answer within 3s"));
     ended(task, &orders, Order::End).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_panics_begins_again_where_it_was() {
+    let mut place = Place::new(|now, _| {
+        assert!(now > Duration::from_secs(2), "a bug of this sink");
+        Ok(())
+    });
+    place.append(1..=1);
+    let settings = Arc::new(settings("tried", &SINKS[0], Value::Null));
+    let ready = Ready { settings, sink: Arc::clone(&place.sink) as Arc<dyn Sink> };
+    let well = Well {
+        spool: Spool::new(Arc::new(place.disk.clone())),
+        written: place.written.subscribe(),
+        about: book(),
+        instance: "cg-0".into(),
+        now: just_after,
+    };
+    let premises = Premises {
+        state: place.path().to_owned(),
+        instance: "cg-0".into(),
+        ledger: Arc::new(crate::ledger::Ledger::in_memory(Bounds::default())),
+        metrics: Arc::clone(&place.metrics),
+    };
+    let (task, orders, shown) = place.start(just_after, |_| {});
+    ended(task, &orders, Order::End).await;
+    let (orders, ordered) = watch::channel(Order::Go);
+    let task = tokio::spawn(keep(ready, well, premises, shown, ordered));
+    sleep(Duration::from_millis(10)).await;
+    place.append(2..=4);
+    place.until_took(3).await;
+    ended(task, &orders, Order::End).await;
+    assert_eq!(place.took(), [2, 3, 4]);
+    let text = place.metrics.encode();
+    assert!(text.contains("checkgate_sink_failures_total{reason=\"panic\",sink=\"tried\"} 1"), "{text}");
 }
 
 /// How fast a backlog is delivered to a receiver that costs nothing: reading, verifying, parsing, rendering and the

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use proptest::prelude::*;
+
 use super::super::spool::{Met, Spool, Stand};
 use crate::ledger::book::Bounds;
 use crate::ledger::disk::Disk;
 use crate::ledger::disk::faulty::Memory;
 use crate::ledger::line::tests::{client, entry};
-use crate::ledger::log::segment_name;
+use crate::ledger::log::{segment_name, segments};
 use crate::ledger::reduce;
 use crate::ledger::store::Store;
 
@@ -134,7 +136,90 @@ fn a_log_that_was_begun_anew_is_known_for_another() {
     all(&spool, &mut stand, 5, 1);
     assert!(spool.knows(stand, 9).unwrap());
     assert!(spool.knows(Stand::default(), 9).unwrap(), "before the first entry");
+    assert_eq!(spool.behind(5).unwrap(), stand, "found without reading up to there");
+    assert!(spool.knows(Stand { number: 5, ..Stand::default() }, 9).unwrap(), "its line was not known");
     assert!(!spool.knows(Stand { number: 10, ..stand }, 9).unwrap(), "the log ends before");
     let (_, _other, other) = log(9, u64::MAX);
     assert!(!other.knows(stand, 9).unwrap(), "the same number in another log");
+}
+
+/// What may happen to a log while somebody reads it.
+#[derive(Clone, Copy, Debug)]
+enum Happens {
+    Append(u64),
+    Roll,
+    Erase(u64),
+    RemoveOldest,
+    Read(usize),
+    /// The reader begins again where it stands, without a hint, as after a restart.
+    Forget,
+}
+
+fn happens() -> impl Strategy<Value = Happens> {
+    prop_oneof![
+        (1_u64..8).prop_map(Happens::Append),
+        Just(Happens::Roll),
+        (1_u64..40).prop_map(Happens::Erase),
+        Just(Happens::RemoveOldest),
+        (1_usize..6000).prop_map(Happens::Read),
+        Just(Happens::Forget),
+    ]
+}
+
+/// One step of reading; adds what was met and what was lost.
+fn step(spool: &Spool, stand: &mut Stand, last: u64, bytes: usize, met: &mut Vec<u64>, lost: &mut u64) {
+    for piece in spool.read(*stand, last, bytes).unwrap() {
+        assert!(piece.stand.number > stand.number, "it went back to {}", piece.stand.number);
+        let passed = piece.stand.number - stand.number;
+        *stand = piece.stand;
+        match piece.met {
+            Met::Entry { entry: read, .. } => {
+                assert_eq!(read.number, stand.number);
+                met.push(stand.number);
+            }
+            Met::Erased { .. } | Met::Damaged => *lost += 1,
+            Met::Removed { entries } | Met::Missing { entries } => {
+                assert_eq!(entries, passed, "what is counted is what was passed over");
+                *lost += entries;
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn whatever_becomes_of_the_files_every_number_is_met_or_counted_once(
+        story in prop::collection::vec(happens(), 1..60),
+    ) {
+        let (disk, mut store, spool) = log(3, 2500);
+        let (mut last, mut stand, mut met, mut lost) = (3, Stand::default(), Vec::new(), 0);
+        for happening in story {
+            match happening {
+                Happens::Append(count) => {
+                    append(&mut store, last + 1..=last + count);
+                    last += count;
+                }
+                Happens::Roll => store.log_mut().roll().unwrap(),
+                Happens::Erase(number) => {
+                    let current = store.log().end().segment;
+                    reduce::erase(&disk, current, &client(number).to_string()).unwrap();
+                }
+                Happens::RemoveOldest => {
+                    let all = segments(&disk).unwrap();
+                    if all.len() > 1 {
+                        disk.remove(&segment_name(all[0])).unwrap();
+                    }
+                }
+                Happens::Read(bytes) => step(&spool, &mut stand, last, bytes, &mut met, &mut lost),
+                Happens::Forget => stand.place = Default::default(),
+            }
+        }
+        append(&mut store, last + 1..=last + 1);
+        last += 1;
+        while stand.number < last {
+            step(&spool, &mut stand, last, usize::MAX, &mut met, &mut lost);
+        }
+        prop_assert!(met.windows(2).all(|pair| pair[0] < pair[1]), "{met:?}");
+        prop_assert_eq!(met.len() as u64 + lost, last, "{:?} were met, {} lost", met, lost);
+    }
 }
