@@ -3,7 +3,7 @@
 //! ```text
 //! in force --SIGHUP, or a file changed and has settled--> reading
 //! reading  --anything does not hold--> in force (the old; the gauge is 0, log and admin API say why)
-//! reading  --everything was built once--> swapping: metrics, lanes, gate, way; nothing here can fail
+//! reading  --everything was built once--> swapping: metrics, lanes, gate, sinks, way; nothing here can fail
 //! swapping --> in force (the new)
 //! ```
 //! Requests keep the way that they began with. Each lane takes the new plan as an entry of its journal, before the

@@ -135,7 +135,7 @@ impl Allowed {
             found.into_iter().filter(|address| self.refuses(address.ip()).is_none()).collect();
         match (allowed.as_slice(), refused) {
             ([], Some((address, why))) => Err(SinkError::refused(format!(
-                "{host} is {address}, {why}; name it under connection.allow_addresses if it is meant"
+                "{host} leads to {why} ({address}); name it under connection.allow_addresses if it is meant"
             ))),
             ([], None) => Err(SinkError::later(format!("the name {host} has no address"))),
             _ => Ok(allowed),

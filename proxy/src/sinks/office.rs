@@ -39,6 +39,8 @@ use crate::metrics::labels::SinkFailure;
 
 /// How long a courier may still take for its batch when another one takes its place.
 const CHANGE_MAX: Duration = Duration::from_secs(1);
+/// How long after their grace couriers may take to be gone.
+const REST_MAX: Duration = Duration::from_secs(2);
 /// How often it is looked how far the log is written, where nobody tells.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long after a panic a courier begins again.
@@ -140,11 +142,14 @@ impl Office {
         self.call(Call::Deliver);
     }
 
-    /// Ends to deliver; within `grace`, what can be delivered is. Waits until no courier is left.
+    /// Ends to deliver; within `grace`, what can be delivered is. Waits until no courier is left, but not for a thread that
+    /// waits for a disk: nothing waits for a sink.
     pub fn rest(&self, grace: Duration) {
         let (rested, waits) = std_mpsc::channel();
         self.call(Call::Rest { grace, rested });
-        waits.recv().ok();
+        if waits.recv_timeout(grace + REST_MAX).is_err() {
+            tracing::warn!("the sinks do not come to rest; what they are sending may arrive twice");
+        }
     }
 
     /// The same, and the thread ends.
