@@ -12,6 +12,7 @@ use checkgate_load_tests::checkgate::{Checkgate, PATIENCE, Start, free_address};
 use checkgate_load_tests::client::{Client, Reply};
 use checkgate_load_tests::inference::answer;
 use checkgate_load_tests::model_server::{Answer, ModelServer};
+use checkgate_load_tests::tls::Authority;
 use checkgate_load_tests::whole;
 use http::{Method, Request};
 use serde_json::{Value, json};
@@ -271,4 +272,29 @@ async fn the_kill_switch_and_the_never_block_list_hold_at_bouncers_as_well() {
         assert!(begun.elapsed() < Duration::from_secs(5), "it does not come back");
         sleep(Duration::from_millis(50)).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn decisions_come_by_tls_from_whoever_the_authority_vouches_for() {
+    let (server, lapi, folder) = (pricing().await, free_address().unwrap(), tempfile::tempdir().unwrap());
+    let (authority, stranger) = (Authority::new().unwrap(), Authority::new().unwrap());
+    let issued = authority.issue("lapi", &["localhost"]).unwrap();
+    let mut secured = serving(lapi);
+    secured["serve"]["tls"] = json!({"certificate": issued.certificate, "key": issued.key});
+    let first = Start::configured(config(&server, &secured)).in_state(folder.path()).run().await.unwrap();
+    ban(&first, CLIENT).await;
+    let pulling = |ca: &Authority| {
+        let url = format!("https://localhost:{}", lapi.port());
+        json!({"pull": [{"name": "first", "url": url, "key": PEER, "ca": ca.file()}]})
+    };
+    let second = Start::configured(config(&server, &pulling(&stranger))).run().await.unwrap();
+    let failed = [r#"source="first""#, r#"outcome="failed""#];
+    let begun = Instant::now();
+    while second.metric("checkgate_crowdsec_source_pulls_total", &failed).await.unwrap() < 0.5 {
+        assert!(begun.elapsed() < PATIENCE, "an unknown authority is believed, or nobody asks");
+        sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(status(&second, CLIENT).await, 200);
+    second.reload(&config(&server, &pulling(&authority)).to_string()).await.unwrap();
+    until(&second, CLIENT, 403).await;
 }

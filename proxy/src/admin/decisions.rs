@@ -90,7 +90,7 @@ struct Wanted {
     client: Option<String>,
     /// The model that was asked.
     model: Option<String>,
-    /// The detector that found why, or `operator`.
+    /// The detector that found why, `operator`, or `crowdsec:` and the name of a source.
     detector: Option<String>,
     /// What is done to the client.
     #[param(inline)]
@@ -141,7 +141,7 @@ pub struct Decision {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub model: Option<String>,
-    /// The detector that found why, or `operator`.
+    /// The detector that found why, `operator`, or `crowdsec:` and the name of a source.
     pub detector: String,
     /// What is done to the client.
     pub action: String,

@@ -34,8 +34,8 @@ const ID_BITS: u32 = 53;
 const ORIGIN: &str = "checkgate";
 /// How far back decisions that have ended are told to a bouncer of which nothing is known.
 const GONE_SINCE: Duration = Duration::from_secs(24 * 3600);
-/// How many of them.
-const GONE_MAX: usize = 10_000;
+/// How many of the latest decisions are looked through for them: meanwhile nothing can be noted.
+const LOOKED_THROUGH_MAX: usize = 20_000;
 
 /// A decision as bouncers are told of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -278,7 +278,7 @@ impl Board {
         let since = Time(now.0.saturating_sub(Time(0).plus(GONE_SINCE).0));
         let telling = self.telling.load();
         let book = self.ledger.book();
-        let acted = book.decisions(None).filter(|(_, decided)| {
+        let acted = book.decisions(None).take(LOOKED_THROUGH_MAX).filter(|(_, decided)| {
             decided.until > since && matches!(decided.status, Status::InForce | Status::Lifted)
         });
         let ended = acted.filter_map(|(_, decided)| {
@@ -290,7 +290,7 @@ impl Board {
             told.then_some((client, Served { client, decision: decided.id, kind, origin, scenario, until }))
         });
         // Of several on one client one is enough: bouncers go by the value.
-        let by_client: BTreeMap<Address, Served> = ended.take(GONE_MAX).collect();
+        let by_client: BTreeMap<Address, Served> = ended.collect();
         by_client.into_values().collect()
     }
 }

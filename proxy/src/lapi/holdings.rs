@@ -9,7 +9,7 @@
 //! The source's own name is the actor of all of it, with a brake of its own. What stands from it is read back from the
 //! ledger with every full list, so that a restart forgets nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -111,14 +111,7 @@ impl Holdings {
             held.until = known.as_ref().map_or(Time::default(), |known| known.until);
             held.decision = known.and_then(|known| known.decision);
         }
-        let mut surplus = Vec::new();
-        for (client, (id, until)) in standing {
-            match self.by_client.get_mut(&client) {
-                Some(held) if held.decision == Some(id) => {}
-                Some(held) => (held.decision, held.until) = (Some(id), until),
-                None => surplus.push(id),
-            }
-        }
+        let surplus = self.claim(&standing);
         surplus.into_iter().for_each(|id| self.lift(id, "the source no longer lists it", hands, now));
         let clients: Vec<Address> = self.by_client.keys().copied().collect();
         clients.into_iter().for_each(|client| self.settle(client, hands, now));
@@ -205,6 +198,25 @@ impl Holdings {
             Identity::Key(_) => None,
         })
         .collect()
+    }
+
+    /// Takes for its own what stands by the ledger, one decision for each client, and gives what is left over: of clients
+    /// that are not held, and further ones, as after a start whose ledger opened late.
+    fn claim(&mut self, standing: &[(Address, (DecisionId, Time))]) -> Vec<DecisionId> {
+        let known = |(client, (id, _)): &&(Address, (DecisionId, Time))| {
+            self.by_client.get(client).is_some_and(|held| held.decision == Some(*id))
+        };
+        let mut claimed: BTreeSet<Address> =
+            standing.iter().filter(known).map(|(client, _)| *client).collect();
+        let mut surplus = Vec::new();
+        for (client, (id, until)) in standing {
+            match self.by_client.get_mut(client) {
+                Some(held) if held.decision == Some(*id) => {}
+                Some(held) if claimed.insert(*client) => (held.decision, held.until) = (Some(*id), *until),
+                _ => surplus.push(*id),
+            }
+        }
+        surplus
     }
 
     /// Has what stands on a client agree with what the source tells of it.

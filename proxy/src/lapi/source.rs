@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! waits --this process decides--> asks for everything --answered--> asks for changes, again and again
-//! either --no answer--> waits, twice as long each time, and asks for everything
+//! either --no answer--> waits, a second and then twice as long each time, and asks for everything
 //! asks for changes --an hour has passed, or this process stopped deciding--> asks for everything
 //! ```
 //! A source that is away changes nothing: what it told stands until its end.
@@ -28,6 +28,8 @@ use crate::metrics::labels;
 const EVERY: Duration = Duration::from_secs(10);
 /// The same where a checkgate answers: what one decides holds at the other within a second.
 const EVERY_PEER: Duration = Duration::from_millis(500);
+/// After a pull that failed it is asked again after this time, twice that, and so on.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// The longest wait after pulls that failed, unless it is asked less often anyway.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 /// How often the whole list is asked for, which heals whatever went wrong.
@@ -202,8 +204,19 @@ impl Puller {
     /// How long until the next pull.
     fn wait(&self) -> Duration {
         let usual = self.every.unwrap_or(if self.by_checkgate { EVERY_PEER } else { EVERY });
-        let wait = usual.saturating_mul(2_u32.saturating_pow(self.failures.min(16)));
+        let wait = match self.failures {
+            0 => usual,
+            failures => AGAIN_AFTER.saturating_mul(2_u32.saturating_pow(failures.min(16) - 1)),
+        };
         wait.min(WAIT_MAX.max(usual)).mul_f64(1.0 + JITTER * (2.0 * share() - 1.0))
+    }
+}
+
+impl Drop for Puller {
+    /// Nobody is away whom nobody asks.
+    fn drop(&mut self) {
+        self.metrics.up.set(1);
+        self.metrics.standing.set(0);
     }
 }
 

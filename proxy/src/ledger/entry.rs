@@ -258,7 +258,7 @@ pub struct Decided {
     /// The model that was asked; absent where an operator decided for all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<Arc<str>>,
-    /// The detector that found why, or `operator`.
+    /// The detector that found why, `operator`, or `crowdsec:` and the name of a source.
     pub detector: Arc<str>,
     /// What is done to the client.
     pub action: Action,

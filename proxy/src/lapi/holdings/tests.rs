@@ -253,3 +253,17 @@ fn what_a_real_crowdsec_told_is_read() {
     assert_eq!(lan.not_taken(), [(NotTaken::Range, 1)], "a network of IPv4");
     assert_eq!(house.gate.list(clock()).len(), 2, "what is deleted in a full list stood nowhere");
 }
+
+#[test]
+fn of_two_decisions_on_one_client_one_is_kept_and_both_end_with_the_ban() {
+    let house = house();
+    let (mut early, mut late) = (holdings(&house), holdings(&house));
+    early.next(&new([on("192.0.2.1")]), &house);
+    // As if the ledger had opened only after this one had begun.
+    late.next(&new([on("192.0.2.1")]), &house);
+    assert_eq!(house.gate.list(clock()).len(), 2);
+    late.all(&new([on("192.0.2.1")]), &house);
+    assert_eq!(house.gate.list(clock()).len(), 1);
+    late.next(&deleted([on("192.0.2.1")]), &house);
+    assert_eq!(house.acting("192.0.2.1"), None);
+}

@@ -59,6 +59,10 @@ fn a_source_that_is_away_changes_nothing_is_counted_and_asked_ever_less_often() 
     assert!(puller.take(answered(NOTHING, true), true, &house.hands, clock()));
     assert!(house.acting("192.0.2.7").is_none(), "it was lifted while nobody answered");
     assert!(is_about(puller.wait(), EVERY_PEER) && puller.metrics.up.get() == 1);
+    puller.take(Err(PullError::Refused), false, &house.hands, clock());
+    let metrics = puller.metrics.clone();
+    drop(puller);
+    assert_eq!(metrics.up.get(), 1, "a source that is taken out of the configuration is not away");
 }
 
 #[test]
