@@ -80,14 +80,19 @@ impl Cursors {
 #[must_use]
 pub fn change<'a>(told: &'a Cursor, now: &'a Snapshot, filter: &Filter) -> Change<'a> {
     let mut change = Change::default();
-    // Nothing of it differs where nothing was asked otherwise.
-    if std::ptr::eq(&raw const *told.told, now) && told.filter == *filter {
+    let asked_alike = told.filter == *filter;
+    if std::ptr::eq(&raw const *told.told, now) && asked_alike {
         return change;
     }
     let was_told = |served: &Served| told.filter.asks_for(served) && told.filter.can(served);
-    for served in now.all().iter().filter(|served| filter.asks_for(served)) {
-        let before = told.told.on(served.client).filter(|before| was_told(before));
-        if before == Some(served) {
+    // Nearly all are the same as before, and then nothing needs to be looked at.
+    let differs = |one: &Served, other: Option<&Served>| !(asked_alike && other == Some(one));
+    for served in now.all() {
+        let before = told.told.on(served.client);
+        if !differs(served, before) || !filter.asks_for(served) {
+            continue;
+        }
+        if before.filter(|before| was_told(before)) == Some(served) {
             continue;
         }
         if filter.can(served) {
@@ -96,9 +101,12 @@ pub fn change<'a>(told: &'a Cursor, now: &'a Snapshot, filter: &Filter) -> Chang
             change.beyond += 1;
         }
     }
-    let is_to_be_held = |client| now.on(client).is_some_and(|one| filter.asks_for(one) && filter.can(one));
-    let before = told.told.all().iter().filter(|before| was_told(before));
-    change.deleted = before.filter(|before| !is_to_be_held(before.client)).collect();
+    let is_held = |after: Option<&Served>| after.is_some_and(|one| filter.asks_for(one) && filter.can(one));
+    let ended = |before: &&Served| {
+        let after = now.on(before.client);
+        differs(before, after) && was_told(before) && !is_held(after)
+    };
+    change.deleted = told.told.all().iter().filter(ended).collect();
     change
 }
 

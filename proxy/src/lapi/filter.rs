@@ -75,13 +75,12 @@ impl Filter {
     /// Whether a decision is among what was asked for, whatever the bouncer can enforce.
     #[must_use]
     pub fn asks_for(&self, served: &Served) -> bool {
-        let scenario = served.scenario.to_ascii_lowercase();
         let scope = if served.is_range() { RANGE } else { IP };
         among(self.scopes.as_deref(), scope)
             && among(self.origins.as_deref(), &served.origin)
             && among(self.kinds.as_deref(), &served.kind)
-            && self.containing.as_ref().is_none_or(|words| holds_one(&scenario, words))
-            && !holds_one(&scenario, &self.not_containing)
+            && self.containing.as_ref().is_none_or(|words| holds_one(&served.scenario, words))
+            && !holds_one(&served.scenario, &self.not_containing)
             && self.value.as_ref().is_none_or(|value| *value == served.value())
             && self.network.is_none_or(|network| self.meets(network, served.network()))
     }
@@ -107,6 +106,10 @@ fn among(list: Option<&[String]>, word: &str) -> bool {
 }
 
 fn holds_one(scenario: &str, words: &[String]) -> bool {
+    if words.is_empty() {
+        return false;
+    }
+    let scenario = scenario.to_ascii_lowercase();
     words.iter().any(|word| scenario.contains(word.as_str()))
 }
 

@@ -248,3 +248,34 @@ async fn a_long_answer_is_packed_for_whoever_takes_that() {
     }
     assert_eq!(lookup("gzip;q=0, *").await, plain, "a weight of zero is a no");
 }
+
+/// Prints what a full table costs bouncers: `cargo test -p checkgate --lib lapi::server -- --ignored --nocapture`.
+#[tokio::test]
+#[ignore = "it prints figures; a full table takes a while without optimisation"]
+async fn a_hundred_thousand_bans_are_told_once_and_cost_next_to_nothing_afterwards() {
+    const BANS: u32 = 100_000;
+    let house = house();
+    house.decides(0, "192.0.2.7", Action::Block);
+    house.gate.adopt(crate::gate::Rules::default(), 2 * BANS as usize);
+    let one = house.ledger.book().decision(checkgate_detectors::finding::DecisionId(0)).unwrap().clone();
+    let bans: Vec<_> = (1..=BANS)
+        .map(|index| crate::ledger::entry::Decided {
+            id: checkgate_detectors::finding::DecisionId(u64::from(index)),
+            client: crate::identity::written(&std::net::Ipv4Addr::from(0x0a00_0000 + index).to_string())
+                .unwrap(),
+            ..one.clone()
+        })
+        .collect();
+    house.gate.resume(bans.iter(), super::super::tests::clock());
+    for (what, changes) in [("everything", false), ("nothing", false), ("one change", true)] {
+        if changes {
+            house.lifts(0);
+        }
+        let begun = std::time::Instant::now();
+        let (status, body) =
+            ask(&house.state, STREAM, &[("x-api-key", KEY), ("accept-encoding", "gzip")]).await;
+        println!("{what}: {:?}, {} bytes", begun.elapsed(), body.len());
+        assert_eq!(status, 200);
+        assert_eq!(body.len() > 100_000, what == "everything", "{what}");
+    }
+}
