@@ -151,6 +151,13 @@ const SHOWN_OF_SINKS: &[&str] = &[
     "table",
     "sourcetype",
     "host",
+    "body",
+    "service",
+    "events_url",
+    "endpoint",
+    "rule",
+    "stream",
+    "authority",
 ];
 
 fn collect_sink_secrets(node: &Node, found: &mut Vec<Span>) {

@@ -74,6 +74,7 @@ struct Window {
 const TECHNIQUES: &[(&str, &str)] = &[
     ("AML.T0014", "Discover AI Model Family"),
     ("AML.T0015", "Evade AI Model"),
+    ("AML.T0024", "Exfiltration via AI Inference API"),
     ("AML.T0024.000", "Infer Training Data Membership"),
     ("AML.T0024.001", "Invert AI Model"),
     ("AML.T0024.002", "Extract AI Model"),
@@ -84,6 +85,12 @@ const TECHNIQUES: &[(&str, &str)] = &[
     ("AML.T0043.001", "Craft Adversarial Data: Black-Box Optimization"),
     ("AML.T0046", "Spamming AI System with Chaff Data"),
 ];
+
+/// What the technique `id` is called in MITRE ATLAS.
+#[must_use]
+pub fn technique_name(id: &str) -> Option<&'static str> {
+    TECHNIQUES.iter().find(|(known, _)| *known == id).map(|(_, name)| *name)
+}
 
 /// The page of the record that `line` holds.
 ///
@@ -189,8 +196,7 @@ impl Told {
     }
 
     fn technique(&self) -> String {
-        let known = TECHNIQUES.iter().find(|(id, _)| *id == self.atlas);
-        let name = known.map_or(String::new(), |(_, name)| format!(" {name}"));
+        let name = technique_name(&self.atlas).map_or(String::new(), |name| format!(" {name}"));
         let owasp = self.owasp.as_ref().map_or(String::new(), |owasp| format!("; OWASP {owasp}"));
         format!("{}{name} (MITRE ATLAS {}){owasp}", self.atlas, self.atlas_version)
     }

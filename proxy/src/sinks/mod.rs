@@ -13,11 +13,14 @@ pub mod courier;
 pub mod course;
 mod crowdsec;
 pub mod cursor;
+mod datadog;
 pub mod dead;
 pub mod event;
 pub mod http;
+mod ocsf;
 pub mod office;
 pub mod render;
+mod sentinel;
 mod splunk_hec;
 pub mod spool;
 pub mod steps;
@@ -42,8 +45,16 @@ use serde_json::Value;
 pub use self::event::Event;
 
 /// Every sink.
-pub const SINKS: &[SinkSpec] =
-    &[webhook::SPEC, cloudevents::SPEC, syslog::SPEC, splunk_hec::SPEC, crowdsec::SPEC];
+pub const SINKS: &[SinkSpec] = &[
+    webhook::SPEC,
+    cloudevents::SPEC,
+    syslog::SPEC,
+    splunk_hec::SPEC,
+    ocsf::SPEC,
+    sentinel::SPEC,
+    datadog::SPEC,
+    crowdsec::SPEC,
+];
 
 /// The sink of that name.
 #[must_use]

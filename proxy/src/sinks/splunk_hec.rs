@@ -11,7 +11,7 @@ use checkgate_config::parts::PartError;
 use checkgate_config::secret::SecretSource;
 use futures_util::future::BoxFuture;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, StatusCode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -66,7 +66,7 @@ pub struct SplunkHec {
     /// What Splunk shows as host; without it what the machine is called.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
-    /// What an event looks like: `json`, as `GET /v1/events` shows it.
+    /// What an event looks like: `json`, as `GET /v1/events` shows it, or `ocsf`, OCSF 1.8.0.
     pub format: Format,
     /// Whether a batch counts as taken only when the indexers acknowledged it. The token must have it switched on, and the
     /// sink's `timeout` must be as long as the indexers may take: with `60s` or more it is rarely sent twice.
@@ -301,11 +301,15 @@ fn judged(answer: &Answer) -> Result<Said, SinkError> {
     if !mend.is_empty() {
         return Err(SinkError::refused(format!("{}; {mend}", answer.told())));
     }
-    answer.judged()?;
-    match said.code {
-        Some(0) => Ok(said),
-        // Somebody who is no collector says that all is well with everything.
-        _ => Err(SinkError::refused(format!("{}; that is no answer of a collector", answer.told()))),
+    let strange = |why: &str| SinkError::refused(format!("{why}; that is no answer of a collector"));
+    match (answer.judged(), said.code) {
+        (Ok(()), Some(0)) => Ok(said),
+        // Somebody who is no collector says that all is well, or ill, with everything.
+        (Ok(()), _) => Err(strange(&answer.told())),
+        (Err(SinkError::Never { why }), None) if answer.status != StatusCode::PAYLOAD_TOO_LARGE => {
+            Err(strange(&why))
+        }
+        (Err(error), _) => Err(error),
     }
 }
 
@@ -335,8 +339,6 @@ fn acks(answer: &Answer) -> Result<BTreeMap<String, bool>, SinkError> {
 
 #[cfg(test)]
 mod tests {
-    use http::StatusCode;
-
     use super::*;
     use crate::sinks::tests::{HOSTILE, as_committed, events};
 
@@ -380,6 +382,11 @@ mod tests {
         for page in ["", "<html>Welcome</html>", "[]"] {
             let error = judged(&answer(200, page)).unwrap_err();
             assert!(matches!(error, SinkError::Refused { .. }), "{page:?} was taken for a success");
+            let error = judged(&answer(400, page)).unwrap_err();
+            assert!(
+                matches!(error, SinkError::Refused { .. }),
+                "{page:?} was taken for a word about an event"
+            );
         }
     }
 

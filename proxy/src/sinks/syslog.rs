@@ -1,4 +1,4 @@
-//! Syslog: RFC 5424 messages over UDP, TCP (RFC 6587) or TLS (RFC 5425), with CEF, LEEF or JSON as body.
+//! Syslog: RFC 5424 messages over UDP, TCP (RFC 6587) or TLS (RFC 5425), with CEF, LEEF, JSON or OCSF as body.
 //!
 //! Syslog acknowledges nothing. Over TCP and TLS a batch counts as taken once it was written; what was written last on a
 //! connection is kept, and written again on the next one where the other side closed it: the receiver may see an event
@@ -26,7 +26,7 @@ use super::{Event, Ground, Parameters, Sink, SinkError, SinkSpec};
 /// The entry in the list of sinks.
 pub const SPEC: SinkSpec = SinkSpec {
     name: "syslog",
-    summary: "syslog (RFC 5424) over UDP, TCP or TLS, with CEF, LEEF or JSON as body",
+    summary: "syslog (RFC 5424) over UDP, TCP or TLS, with CEF, LEEF, JSON or OCSF as body",
     schema: super::schema_of::<Syslog>,
     defaults: super::defaults_of::<Syslog>,
     check: super::check_of::<Syslog>,
@@ -52,7 +52,7 @@ pub struct Syslog {
     /// How messages are told apart over TCP and TLS: `octets` (a count in front, RFC 6587, 3.4.1) or `lines` (a line feed
     /// behind each).
     pub framing: Framing,
-    /// The body: `cef`, `leef` or `json`.
+    /// The body: `cef`, `leef`, `json` or `ocsf`.
     pub format: Format,
     /// The facility: `kern`, `user`, `daemon`, `auth`, `authpriv`, or `local0` to `local7`.
     pub facility: Facility,

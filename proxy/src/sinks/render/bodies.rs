@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::json_text;
+use super::{json_text, ocsf};
 use crate::sinks::{Bounds, Event};
 
 /// What an event looks like.
@@ -21,6 +21,8 @@ pub enum Format {
     /// As `GET /v1/events` shows it.
     #[default]
     Json,
+    /// OCSF 1.8.0.
+    Ocsf,
 }
 
 impl Format {
@@ -29,6 +31,7 @@ impl Format {
     pub fn value(self, event: &Event) -> Value {
         match self {
             Self::Json => event.plain(),
+            Self::Ocsf => ocsf::event(event, true),
         }
     }
 
@@ -37,6 +40,7 @@ impl Format {
     pub fn short(self, event: &Event) -> Value {
         match self {
             Self::Json => event.short(),
+            Self::Ocsf => ocsf::event(event, false),
         }
     }
 }
@@ -49,6 +53,10 @@ pub struct Around {
     close: &'static str,
 }
 
+/// A JSON array.
+pub const ARRAY: Around = Around { open: "[", between: ",", close: "]" };
+/// One item a line.
+pub const LINES: Around = Around { open: "", between: "\n", close: "\n" };
 /// One object after the other, with nothing between.
 pub const JOINED: Around = Around { open: "", between: "", close: "" };
 
@@ -104,8 +112,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    const ARRAY: Around = Around { open: "[", between: ",", close: "]" };
 
     fn text() -> impl Strategy<Value = String> {
         "[a-z]{0,30}".prop_map(|text| Value::from(text).to_string())

@@ -3,6 +3,7 @@
 pub mod bodies;
 pub mod cef;
 pub mod leef;
+pub mod ocsf;
 pub mod syslog;
 
 use std::fmt::Write as _;

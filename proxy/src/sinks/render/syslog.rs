@@ -7,7 +7,7 @@ use checkgate_detectors::severity::Severity;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{cut, json_text, replaced, rfc3339};
+use super::{bodies, cut, replaced, rfc3339};
 use crate::sinks::event::Event;
 use crate::sinks::render::{cef, leef};
 
@@ -80,6 +80,8 @@ pub enum Format {
     Leef,
     /// JSON, as `GET /v1/events` shows it.
     Json,
+    /// OCSF 1.8.0.
+    Ocsf,
 }
 
 /// What stands in front of every message.
@@ -109,13 +111,16 @@ pub fn message(head: &Head, format: Format, event: &Event, bytes_max: usize) -> 
     let body = match format {
         Format::Cef => cef::line(event),
         Format::Leef => leef::line(event),
-        Format::Json => {
-            let whole = json_text(&event.plain());
-            if start.len() + whole.len() <= bytes_max { whole } else { json_text(&event.short()) }
-        }
+        Format::Json => json(bodies::Format::Json, event, bytes_max.saturating_sub(start.len())),
+        Format::Ocsf => json(bodies::Format::Ocsf, event, bytes_max.saturating_sub(start.len())),
     };
     let room = bytes_max.saturating_sub(start.len());
     format!("{start}{}", cut(&body, room))
+}
+
+/// The event as JSON, in short where it would be longer than `bytes_max`.
+fn json(format: bodies::Format, event: &Event, bytes_max: usize) -> String {
+    bodies::item(event, format, bytes_max, |said| said)
 }
 
 /// Low is a notice, medium a warning, high is critical.
@@ -203,7 +208,7 @@ mod tests {
 
     fn comes_back(text: &str) {
         for event in events(text) {
-            for format in [Format::Cef, Format::Leef, Format::Json] {
+            for format in [Format::Cef, Format::Leef, Format::Json, Format::Ocsf] {
                 let message = message(&head(), format, &event, 8192);
                 assert!(message.len() <= 8192, "{} bytes", message.len());
                 assert!(!message.contains(|c: char| is_risky(c) && c != '\t'), "{message:?}");
@@ -215,6 +220,10 @@ mod tests {
                 match format {
                     Format::Cef => assert!(body.starts_with("CEF:0|"), "{body}"),
                     Format::Leef => assert!(body.starts_with("LEEF:2.0|"), "{body}"),
+                    Format::Ocsf => {
+                        let read: serde_json::Value = serde_json::from_str(&body).unwrap();
+                        assert_eq!(read["metadata"]["uid"], *event.id);
+                    }
                     Format::Json => {
                         let read: serde_json::Value = serde_json::from_str(&body).unwrap();
                         assert_eq!(read["event_id"], *event.id);
