@@ -15,6 +15,7 @@ mod crowdsec;
 pub mod cursor;
 mod datadog;
 pub mod dead;
+mod elastic;
 pub mod event;
 pub mod http;
 mod ocsf;
@@ -53,6 +54,7 @@ pub const SINKS: &[SinkSpec] = &[
     ocsf::SPEC,
     sentinel::SPEC,
     datadog::SPEC,
+    elastic::SPEC,
     crowdsec::SPEC,
 ];
 

@@ -2,6 +2,7 @@
 
 pub mod bodies;
 pub mod cef;
+pub mod ecs;
 pub mod leef;
 pub mod ocsf;
 pub mod syslog;
