@@ -13,7 +13,7 @@ use crate::columns::Columns;
 use crate::contract::{Contract, Violation};
 use crate::drift::record::DriftRecord;
 use crate::drift::reference::DriftReference;
-use crate::drift::room::{self, Ended, Frozen, Kept, Room, Standing};
+use crate::drift::room::{self, Frozen, Kept, Room, Standing};
 use crate::explain::Reservation;
 use crate::facts::{Answered, Asked, Features, Question, Time};
 use crate::finding::{Action, DecisionId, Record};
@@ -394,7 +394,7 @@ impl Engine {
                 self.tell_detectors(case, answered, question, out);
             }
         }
-        self.watch_drift(subject.identity, question.as_ref(), answered, out);
+        self.watch_drift(subject, question.as_ref(), answered, out);
         if let (Some(question), Ok(answer)) = (question, answered.answer) {
             self.learn(question, answered, answer, out);
         }

@@ -110,6 +110,16 @@ fn usual_alert(rests_on: Option<Trust>) -> &'static str {
     }
 }
 
+/// What a client does that carries the drift of its model.
+#[must_use]
+pub fn carrier(client: Identity, share: f64) -> String {
+    format!(
+        "Client {client} carries the drift of this model with {:.0} % of the latest rows: it behaves unlike before, and \
+         without it the rest looks as before.",
+        share * 100.0
+    )
+}
+
 /// What several clients did together, and what follows where questions are held.
 #[must_use]
 pub fn campaign(campaign: &Campaign, trail: &Trail, time: Time, refused_until: Option<Time>) -> String {

@@ -45,6 +45,8 @@ struct World {
     told: Vec<DriftRecord>,
     frozen: Option<DriftReference>,
     blocked: Vec<DecisionId>,
+    /// Clients that records are about, with what is done.
+    clients: Vec<(String, Action)>,
 }
 
 fn asker(client: u64) -> Asker {
@@ -124,6 +126,7 @@ impl World {
             told: Vec::new(),
             frozen: None,
             blocked: Vec::new(),
+            clients: Vec::new(),
         }
     }
 
@@ -158,6 +161,8 @@ impl World {
         self.told.append(&mut self.out.drifts);
         self.frozen = self.frozen.take().or(self.out.frozen_drift.take());
         self.blocked.extend(self.out.blocks.iter().map(|block| block.id));
+        let of_drift = self.out.records.iter().filter(|record| record.detector == "drift");
+        self.clients.extend(of_drift.map(|record| (record.client.to_string(), record.action)));
         self.out.clear();
     }
 
@@ -191,6 +196,7 @@ fn a_shift_of_everybody_is_told_once_from_its_beginning_to_its_end_and_blocks_no
     assert_eq!(first.features[0].name, "area", "{first:#?}");
     assert_eq!(first.features[0].bins.len(), 3, "{first:#?}");
     assert!(first.attribution.named.is_empty(), "nobody is to blame: {first:#?}");
+    assert!(world.clients.is_empty(), "nobody is told of: {:?}", world.clients);
     assert!(!first.reference.provisional && first.explanation.contains("Nobody is blocked"), "{first:#?}");
     assert!(world.blocked.is_empty());
 }
@@ -212,6 +218,8 @@ fn one_client_that_probes_never_pages_as_drift_without_being_named() {
             assert!(record.explanation.contains(named[0]), "{}", record.explanation);
         }
         assert!(world.blocked.is_empty(), "drift blocks nobody, not even whoever is named");
+        let alert = (asker(777).address.to_string(), Action::Alert);
+        assert_eq!(world.clients, vec![alert; world.told.len()], "it is told of, in tier two");
     }
 }
 

@@ -216,6 +216,10 @@ pub fn lasting(findings: &str) -> anyhow::Result<String> {
             if record.get("kind").is_some_and(|kind| kind == "drift") {
                 lasting_drift(record);
             }
+            if record.get("detector").is_some_and(|detector| detector == "drift") {
+                // How far off the latest rows are follows from when the change was seen.
+                record.retain(|member, _| !["statistic", "limit"].contains(&member.as_str()));
+            }
             for (part, member) in [("window", "seconds"), ("proposed", "approves"), ("proposed", "expires")] {
                 if let Some(part) = record.get_mut(part).and_then(Value::as_object_mut) {
                     part.remove(member);

@@ -30,7 +30,7 @@ use checkgate_detectors::facts::Time;
 use checkgate_detectors::finding::{DecisionId, Kind};
 use checkgate_detectors::query;
 use checkgate_detectors::reference::Trust;
-use checkgate_detectors::{campaign, contract};
+use checkgate_detectors::{campaign, contract, drift};
 use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response, Version};
 use hyper::service::Service as _;
@@ -188,7 +188,7 @@ impl Parts {
         let plan = Arc::new(plan);
         let names: Vec<_> = plan.models.values().map(|model| model.name.clone()).collect();
         let detectors: Vec<_> =
-            query::all().map(|spec| spec.name).chain([contract::NAME, campaign::NAME]).collect();
+            query::all().map(|spec| spec.name).chain([contract::NAME, campaign::NAME, drift::NAME]).collect();
         let metrics = Metrics::new(&names, &detectors)?;
         let telemetry = Telemetry::start(&settings.telemetry, &state.instance_key(), &metrics, waiting)
             .context("telemetry cannot start")?;

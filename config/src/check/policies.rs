@@ -16,7 +16,7 @@ const RULES_MAX: usize = 256;
 /// Findings that a rule may count; the core remembers no more of one client.
 const COUNT_MAX: u32 = 64;
 /// What rules may name besides the detectors of the binary.
-const OTHER_DETECTORS: [&str; 2] = ["output_contract", CAMPAIGN];
+const OTHER_DETECTORS: [&str; 3] = ["output_contract", CAMPAIGN, "drift"];
 const CAMPAIGN: &str = "campaign";
 /// The shortest and the longest time of a rule.
 const SHORTEST: Duration = Duration::from_secs(1);

@@ -71,7 +71,7 @@ pub struct RawRule {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default, expecting = "a mapping of settings")]
 pub struct RawWhen {
-    /// Detectors, one of which made the finding; `output_contract` and `campaign` may be named as well.
+    /// Detectors, one of which made the finding; `output_contract`, `campaign` and `drift` may be named as well.
     pub detectors: Option<Vec<String>>,
     /// The finding's tier: 1 is precise enough to act on, 2 only tells.
     #[schemars(extend("enum" = [1, 2]))]

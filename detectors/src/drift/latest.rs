@@ -36,13 +36,24 @@ const ERROR: f64 = 1e-3;
 /// The latest rows of one model.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Latest {
-    senders: VecDeque<(Identity, Address)>,
+    senders: VecDeque<Sender>,
     /// The slots of each row, one row after the other.
     slots: VecDeque<u8>,
     /// Rows since the last ones became past.
     since: usize,
     turns: u32,
     past: Vec<Past>,
+}
+
+/// Who sent a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sender {
+    /// The client.
+    pub client: Identity,
+    /// Where it sent the row from.
+    pub address: Address,
+    /// Whether a decision on the client might have acted then.
+    pub may_be_blocked: bool,
 }
 
 /// What the senders of one feature's values did while nothing drifted.
@@ -68,6 +79,8 @@ pub struct Carrier {
     pub level: Level,
     /// Who, as records print it.
     pub who: String,
+    /// The same as its rows tell it; of a network, one of those in it.
+    pub sender: Sender,
     /// Its share of the rows that were looked at, 0 to 1.
     pub share: f64,
     /// How far off the rows were with everybody, in nats for each.
@@ -81,21 +94,20 @@ pub struct Carrier {
 pub struct Carried {
     /// Many known clients changed at once.
     pub systemic: bool,
-    /// Those without whom the rest looks as before, at most three.
+    /// Those without whom the rest looks as before, at most three. They behave unlike their own past, or, where they
+    /// have none, unlike any client known.
     pub named: Vec<Carrier>,
-    /// Clients that behave unlike their own past, or, where they have none, unlike any client known.
-    pub unlike: Vec<(Identity, Address)>,
 }
 
 impl Latest {
     /// Takes a row. Says whether it is time to make the rows past.
-    pub fn take(&mut self, client: Identity, address: Address, slots: &[u8]) -> bool {
+    pub fn take(&mut self, sender: Sender, slots: &[u8]) -> bool {
         let rows_max = ROWS.min(SLOTS_MAX / slots.len().max(1));
         while self.senders.len() >= rows_max {
             self.senders.pop_front();
             self.slots.drain(..slots.len().min(self.slots.len()));
         }
-        self.senders.push_back((client, address));
+        self.senders.push_back(sender);
         self.slots.extend(slots);
         self.since += 1;
         self.since >= rows_max
@@ -124,7 +136,7 @@ impl Latest {
         let features = reference.features().len();
         for Past { feature, levels } in &mut past {
             let rows = self.rows(*feature, features, self.senders.len());
-            count(hashing, rows.filter(|(client, _, _)| !speaks_against(*client)), levels);
+            count(hashing, rows.filter(|(sender, _)| !speaks_against(sender.client)), levels);
         }
         self.past = past;
     }
@@ -163,25 +175,19 @@ impl Latest {
 
     /// The same with names in place of hashes.
     fn told(&self, hashing: &Hashing, found: &Attribution) -> Carried {
-        let of = |level: usize, sender: u64| {
-            self.senders
-                .iter()
-                .find(|(client, address)| ids(hashing, *client, *address).get(level) == Some(&sender))
+        let of = |level: usize, id: u64| {
+            self.senders.iter().rev().find(|sender| ids(hashing, sender).get(level) == Some(&id)).copied()
         };
         let named = found.named.iter().filter_map(|named| {
-            let (client, address) = of(named.level, named.sender)?;
+            let sender = of(named.level, named.sender)?;
             let (level, who) = match named.level {
-                0 => (Level::Client, client.to_string()),
-                _ => (Level::Network, network_text(*address)),
+                0 => (Level::Client, sender.client.to_string()),
+                _ => (Level::Network, network_text(sender.address)),
             };
-            Some(Carrier { level, who, share: named.share, before: named.before, after: named.after })
+            let (share, before, after) = (named.share, named.before, named.after);
+            Some(Carrier { level, who, sender, share, before, after })
         });
-        let clients = found.unlike.iter().filter(|unlike| unlike.level == 0);
-        Carried {
-            systemic: found.systemic,
-            named: named.collect(),
-            unlike: clients.filter_map(|unlike| of(0, unlike.sender).copied()).collect(),
-        }
+        Carried { systemic: found.systemic, named: named.collect() }
     }
 
     /// Sender and slot of the latest `rows` rows, of one feature.
@@ -190,13 +196,13 @@ impl Latest {
         feature: usize,
         features: usize,
         rows: usize,
-    ) -> impl Iterator<Item = (Identity, Address, usize)> + '_ {
+    ) -> impl Iterator<Item = (&Sender, usize)> + '_ {
         let from = self.senders.len().saturating_sub(rows);
         let slot = move |row: usize| self.slots.get(row * features + feature).copied();
         let sent = self.senders.iter().enumerate().skip(from);
-        sent.filter_map(move |(row, (client, address))| {
+        sent.filter_map(move |(row, sender)| {
             let slot = slot(row).filter(|slot| *slot != UNKNOWN)?;
-            Some((*client, *address, usize::from(slot)))
+            Some((sender, usize::from(slot)))
         })
     }
 
@@ -209,9 +215,7 @@ impl Latest {
     #[must_use]
     pub fn bytes(&self) -> usize {
         let past = self.past.iter().flat_map(|past| &past.levels).map(Senders::bytes);
-        self.senders.capacity() * size_of::<(Identity, Address)>()
-            + self.slots.capacity()
-            + past.sum::<usize>()
+        self.senders.capacity() * size_of::<Sender>() + self.slots.capacity() + past.sum::<usize>()
     }
 }
 
@@ -234,21 +238,21 @@ fn frozen(feature: &Feature) -> [Senders; 2] {
     [Senders::of_nobody(feature.counts.slots()), Senders::of_nobody(feature.counts.slots())]
 }
 
-fn count(
+fn count<'a>(
     hashing: &Hashing,
-    rows: impl Iterator<Item = (Identity, Address, usize)>,
+    rows: impl Iterator<Item = (&'a Sender, usize)>,
     [clients, networks]: &mut [Senders; 2],
 ) {
-    for (client, address, slot) in rows {
-        let [client, network] = ids(hashing, client, address);
+    for (sender, slot) in rows {
+        let [client, network] = ids(hashing, sender);
         clients.add(client, network, slot);
         networks.add(network, 0, slot);
     }
 }
 
 /// What stands for a client and for its network.
-fn ids(hashing: &Hashing, client: Identity, address: Address) -> [u64; 2] {
-    [hashing.salt(client), hashing.salt(Identity::Address(network(address)))]
+fn ids(hashing: &Hashing, sender: &Sender) -> [u64; 2] {
+    [hashing.salt(sender.client), hashing.salt(Identity::Address(network(sender.address)))]
 }
 
 fn network(address: Address) -> Address {

@@ -50,6 +50,16 @@ pub mod state;
 pub mod stretch;
 pub mod watch;
 
+/// What findings about whoever carries a drift are called, as a detector is.
+pub const NAME: &str = "drift";
+/// One line for people.
+pub const SUMMARY: &str =
+    "a client without whom the drift of its model would be gone; it behaves unlike before";
+/// MITRE ATLAS technique.
+pub const ATLAS: &str = "AML.T0043";
+/// Entry of the OWASP Machine Learning Security Top 10 (2023).
+pub const OWASP: &str = "ML01:2023";
+
 /// Every detector and gauge of drift, in the order in which they are shown.
 pub const DRIFT: &[DriftSpec] = &[
     DriftSpec {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::budget::{Budget, Thresholds};
 use super::cells::{self, LATENCY, Mapping, Part, STATUS};
 use super::counts::Pace;
-use super::latest::{Carried, Latest};
+use super::latest::{Carried, Carrier, Latest, Level, Sender};
 use super::learner::Learner;
 use super::record::{About, DriftRecord, Matter, Spent};
 use super::reference::DriftReference;
@@ -24,7 +24,7 @@ use crate::drift::bins::Value;
 use crate::facts::{Features, Time};
 use crate::finding::{FindingId, Mode};
 use crate::hashing::Hashing;
-use crate::identity::{Address, Identity};
+use crate::identity::Identity;
 use crate::reference::Trust;
 
 /// The rate of traffic is that of the reference until the watch has lasted so long.
@@ -133,9 +133,7 @@ pub struct Kept {
 #[derive(Clone, Copy, Debug)]
 pub struct Ended<'a> {
     /// Whose it was.
-    pub client: Identity,
-    /// Where it came from.
-    pub address: Address,
+    pub sender: Sender,
     /// When it ended.
     pub time: Time,
     /// The model server's status.
@@ -203,6 +201,14 @@ impl Watched {
         self.pending =
             Some(Pending { told, next_try: next_try.max(rows + 1).next_multiple_of(TRIES_EVERY), until });
         None
+    }
+}
+
+impl Told {
+    /// The clients that carry it, by name.
+    #[must_use]
+    pub fn carriers(&self) -> Vec<Carrier> {
+        self.carried.named.iter().filter(|carrier| carrier.level == Level::Client).cloned().collect()
     }
 }
 
@@ -393,14 +399,14 @@ impl Room {
 
     /// Counts the row at hand, or learns from it.
     fn take(&mut self, ended: &Ended<'_>, hashing: &Hashing) -> (Vec<Told>, Option<DriftReference>) {
-        if !self.memory.shares.admit(ended.client, self.settings.share_per_client) {
+        if !self.memory.shares.admit(ended.sender.client, self.settings.share_per_client) {
             self.memory.counts.over_share += 1;
             return (Vec::new(), None);
         }
         if self.memory.watched.is_some() {
             return (self.count(ended, hashing), None);
         }
-        self.memory.learner.learn(ended.client, ended.time, &self.row, self.settings.warm_up_rows);
+        self.memory.learner.learn(ended.sender.client, ended.time, &self.row, self.settings.warm_up_rows);
         let made = super::settings(&self.settings.early, &self.settings.paging);
         let learned = self.memory.learner.freeze(self.settings.warm_up_rows, &made);
         let learned = learned.map(|reference| reference.with_label_key(self.own_label_key));
@@ -418,7 +424,7 @@ impl Room {
         let reference = &frozen.reference;
         let since = *since.get_or_insert(ended.time);
         let is_due = watch.see_known(reference, &self.row, ended.time, &mut self.slots);
-        if latest.take(ended.client, ended.address, &self.slots) {
+        if latest.take(ended.sender, &self.slots) {
             let calm = !matches!(watch.condition(), Condition::Drifting { .. } | Condition::Warned { .. });
             let learner = &self.memory.learner;
             latest.make_past(reference, hashing, calm, |client| learner.suspects(client));
@@ -446,6 +452,12 @@ impl Room {
             }
         }
         told
+    }
+
+    /// How far the reference can be relied upon, if there is one by now.
+    #[must_use]
+    pub fn trust(&self) -> Option<Trust> {
+        self.memory.watched.as_ref().map(|watched| watched.frozen.trust)
     }
 
     /// The record of a change.

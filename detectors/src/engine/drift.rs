@@ -1,37 +1,96 @@
 //! Drift in the engine: what is counted when an answer has come, and what is told.
 
-use super::{Ended, Engine, Outbox, decisions};
+use super::{Case, Engine, Label, Outbox, Subject, decisions};
+use crate::drift::latest::{Carrier, Sender};
+use crate::drift::record::DriftRecord;
+use crate::drift::room::Ended;
+use crate::drift::{ATLAS, NAME, OWASP};
+use crate::explain::{self, Reservation};
 use crate::facts::Answered;
-use crate::finding::FindingId;
+use crate::finding::{Action, FindingId, Tier};
 use crate::identity::Identity;
+use crate::lines::{Origin, Trail};
 use crate::open::OpenQuestion;
+use crate::query::Finding;
+use crate::standing::Doubt;
 
 impl Engine {
     /// Counts an exchange for drift, and tells what there is to tell.
     pub(super) fn watch_drift(
         &mut self,
-        client: Identity,
+        subject: Subject,
         question: Option<&OpenQuestion>,
         answered: &Answered<'_>,
         out: &mut Outbox,
     ) {
         let (Some(room), Some(question)) = (&mut self.drift, question) else { return };
         let is_prediction = (200..300).contains(&answered.status);
-        let ended = Ended {
-            client,
+        let sender = Sender {
+            client: subject.identity,
             address: answered.asker.address,
+            may_be_blocked: subject.may_be_blocked(),
+        };
+        let ended = Ended {
+            sender,
             time: answered.time,
             status: answered.status,
             latency: answered.latency,
             answer: answered.answer.ok().filter(|_| is_prediction),
         };
         let (told, frozen) = room.ended(&ended, &question.kept, &self.rules.hashing);
+        out.frozen_drift = out.frozen_drift.take().or(frozen);
         for told in told {
+            let Some(room) = &self.drift else { return };
             let number = decisions::next(&mut self.memory.findings, answered.time);
             let id = self.rules.hashing.numbered(&format!("finding {}", self.rules.model), number);
-            out.drifts.extend(room.record(told, FindingId(id), &self.rules.model, self.rules.policy.mode));
+            let carriers = told.carriers();
+            let record = room.record(told, FindingId(id), &self.rules.model, self.rules.policy.mode);
+            let Some(record) = record else { continue };
+            carriers.iter().for_each(|carrier| self.tell_carrier(carrier, &record, answered, out));
+            out.drifts.push(record);
         }
-        out.frozen_drift = out.frozen_drift.take().or(frozen);
+    }
+
+    /// A client without whom the rest looks as before is told of, and policy asked: it behaves unlike its own past,
+    /// which is a sign and no proof.
+    fn tell_carrier(
+        &mut self,
+        carrier: &Carrier,
+        record: &DriftRecord,
+        answered: &Answered<'_>,
+        out: &mut Outbox,
+    ) {
+        let Sender { client: identity, address, may_be_blocked } = carrier.sender;
+        let Some(client) = self.memory.clients.index_of(identity) else { return };
+        let spared = self.rules.policy.never_block.contains(address).then_some(Reservation::NeverBlock);
+        // Its own rows told whether it is proven; which doubt there was does not matter for what is only told.
+        let doubted = (!may_be_blocked).then_some(Reservation::Unproven(Doubt::CarriesHalf));
+        let subject = Subject { identity, reservation: spared.or(doubted) };
+        let case = Case { subject, client, address, request: answered.id, time: answered.time };
+        let mut trail = Trail::default();
+        trail.add(Origin { request: answered.id, time: answered.time });
+        let finding = Finding {
+            tier: Tier::Two,
+            statistic: carrier.before,
+            limit: carrier.after,
+            trail,
+            fields: record.features.iter().map(|moved| moved.name.clone()).take(1).collect(),
+            did: String::new(),
+            rests_on: self.drift.as_ref().and_then(|room| room.trust()),
+        };
+        let label = Label { name: NAME, atlas: ATLAS, owasp: OWASP };
+        self.suspect(identity);
+        let judgement = self.judge(None, label, case, &finding, true);
+        let did = explain::carrier(identity, carrier.share);
+        if judgement.then.action > Action::Alert {
+            let told = self.record(label, case, finding, did);
+            self.decide(case, told, judgement, out);
+        } else {
+            let alert = explain::alert(finding.rests_on, &judgement.grounds, judgement.muted_until);
+            let mut told = self.record(label, case, finding, format!("{did} {alert}"));
+            told.grounds = judgement.grounds;
+            out.records.push(told);
+        }
     }
 
     /// A row of a question is suspicious: nothing is learned from that question.

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use checkgate_config::schema;
 use checkgate_detectors::finding::Tier;
 use checkgate_detectors::query::{self, DRILLS};
-use checkgate_detectors::{campaign, contract};
+use checkgate_detectors::{campaign, contract, drift};
 
 use crate::decode::DECODERS;
 use crate::parts;
@@ -49,6 +49,14 @@ pub fn detectors() -> String {
         campaign::SUMMARY,
         campaign::ATLAS,
         campaign::OWASP,
+    );
+    let _ = write!(
+        text,
+        "{}\n  {}\n  an alert; see `drift`; {}; {}\n\n",
+        drift::NAME,
+        drift::SUMMARY,
+        drift::ATLAS,
+        drift::OWASP,
     );
     text
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use checkgate_detectors::query;
-use checkgate_detectors::{campaign, contract};
+use checkgate_detectors::{campaign, contract, drift};
 
 use crate::identity::keyed_hash;
 use crate::rehearse::Severity;
@@ -50,6 +50,7 @@ pub fn rules() -> Vec<Rule> {
             atlas: contract::ATLAS,
         },
         Rule { name: campaign::NAME, summary: campaign::SUMMARY, atlas: campaign::ATLAS },
+        Rule { name: drift::NAME, summary: drift::SUMMARY, atlas: drift::ATLAS },
     ];
     listed.chain(others).collect()
 }
