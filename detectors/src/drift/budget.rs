@@ -96,13 +96,8 @@ pub fn named(levels: &[f64], threshold: f64) -> Vec<usize> {
 #[must_use]
 pub fn expected(bank: &Bank, share: f64, features: usize, thresholds: &Thresholds) -> [Expected; 3] {
     SHIFTS.map(|shift| {
-        let reach = thresholds.early * features.max(1) as f64 / (share * Bank::location_share());
-        let events = bank.speed(shift).map(|speed| {
-            // A sum over all beginnings starts with about one event in each e-fold ahead of a single product.
-            let ahead = libm::log(1.0 / speed).max(0.0);
-            (libm::log(reach) - ahead).max(1.0) / speed
-        });
-        Expected { shift, events }
+        let level = thresholds.early * features.max(1) as f64 / share;
+        Expected { shift, events: bank.events(shift, level) }
     })
 }
 

@@ -52,6 +52,12 @@ const SCALE: usize = 10;
 const HEIGHTS: [f64; 3] = [0.01, 0.05, 0.25];
 /// Half-lives of the adaptive bets, in events.
 const HALF_LIVES: [f64; 3] = [64.0, 512.0, 4096.0];
+/// What each location bet has of their share, in the order of [`TILTS`]: most where a shift is small, for there a nat costs
+/// hundreds of events, and for a large one it costs a few.
+const LOCATION_WEIGHTS: [f64; LOCATION] = [0.3, 0.3, 0.07, 0.07, 0.13, 0.13];
+/// The part of the reference's error that the location bets have, for the same reason: the fewer share it, the smaller
+/// the margin of each.
+const LOCATION_ERROR: f64 = 0.5;
 /// Shares of the bank: location, scale, skew and humps, bumps of one slot, adaptive.
 const SHARES: [f64; 5] = [0.5, 0.15, 0.1, 0.15, 0.1];
 /// Normal scores are cut here: a slot that the reference hardly knows must not outweigh all others.
@@ -111,19 +117,21 @@ impl Bank {
     #[must_use]
     pub fn new(counts: &Counts, scale: usize, bumped: Range<usize>, tolerance: Tolerance) -> Self {
         let (p0, events) = (smoothed(counts.slots()), counts.total());
-        let bets = (TILTS.len() + bumped.len() * HEIGHTS.len()) as f64;
+        let others = (TILTS.len() - LOCATION + bumped.len() * HEIGHTS.len()) as f64;
         let root = (events.max(1) as f64).sqrt();
-        let one_error = tolerance.error / (2.0 * bets);
-        let error = normal_quantile(1.0 - one_error) / root;
+        let location_error = LOCATION_ERROR * tolerance.error / (2.0 * LOCATION as f64);
+        let one_error = (1.0 - LOCATION_ERROR) * tolerance.error / (2.0 * others);
+        let errors = [location_error, one_error].map(|error| normal_quantile(1.0 - error) / root);
         let degrees = p0.len().saturating_sub(1);
         let adaptive_error = chi_square_quantile(degrees, tolerance.error).sqrt() / root;
         let scores = scores(&p0, scale);
-        let margin = |q: &[f64]| {
+        let margin = |score: usize, q: &[f64]| {
+            let error = errors.get(usize::from(score > 0)).copied().unwrap_or(f64::INFINITY);
             1.0 + 2.0 * tolerance.relative * total_variation(q, &p0) + error * chi_square(q, &p0).sqrt()
         };
         let levels = TILTS.map(|(score, slope)| {
             let (q, level) = tilted(score, slope, &scores, &p0);
-            let margin = margin(&q);
+            let margin = margin(score, &q);
             if margin < 1.0 + MARGIN_MIN { f64::INFINITY } else { level + libm::log(margin) }
         });
         let first = bumped.start;
@@ -147,17 +155,21 @@ impl Bank {
         &self.p0
     }
 
-    /// How fast the logarithm of the evidence grows, in nats an event, where the feature moved by `shift` of its
-    /// standard deviations: that of the best location bet. Nothing where no bet grows.
+    /// Events until the bank alone reaches `level`, about, where the feature moved by `shift` of its standard deviations:
+    /// what the logarithm of its part takes at its speed, for the location bet that is first. Nothing where none grows.
     #[must_use]
-    pub fn speed(&self, shift: f64) -> Option<f64> {
+    pub fn events(&self, shift: f64, level: f64) -> Option<f64> {
         let q = tilted(0, shift, &self.scores, &self.p0).0;
-        let speed = |((score, slope), level): (&(usize, f64), &f64)| {
+        let bets = TILTS.iter().zip(&self.levels).zip(LOCATION_WEIGHTS);
+        let events = bets.filter_map(|(((score, slope), divisor), weight)| {
             let parts = q.iter().zip(&self.scores);
-            parts.map(|(q, scores)| q * slope * score_of(scores, *score)).sum::<f64>() - level
-        };
-        let best = TILTS.iter().zip(&self.levels).map(speed).fold(0.0, f64::max);
-        (best > 0.0).then_some(best)
+            let speed = parts.map(|(q, scores)| q * slope * score_of(scores, *score)).sum::<f64>() - divisor;
+            // A sum over all beginnings starts with about one event in each e-fold ahead of a single product.
+            let ahead = libm::log(1.0 / speed).max(0.0);
+            let reach = libm::log(level / (weight * SHARES[0]));
+            (speed > 0.0).then(|| (reach - ahead).max(1.0) / speed)
+        });
+        events.min_by(f64::total_cmp)
     }
 
     /// How far the slots' probabilities would lie from those of the reference, in nats, where the feature moved by
@@ -174,12 +186,6 @@ impl Bank {
         self.p0.capacity() * size_of::<f64>()
             + self.scores.capacity() * size_of::<[f32; SCORES]>()
             + self.bumps.capacity() * size_of::<[f64; HEIGHTS.len()]>()
-    }
-
-    /// The share of the bank that one location bet has.
-    #[must_use]
-    pub fn location_share() -> f64 {
-        SHARES[0] / LOCATION as f64
     }
 }
 
@@ -265,8 +271,9 @@ impl Evidence {
     #[must_use]
     pub fn level(&self) -> f64 {
         let tilts = |from: usize, to: usize| mean(self.tilts.iter().skip(from).take(to - from).copied());
+        let location = self.tilts.iter().zip(LOCATION_WEIGHTS);
         let groups = [
-            tilts(0, LOCATION),
+            location.map(|(level, weight)| level * weight).sum(),
             tilts(LOCATION, SCALE),
             tilts(SCALE, TILTS.len()),
             mean(self.bumps.iter().flatten().copied()),
