@@ -68,7 +68,7 @@ async fn what_was_learned_is_trusted_from_an_operators_word_on_and_over_a_restar
     let record = ["--record", recording.to_str().unwrap()];
     let mut checkgate = start(&server, state.path()).with(&record).run().await.unwrap();
     let (done, said) = ask_it(&checkgate, &["reference", "promote", MODEL]);
-    assert!(!done && said.contains("learned no reference"), "{said}");
+    assert!(!done && said.contains("the reference was not promoted"), "nobody has asked it yet: {said}");
     taught(&checkgate).await;
     let (done, said) = ask_it(&checkgate, &["reference", "promote", MODEL, "--why", "looked through"]);
     assert!(done && said.contains("is trusted: 5"), "{said}");
@@ -146,10 +146,14 @@ async fn a_client_that_is_erased_is_in_no_answer_and_the_chain_is_whole() {
         "nothing is lifted by an erasure: {erased:#}"
     );
     assert!(erased["not_reached"].to_string().contains("findings file"), "{erased:#}");
-    for path in ["/v1/decisions", "/v1/findings"] {
-        let told = asking.get(path).await.unwrap().text();
-        assert!(!told.contains(client), "{path}: {told}");
+    // What stands is still shown as standing, and nowhere else.
+    let decisions = asking.get("/v1/decisions").await.unwrap().json().unwrap();
+    for list in ["decisions", "recent"] {
+        assert_eq!(decisions[list], json!([]), "{list}: {decisions:#}");
     }
+    assert_eq!(decisions["active_total"], 1, "it acts on: {decisions:#}");
+    let findings = asking.get("/v1/findings").await.unwrap().text();
+    assert!(!findings.contains(client), "{findings}");
     checkgate.stop().await.unwrap();
     let state = state.path().to_str().unwrap();
     let (whole, said) = cli(&["audit", "verify", "--state", state]);

@@ -83,7 +83,7 @@ pub fn audit(args: &AuditArgs) -> anyhow::Result<ExitCode> {
             let disk: Arc<dyn Disk> = Arc::new(Folder(folder.clone()));
             let by = By { who: "command line".into(), from: None, why: why.as_str().into() };
             let entries = store::erase_at_rest(&disk, client, by, clock::now()).context(
-                "nothing was erased; where a checkgate runs on this folder, ask it to erase the client",
+                "nothing was erased; where a checkgate runs on this folder, ask it by POST /v1/clients/erase",
             )?;
             print(&format!("{entries} entries about {client} have no content any more\n"))
         }
