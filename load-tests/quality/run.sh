@@ -1,10 +1,25 @@
 #!/usr/bin/env bash
 # The quality of detection in one command: builds, replays, prints tables. With --write they go to
-# docs/detection-quality.md, too. Needs nothing but Rust; takes some some two minutes of one core.
+# docs/detection-quality.md, too. Needs nothing but Rust; takes some minutes of one core. With --peers other drift
+# detectors are installed from PyPI and measured on the same streams, too (--long: the slow ones whole).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-echo "quality: building" >&2
-cargo build --release --locked --quiet --package checkgate-detectors --example quality
+write=() peers=false long=()
+for argument in "$@"; do
+    case "$argument" in
+        --write) write=(--write) ;;
+        --peers) peers=true ;;
+        --long) long=(--long) ;;
+        *) echo "give --write, --peers, --long, or nothing" >&2; exit 2 ;;
+    esac
+done
 
-exec target/release/examples/quality "$@"
+echo "quality: building" >&2
+cargo build --release --locked --quiet --package checkgate-detectors --example quality --example drift_quality
+
+target/release/examples/quality "${write[@]}"
+target/release/examples/drift_quality "${write[@]}"
+if $peers; then
+    load-tests/quality/drift/peers.sh target/release/examples/drift_quality "${write[@]}" "${long[@]}"
+fi
