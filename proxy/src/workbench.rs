@@ -1,6 +1,7 @@
 //! Entry points for fuzz targets and instruction counts: one function for each inner part that is tried on its own.
 
 pub mod fuzz;
+pub mod scrape;
 
 use checkgate_detectors::facts::{Features, NotInspected};
 use http::HeaderMap;

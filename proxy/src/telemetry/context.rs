@@ -19,9 +19,9 @@ const KNOWN_FLAGS: u8 = 0b11;
 pub enum Caller {
     /// Nothing.
     Silent,
-    /// Something that is no trace, or several; it is treated as if there were no tracing.
-    Unsound,
-    /// Its trace.
+    /// A trace that it did not sample, something that is no trace, or several: it passes as without tracing.
+    Unsampled,
+    /// Its trace, which it sampled.
     Says(Parent),
 }
 
@@ -40,11 +40,13 @@ impl Caller {
     /// What the headers of a request say.
     pub fn of(headers: &HeaderMap) -> Self {
         let Some(first) = headers.get(&TRACEPARENT) else { return Self::Silent };
-        // Two parents are none.
-        if headers.get_all(&TRACEPARENT).iter().nth(1).is_some() {
-            return Self::Unsound;
+        // Almost all parents are unsampled, and the last digit says so: the rest of them need not be read. Two parents
+        // are none.
+        if !may_be_sampled(first.as_bytes()) || headers.get_all(&TRACEPARENT).iter().nth(1).is_some() {
+            return Self::Unsampled;
         }
-        Parent::read(first.as_bytes()).map_or(Self::Unsound, Self::Says)
+        let parent = Parent::read(first.as_bytes()).filter(|parent| parent.flags & SAMPLED != 0);
+        parent.map_or(Self::Unsampled, Self::Says)
     }
 }
 
@@ -62,11 +64,11 @@ impl Parent {
         parent.flags = flags[0] & KNOWN_FLAGS;
         Some(parent)
     }
+}
 
-    /// Whether the caller wants to see the trace.
-    pub fn is_sampled(&self) -> bool {
-        self.flags & SAMPLED != 0
-    }
+/// Whether the last digit of the flags of version 00 is odd, whatever stands before it.
+fn may_be_sampled(value: &[u8]) -> bool {
+    value.get(54).and_then(|digit| char::from(*digit).to_digit(16)).is_some_and(|digit| digit % 2 == 1)
 }
 
 /// Flags of a trace that begins here.
@@ -74,7 +76,12 @@ pub const BEGUN_HERE: u8 = KNOWN_FLAGS;
 
 /// What the next server is told: a child of `span`.
 pub fn traceparent(trace: &TraceId, span: SpanId, flags: u8) -> Option<HeaderValue> {
-    HeaderValue::try_from(format!("00-{}-{}-{flags:02x}", hex(trace), hex(&span))).ok()
+    let mut text = String::with_capacity(55);
+    for (before, bytes) in [("00-", &trace[..]), ("-", &span[..]), ("-", &[flags][..])] {
+        text.push_str(before);
+        push_hex(bytes, &mut text);
+    }
+    HeaderValue::try_from(text).ok()
 }
 
 /// The state that travels with the caller's trace, in one line; empty where there is none.
@@ -85,12 +92,22 @@ pub fn state(headers: &HeaderMap) -> String {
 
 /// Lower-case hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut text = String::with_capacity(2 * bytes.len());
+    push_hex(bytes, &mut text);
+    text
+}
+
+fn push_hex(bytes: &[u8], text: &mut String) {
+    for nibble in bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]) {
+        text.push(char::from_digit(nibble.into(), 16).unwrap_or('0'));
+    }
 }
 
 fn digits(text: &[u8], bytes: &mut [u8]) -> Option<()> {
+    let digit = |letter: &u8| char::from(*letter).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     for (byte, pair) in bytes.iter_mut().zip(text.chunks(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+        let [high, low] = pair else { return None };
+        *byte = digit(high)? << 4 | digit(low)?;
     }
     Some(())
 }
@@ -112,19 +129,17 @@ mod tests {
     #[test]
     fn a_sound_parent_is_read_and_written_again() {
         let Caller::Says(parent) = caller(&[PARENT]) else { panic!("it is sound") };
-        assert!(parent.is_sampled());
         assert_eq!(traceparent(&parent.trace, parent.span, parent.flags).unwrap(), PARENT);
     }
 
     #[test]
     fn the_callers_decision_is_kept_and_unknown_flags_are_not() {
-        for (typed, kept, sampled) in
-            [("00", 0, false), ("01", 1, true), ("02", 2, false), ("ff", 3, true), ("fe", 2, false)]
-        {
-            let Caller::Says(parent) = caller(&[&PARENT.replace("-01", &format!("-{typed}"))]) else {
-                panic!("{typed} is sound")
+        for (typed, kept) in [("00", None), ("01", Some(1)), ("02", None), ("ff", Some(3)), ("fe", None)] {
+            let flags = match caller(&[&PARENT.replace("-01", &format!("-{typed}"))]) {
+                Caller::Says(parent) => Some(parent.flags),
+                Caller::Silent | Caller::Unsampled => None,
             };
-            assert_eq!((parent.flags, parent.is_sampled()), (kept, sampled), "{typed}");
+            assert_eq!(flags, kept, "{typed}");
         }
         let later = format!("{}-more", PARENT.replacen("00-", "cc-", 1));
         assert!(
@@ -139,8 +154,8 @@ mod tests {
         for unsound in
             ["", "00", &PARENT.to_uppercase(), &PARENT.replace('4', "g"), &format!("{PARENT}-more")]
         {
-            assert_eq!(caller(&[unsound]), Caller::Unsound, "{unsound}");
+            assert_eq!(caller(&[unsound]), Caller::Unsampled, "{unsound}");
         }
-        assert_eq!(caller(&[PARENT, PARENT]), Caller::Unsound, "two parents are none");
+        assert_eq!(caller(&[PARENT, PARENT]), Caller::Unsampled, "two parents are none");
     }
 }

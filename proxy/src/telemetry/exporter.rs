@@ -11,6 +11,7 @@ use opentelemetry_proto::tonic::logs::v1::{ResourceLogs, ScopeLogs};
 use opentelemetry_proto::tonic::metrics::v1::{ResourceMetrics, ScopeMetrics};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans};
+use prost::Message as _;
 use tokio::sync::watch;
 use tokio::time::{Duration, Instant, sleep, sleep_until};
 
@@ -267,6 +268,12 @@ impl Shared {
         };
         numbers::messages(metrics, POINTS_MAX).into_iter().map(message).collect()
     }
+}
+
+/// Bytes of the messages that one export of all metrics is made of.
+pub fn export_bytes(metrics: &Arc<Metrics>) -> usize {
+    let shared = Shared { resource: Resource::default(), metrics: Arc::clone(metrics) };
+    shared.registry().iter().map(|message| message.encode_to_vec().len()).sum()
 }
 
 /// The present moment as nanoseconds since 1970.

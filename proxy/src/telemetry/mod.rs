@@ -53,6 +53,11 @@ const FLUSH_MAX: Duration = Duration::from_secs(3);
 /// How much longer the thread may take to end.
 const END_MAX: Duration = Duration::from_secs(1);
 
+/// Bytes of the messages that one export of all metrics is made of.
+pub fn export_bytes(metrics: &Arc<Metrics>) -> usize {
+    exporter::export_bytes(metrics)
+}
+
 /// What waits for delivery. It is made first of all, so that nothing is told too early.
 #[derive(Clone, Debug, Default)]
 pub struct Waiting {
@@ -106,6 +111,15 @@ impl Telemetry {
         if !settings.is_on() {
             return Ok(None);
         }
+        let place = |exporter: &Option<settings::Exporter>| {
+            exporter.as_ref().map_or_else(|| "-".to_owned(), settings::Exporter::authority)
+        };
+        tracing::info!(
+            metrics = place(&settings.metrics),
+            traces = place(&settings.traces),
+            logs = place(&settings.logs),
+            "telemetry is exported"
+        );
         let resource = resource::of(settings, &resource::instance(instance_key));
         let exporters = Exporters::new(settings, resource, Arc::clone(metrics), waiting.clone())?;
         let Waiting { ended: queue, known, .. } = waiting.clone();
