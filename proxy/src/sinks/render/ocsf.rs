@@ -105,6 +105,8 @@ fn activity(event: &Event) -> Option<(u32, &'static str)> {
         | EventKind::Started
         | EventKind::Unwritten
         | EventKind::Removed
+        // It is about a model and its features, and no decision ever closes it.
+        | EventKind::Drift
         | EventKind::Test => None,
     }
 }
