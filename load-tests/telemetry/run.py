@@ -140,6 +140,8 @@ def attack(port):
         told = json.loads(reply.read())
         if reply.status == 403:
             refusals.append(told["decision_id"])
+            # Whoever is refused before the body was read may find the connection closed.
+            connection.close()
         if len(refusals) == 2:
             break
     return refusals, step + 1
@@ -203,6 +205,9 @@ def try_out(tally, binary, folder, road, protocol):
         judge(tally, f"{road}, {protocol}", (metrics(), names), (records(), spans()), (refusals, requests))
         delivered = "telemetry is not delivered" not in proxy.log.read_text()
         tally.check(delivered, f"{road}, {protocol}: no delivery failed")
+    except OSError:
+        print(proxy.log.read_text(), file=sys.stderr)
+        raise
     finally:
         for process in (*others.values(), proxy.process):
             process.terminate()
