@@ -28,8 +28,10 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 };
 use parking_lot::Mutex;
 use prost::Message;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::time::sleep;
+use tokio_rustls::TlsAcceptor;
 use tonic::Status;
 use tower::Service;
 
@@ -65,13 +67,28 @@ pub struct Receiver {
 impl Receiver {
     /// Listens for one protocol, until the runtime ends.
     pub async fn start(protocol: OtlpProtocol, answers: Answers) -> Self {
+        Self::start_with(protocol, answers, None).await
+    }
+
+    /// The same, by TLS where there is an acceptor.
+    pub async fn start_with(protocol: OtlpProtocol, answers: Answers, tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let receiver = Self { address, got: Arc::default(), answers: Arc::new(Mutex::new(answers)) };
         let serving = receiver.clone();
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                tokio::spawn(serving.clone().connection(socket, protocol));
+                let (serving, tls) = (serving.clone(), tls.clone());
+                tokio::spawn(async move {
+                    match tls {
+                        None => serving.connection(socket, protocol).await,
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(socket).await {
+                                serving.connection(stream, protocol).await;
+                            }
+                        }
+                    }
+                });
             }
         });
         receiver
@@ -97,7 +114,11 @@ impl Receiver {
         panic!("what was awaited did not come");
     }
 
-    async fn connection(self, socket: TcpStream, protocol: OtlpProtocol) {
+    async fn connection(
+        self,
+        socket: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        protocol: OtlpProtocol,
+    ) {
         let io = TokioIo::new(socket);
         match protocol {
             OtlpProtocol::Grpc => {

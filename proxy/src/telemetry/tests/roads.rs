@@ -1,10 +1,12 @@
 //! Deliveries, by either protocol.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use checkgate_config::settings::OtlpProtocol;
+use checkgate_config::settings::{Exporter, OtlpProtocol};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use tokio_rustls::TlsAcceptor;
 use tonic::Code;
 
 use super::receiver::{Answers, Receiver};
@@ -135,5 +137,45 @@ async fn a_collector_that_comes_back_gets_the_next_push() {
         let failed = metrics.telemetry.exports(Signal::Metrics, ExportOutcome::Failed);
         assert!((2..5).contains(&failed), "{protocol:?}: {failed} pushes failed");
         tokio::task::block_in_place(|| telemetry.stop());
+    }
+}
+
+/// A certificate for `localhost`, as PEM, and a server that shows it and speaks `alpn`.
+fn tls(alpn: &[u8]) -> (String, TlsAcceptor) {
+    let rcgen::CertifiedKey { cert, signing_key } =
+        rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(signing_key.serialize_der());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut server = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![cert.der().clone()], key.into())
+        .unwrap();
+    server.alpn_protocols = vec![alpn.to_vec()];
+    (cert.pem(), TlsAcceptor::from(Arc::new(server)))
+}
+
+#[tokio::test]
+async fn a_collector_by_tls_is_believed_by_its_authority_and_name() {
+    let folder = tempfile::tempdir().unwrap();
+    for (protocol, alpn) in [(OtlpProtocol::Grpc, &b"h2"[..]), (OtlpProtocol::HttpProtobuf, b"http/1.1")] {
+        let (pem, acceptor) = tls(alpn);
+        let receiver = Receiver::start_with(protocol, Answers::Takes, Some(acceptor)).await;
+        let ca = folder.path().join("ca.pem");
+        std::fs::write(&ca, pem).unwrap();
+        for (host, believed) in [("localhost", true), ("127.0.0.1", false)] {
+            let exporter = Exporter {
+                tls: true,
+                host: host.into(),
+                ca: Some(ca.clone()),
+                ..exporter(receiver.address, protocol, "/v1/metrics")
+            };
+            let courier =
+                Courier::<deliver::Metrics>::new(&exporter, Connector::new(&exporter).unwrap()).unwrap();
+            let delivered = courier.deliver(ExportMetricsServiceRequest::default()).await;
+            assert_eq!(delivered.is_ok(), believed, "{protocol:?}, {host}: {delivered:?}");
+        }
+        assert_eq!(receiver.got(|got| got.metrics.len()), 1, "{protocol:?}");
     }
 }
