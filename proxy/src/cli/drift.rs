@@ -12,7 +12,7 @@ use super::rehearse::Bar;
 use super::remote::Remote;
 use super::table::pretty;
 use crate::clock;
-use crate::reference::budget::Allowance;
+use crate::reference::budget::Grant;
 use crate::reference::build::table_of;
 use crate::reference::{compare, file, plan, svg, words};
 
@@ -61,8 +61,8 @@ struct Plan {
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
     /// False alarms that each layer may raise.
-    #[arg(long, value_name = "BUDGET", default_value_t = Allowance::default())]
-    false_alarms: Allowance,
+    #[arg(long, value_name = "BUDGET", default_value_t = Grant::default())]
+    false_alarms: Grant,
     /// Form of what is printed.
     #[arg(long, value_name = "FORM", value_enum, default_value = "text")]
     format: Form,

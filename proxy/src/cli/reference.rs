@@ -16,7 +16,7 @@ use super::rehearse::Bar;
 use super::remote::{Remote, encoded};
 use super::table::{items, pretty, table, text};
 use crate::clock;
-use crate::reference::budget::Allowance;
+use crate::reference::budget::Grant;
 use crate::reference::build::{Order, build};
 use crate::reference::file::{self, FileError, ReferenceFile};
 use crate::reference::keys::SigningKey;
@@ -115,8 +115,8 @@ struct Said {
     #[arg(long, value_name = "ROWS")]
     rows_a_day: Option<f64>,
     /// False alarms that each layer may raise.
-    #[arg(long, value_name = "BUDGET", default_value_t = Allowance::default())]
-    false_alarms: Allowance,
+    #[arg(long, value_name = "BUDGET", default_value_t = Grant::default())]
+    false_alarms: Grant,
     /// Form of what is printed.
     #[arg(long, value_name = "FORM", value_enum, default_value = "text")]
     format: Form,
@@ -224,7 +224,7 @@ fn parameters(args: &Build) -> anyhow::Result<(Early, Paging)> {
 }
 
 fn said(file: &ReferenceFile, path: &Path, said: &Said) -> anyhow::Result<ExitCode> {
-    let terms = Terms { allowance: said.false_alarms.clone(), rows_a_day: said.rows_a_day };
+    let terms = Terms { grant: said.false_alarms.clone(), rows_a_day: said.rows_a_day };
     match said.format {
         Form::Text => print(&words::page(file, &path.display().to_string(), &terms)),
         Form::Json => print(&pretty(&words::as_json(file, &terms))),

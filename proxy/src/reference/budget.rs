@@ -9,25 +9,25 @@ const SPANS: [(&str, f64); 5] =
 
 /// How many false alarms each layer may raise, as `2 per day`.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Allowance {
+pub struct Grant {
     /// In a week, above 0.
     pub a_week: f64,
     written: String,
 }
 
-impl Default for Allowance {
+impl Default for Grant {
     fn default() -> Self {
         Self { a_week: 1.0, written: "1 per week".to_owned() }
     }
 }
 
-impl fmt::Display for Allowance {
+impl fmt::Display for Grant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.written)
     }
 }
 
-impl FromStr for Allowance {
+impl FromStr for Grant {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -59,12 +59,12 @@ mod tests {
             ("3 per months", 0.7),
             ("1 a year", 7.0 / 365.0),
         ] {
-            let read: Allowance = text.parse().unwrap();
+            let read: Grant = text.parse().unwrap();
             assert!((read.a_week - a_week).abs() < 1e-12, "{text}: {read:?}");
         }
         for wrong in ["", "often", "0 per week", "-1 per day", "1 per blue moon", "1 per", "inf per day"] {
-            assert!(wrong.parse::<Allowance>().is_err(), "{wrong:?}");
+            assert!(wrong.parse::<Grant>().is_err(), "{wrong:?}");
         }
-        assert_eq!(Allowance::default(), "1 per week".parse().unwrap());
+        assert_eq!(Grant::default(), "1 per week".parse().unwrap());
     }
 }

@@ -74,7 +74,10 @@ pub struct Slot {
 /// Which columns a comparison needs, as what.
 #[must_use]
 pub fn choice(header: &Header) -> Choice {
+    // A question's column of the same name, as columns by position have, is not the answer's.
+    let is_asked = |name: &&str| header.columns.iter().any(|column| column.name == **name);
     let answers = header.columns.iter().filter_map(|column| column.name.strip_prefix(ANSWER));
+    let answers = answers.filter(|name| !is_asked(name));
     let texts = header.columns.iter().filter(|column| column.as_labels);
     let bare = |column: &ColumnRead| column.name.strip_prefix(ANSWER).unwrap_or(&column.name).to_owned();
     Choice {
@@ -308,6 +311,20 @@ pub mod tests {
         ] {
             assert!(page.contains(told), "{told} in {page}");
         }
+    }
+
+    #[test]
+    fn a_column_of_answers_is_told_from_a_question_s_of_the_same_name() {
+        let mut header = crate::reference::file::tests::header();
+        let read = |name: &str| -> ColumnRead {
+            serde_json::from_value(serde_json::json!({
+                "name": name, "kind": "numbers", "missing": 0, "wrong_type": 0, "first_wrong": null, "constant": false,
+                "labels": 0,
+            }))
+            .unwrap()
+        };
+        header.columns = vec![read("0"), read("answer:0"), read("answer:price")];
+        assert_eq!(choice(&header).answers, ["price"]);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use checkgate_detectors::drift::feature::Feature;
 use checkgate_detectors::drift::reference::DriftReference;
 use serde::Serialize;
 
-use super::budget::Allowance;
+use super::budget::Grant;
 use super::file::Header;
 use super::words::{compact, rows_a_stretch};
 use crate::rehearse::form::words::{grouped, span};
@@ -26,7 +26,7 @@ const LONG: f64 = 30.0;
 
 /// A plan.
 #[derive(Clone, Debug, Serialize)]
-pub struct Plan {
+pub struct DriftPlan {
     /// Rows of a day.
     pub rows_a_day: f64,
     /// Whence that is known.
@@ -85,19 +85,19 @@ pub struct Unseen {
 pub fn plan(
     header: &Header,
     reference: &DriftReference,
-    allowance: &Allowance,
+    grant: &Grant,
     (rows_a_day, traffic): (f64, &'static str),
-) -> Plan {
+) -> DriftPlan {
     let others = COMPARED.iter().filter_map(|text| text.parse().ok());
-    let mut allowances = vec![allowance.clone()];
-    allowances.extend(others.filter(|other| other != allowance));
+    let mut grants = vec![grant.clone()];
+    grants.extend(others.filter(|other| other != grant));
     let planner = Planner { reference, rows_a_stretch: rows_a_stretch(header, reference), rows_a_day };
-    Plan {
+    DriftPlan {
         rows_a_day,
         traffic,
         columns: [reference.features().len(), planner.numbers().count()],
         shifts: SHIFTS,
-        budgets: allowances.iter().map(|allowance| planner.offer(allowance)).collect(),
+        budgets: grants.iter().map(|grant| planner.offer(grant)).collect(),
     }
 }
 
@@ -115,14 +115,14 @@ impl<'a> Planner<'a> {
         self.reference.features().iter().filter(is_number)
     }
 
-    fn offer(&self, allowance: &Allowance) -> Offer {
+    fn offer(&self, grant: &Grant) -> Offer {
         let budget = Budget {
-            false_alarms_a_week: allowance.a_week,
+            false_alarms_a_week: grant.a_week,
             rows_a_second: self.rows_a_day / DAY,
             rows_a_stretch: self.rows_a_stretch,
         };
         let thresholds = budget.thresholds();
-        let days_between = 7.0 / allowance.a_week;
+        let days_between = 7.0 / grant.a_week;
         let features = self.reference.features().len();
         let worth = self.reference.worth();
         let early = |feature: &Feature| expected(&feature.bank, feature.bank_share(), features, &thresholds);
@@ -138,7 +138,7 @@ impl<'a> Planner<'a> {
             days.fold(f64::INFINITY, f64::min) <= days_between
         };
         Offer {
-            false_alarms: allowance.to_string(),
+            false_alarms: grant.to_string(),
             days_between,
             thresholds,
             below_the_least: self.rows_a_day * days_between < thresholds.early,
@@ -172,7 +172,7 @@ impl<'a> Planner<'a> {
 
 /// A plan for people.
 #[must_use]
-pub fn page(plan: &Plan, name: &str) -> String {
+pub fn page(plan: &DriftPlan, name: &str) -> String {
     let mut page = String::new();
     let [columns, numbers] = plan.columns;
     // Writing to a String cannot fail, here and below.
@@ -213,7 +213,7 @@ fn line(offer: &Offer, name: &str, layer: &Layer, threshold: String) -> Vec<Stri
 }
 
 /// What an operator should know before choosing.
-fn notes(plan: &Plan) -> Vec<String> {
+fn notes(plan: &DriftPlan) -> Vec<String> {
     let mut notes = Vec::new();
     for (place, shift) in plan.shifts.iter().enumerate() {
         let affordable = |offer: &&Offer| offer.affordable.get(place).copied().unwrap_or_default();
@@ -249,7 +249,7 @@ fn notes(plan: &Plan) -> Vec<String> {
     notes
 }
 
-fn slow(plan: &Plan, asked: &Offer) -> Option<String> {
+fn slow(plan: &DriftPlan, asked: &Offer) -> Option<String> {
     let days = |layer: &Layer| layer.unseen[0].days.unwrap_or(f64::INFINITY);
     let least = days(&asked.early).min(days(&asked.paging));
     let long = least > LONG && least.is_finite();
@@ -269,15 +269,16 @@ mod tests {
     use super::*;
     use crate::reference::file::tests::{header, reference};
 
-    fn planned(rows_a_day: f64) -> Plan {
-        plan(&header(), &reference(), &Allowance::default(), (rows_a_day, "told"))
+    fn planned(rows_a_day: f64) -> DriftPlan {
+        plan(&header(), &reference(), &Grant::default(), (rows_a_day, "told"))
     }
 
     #[test]
     fn more_traffic_and_larger_shifts_are_told_sooner_and_rarer_false_alarms_later() {
         let (busy, idle) = (planned(1e6), planned(1e4));
-        let days =
-            |plan: &Plan, budget: usize, place: usize| plan.budgets[budget].early.unseen[place].days.unwrap();
+        let days = |plan: &DriftPlan, budget: usize, place: usize| {
+            plan.budgets[budget].early.unseen[place].days.unwrap()
+        };
         assert!(days(&busy, 0, 2) < days(&idle, 0, 2), "traffic");
         assert!(days(&busy, 0, 2) < days(&busy, 0, 1), "size");
         let names: Vec<_> = busy.budgets.iter().map(|offer| offer.false_alarms.as_str()).collect();

@@ -6,7 +6,7 @@ use checkgate_detectors::drift::budget::{Budget, Thresholds};
 use checkgate_detectors::drift::reference::DriftReference;
 use serde_json::{Value, json};
 
-use super::budget::Allowance;
+use super::budget::Grant;
 use super::file::{ColumnRead, Header, ReferenceFile, Signed};
 use crate::rehearse::form::words::{counted, grouped, span};
 use crate::told::{clean, moment};
@@ -25,32 +25,32 @@ const ODD: f64 = 1000.0;
 #[derive(Clone, Debug, Default)]
 pub struct Terms {
     /// False alarms that each layer may raise.
-    pub allowance: Allowance,
+    pub grant: Grant,
     /// Rows of a day, where they are told.
     pub rows_a_day: Option<f64>,
 }
 
 /// A reference beside its terms.
-pub struct Worth<'a> {
+pub struct Appraisal<'a> {
     header: &'a Header,
     reference: &'a DriftReference,
-    allowance: &'a Allowance,
+    grant: &'a Grant,
     rows_a_day: Option<f64>,
 }
 
-impl<'a> Worth<'a> {
+impl<'a> Appraisal<'a> {
     /// Where the terms tell no traffic, that of the reference itself counts, if its rows have times.
     #[must_use]
     pub fn new(header: &'a Header, reference: &'a DriftReference, terms: &'a Terms) -> Self {
         let rows_a_day = terms.rows_a_day.or_else(|| rows_a_day(header));
-        Self { header, reference, allowance: &terms.allowance, rows_a_day }
+        Self { header, reference, grant: &terms.grant, rows_a_day }
     }
 
-    /// The thresholds that keep the allowance; nothing where no traffic is known.
+    /// The thresholds that keep the grant; nothing where no traffic is known.
     #[must_use]
     pub fn thresholds(&self) -> Option<Thresholds> {
         let budget = Budget {
-            false_alarms_a_week: self.allowance.a_week,
+            false_alarms_a_week: self.grant.a_week,
             rows_a_second: self.rows_a_day? / DAY,
             rows_a_stretch: rows_a_stretch(self.header, self.reference),
         };
@@ -94,12 +94,12 @@ pub fn rows_a_stretch(header: &Header, reference: &DriftReference) -> f64 {
 /// The page of a reference.
 #[must_use]
 pub fn page(file: &ReferenceFile, name: &str, terms: &Terms) -> String {
-    let worth = Worth::new(&file.header, &file.reference, terms);
+    let appraisal = Appraisal::new(&file.header, &file.reference, terms);
     let mut page = String::new();
     head(&mut page, file, name);
-    value(&mut page, &worth);
-    notes(&mut page, &worth);
-    columns(&mut page, &worth);
+    value(&mut page, &appraisal);
+    notes(&mut page, &appraisal);
+    columns(&mut page, &appraisal);
     page
 }
 
@@ -146,8 +146,8 @@ pub fn signature(signed: &Signed) -> String {
     }
 }
 
-fn value(page: &mut String, worth: &Worth<'_>) {
-    let quality = worth.reference.quality();
+fn value(page: &mut String, appraisal: &Appraisal<'_>) {
+    let quality = appraisal.reference.quality();
     let _ = writeln!(page, "\nIts own last third, watched by what the first two thirds make");
     if quality.rows == 0 {
         let _ = writeln!(
@@ -161,66 +161,75 @@ fn value(page: &mut String, worth: &Worth<'_>) {
         page,
         "  early layer    evidence up to {} in {rows} rows{}",
         compact(quality.early),
-        early(worth)
+        early(appraisal)
     );
-    let rows = grouped(u64::from(worth.reference.cut().rows()));
+    let rows = grouped(u64::from(appraisal.reference.cut().rows()));
     let _ = writeln!(
         page,
         "  paging layer   evidence up to {} in {stretches} stretches of {rows} rows or more{}",
         compact(quality.paging),
-        paging(worth)
+        paging(appraisal)
     );
 }
 
-fn early(worth: &Worth<'_>) -> String {
-    let quality = worth.reference.quality();
-    let Some(thresholds) = worth.thresholds() else {
+fn early(appraisal: &Appraisal<'_>) -> String {
+    let quality = appraisal.reference.quality();
+    let Some(thresholds) = appraisal.thresholds() else {
         let least = grouped(quality.early.min(1e12) as u64 + 1);
         return format!(
             "\n                 it may page where a false alarm in {least} rows, or fewer, is granted; --rows-a-day says for a budget"
         );
     };
-    let (threshold, allowance) = (compact(thresholds.early), worth.allowance);
+    let (threshold, grant) = (compact(thresholds.early), appraisal.grant);
     if quality.early_may_page(&thresholds) {
-        format!(", quiet at {allowance} (threshold {threshold}): it may page by itself")
+        format!(", quiet at {grant} (threshold {threshold}): it may page by itself")
     } else {
-        format!(", an alarm at {allowance} (threshold {threshold}): it warns and never pages by itself")
+        let chance = chance(quality.rows, thresholds.early);
+        format!(", an alarm at {grant} (threshold {threshold}; {chance}): it warns and never pages by itself")
     }
 }
 
-fn paging(worth: &Worth<'_>) -> String {
-    let Some(thresholds) = worth.thresholds() else { return String::new() };
-    let (threshold, allowance) = (compact(thresholds.paging), worth.allowance);
-    if worth.reference.quality().paging_alarms(&thresholds) {
+fn paging(appraisal: &Appraisal<'_>) -> String {
+    let Some(thresholds) = appraisal.thresholds() else { return String::new() };
+    let (threshold, grant) = (compact(thresholds.paging), appraisal.grant);
+    let quality = appraisal.reference.quality();
+    if quality.paging_alarms(&thresholds) {
+        let chance = chance(quality.stretches, thresholds.paging);
         format!(
-            ", an alarm at {allowance} (threshold {threshold}): stretches differ more over time than the promise allows"
+            ", an alarm at {grant} (threshold {threshold}; {chance}): unless by chance, its stretches differ more over \
+             time than the promise allows"
         )
     } else {
-        format!(", quiet at {allowance} (threshold {threshold})")
+        format!(", quiet at {grant} (threshold {threshold})")
     }
 }
 
-fn notes(page: &mut String, worth: &Worth<'_>) {
+/// How often chance alone gives an alarm: evidence grows by at most one with each event or stretch, on average (Doob).
+fn chance(count: u64, threshold: f64) -> String {
+    format!("by chance in at most {:.1} % of such references", (count as f64 / threshold * 100.0).min(100.0))
+}
+
+fn notes(page: &mut String, appraisal: &Appraisal<'_>) {
     let mut notes = Vec::new();
-    let odd = worth.odd();
+    let odd = appraisal.odd();
     if !odd.is_empty() {
         notes.push(format!(
             "by itself {} would have alarmed on rows of the reference: look at it, or leave it out with --leave-out",
             listed(&odd)
         ));
     }
-    if worth.header.provenance.span.is_some_and(|(from, until)| until - from < 7.0 * DAY) {
+    if appraisal.header.provenance.span.is_some_and(|(from, until)| until - from < 7.0 * DAY) {
         notes.push(
             "it spans less than a week: a weekday or an hour that it never saw looks like drift".to_owned(),
         );
     }
-    if worth.stretches() < 20 {
+    if appraisal.stretches() < 20 {
         notes.push(format!(
             "{} are few for the paging layer: the strangest of so many is worth little. Give more rows.",
-            counted(worth.stretches() as u64, "stretch").replace("stretchs", "stretches")
+            counted(appraisal.stretches() as u64, "stretch").replace("stretchs", "stretches")
         ));
     }
-    if worth.header.provenance.rows < 10_000 {
+    if appraisal.header.provenance.rows < 10_000 {
         notes.push(
             "fewer than 10,000 rows cost the early layer power: small shifts take several times as long"
                 .to_owned(),
@@ -238,8 +247,8 @@ fn listed(names: &[&str]) -> String {
     format!("{}{more}", shown.join(", "))
 }
 
-fn columns(page: &mut String, worth: &Worth<'_>) {
-    let Header { columns, left_out, provenance, .. } = worth.header;
+fn columns(page: &mut String, appraisal: &Appraisal<'_>) {
+    let Header { columns, left_out, provenance, .. } = appraisal.header;
     let row = |(column, feature): (&ColumnRead, &checkgate_detectors::drift::feature::Feature)| {
         vec![
             column.name.clone(),
@@ -250,7 +259,7 @@ fn columns(page: &mut String, worth: &Worth<'_>) {
             remark(column, provenance.rows),
         ]
     };
-    let watched = columns.iter().zip(worth.reference.features());
+    let watched = columns.iter().zip(appraisal.reference.features());
     let rows: Vec<_> = watched.take(COLUMNS_SHOWN).map(row).collect();
     let head = ["COLUMN", "KIND", "MISSING", "WRONG TYPE", "EVIDENCE", ""];
     let _ = write!(page, "\n{}", crate::cli::table(&head, &rows));
@@ -286,9 +295,9 @@ pub fn compact(number: f64) -> String {
 /// The same for programs.
 #[must_use]
 pub fn as_json(file: &ReferenceFile, terms: &Terms) -> Value {
-    let worth = Worth::new(&file.header, &file.reference, terms);
+    let appraisal = Appraisal::new(&file.header, &file.reference, terms);
     let quality = file.reference.quality();
-    let thresholds = worth.thresholds();
+    let thresholds = appraisal.thresholds();
     let features = file.reference.features().iter();
     let held: Vec<_> =
         features.map(|f| json!({"name": f.name, "early": f.held.early, "paging": f.held.paging})).collect();
@@ -306,11 +315,11 @@ pub fn as_json(file: &ReferenceFile, terms: &Terms) -> Value {
             "early": quality.early,
             "paging": quality.paging,
             "features": held,
-            "stretches": worth.stretches(),
+            "stretches": appraisal.stretches(),
         },
         "terms": {
-            "false_alarms_a_week": worth.allowance.a_week,
-            "rows_a_day": worth.rows_a_day,
+            "false_alarms_a_week": appraisal.grant.a_week,
+            "rows_a_day": appraisal.rows_a_day,
             "thresholds": thresholds,
             "early_may_page": thresholds.map(|thresholds| quality.early_may_page(&thresholds)),
             "paging_alarms": thresholds.map(|thresholds| quality.paging_alarms(&thresholds)),
