@@ -422,11 +422,13 @@ class Elastic(Receiver):
 
     def item(self, order, document):
         (kind, about), = order.items()
-        fails = lambda status, kind, reason: {"_index": self.stream, "status": status, "error": {"type": kind, "reason": reason}}
+        def fails(status, kind, reason):
+            return {"_index": self.stream, "status": status, "error": {"type": kind, "reason": reason}}
+
         if about.get("_index") != self.stream:
             return fails(404, "index_not_found_exception", f"no such index [{about.get('_index')}]")
         if kind != "create":
-            return fails(400, "illegal_argument_exception", "only write ops with an op_type of create are allowed in data streams")
+            return fails(400, "illegal_argument_exception", "only op_type create is allowed in data streams")
         if "@timestamp" not in document:
             return fails(400, "document_parsing_exception", "data stream timestamp field [@timestamp] is missing")
         if self.poison and self.poison in json.dumps(document):

@@ -1,5 +1,5 @@
-"""Do vendors' receivers take what checkgate sends? No vendor's own intake is asked: receivers.py is as strict as what they
-publish. First each vendor's own client (of Splunk, which has none, one that others wrote) shows that its receiver is
+"""Do vendors' receivers take what checkgate sends? No vendor's own intake is asked: receivers.py is as strict as what
+they publish. First each vendor's own client (of Splunk, which has none, one that others wrote) shows that its receiver is
 fair; then checkgate delivers, through outages, refusals, repeats, restarts and bodies that are too large.
 """
 
@@ -130,7 +130,8 @@ class World:
         self.certificate = certificate(folder)
         self.gates = []
         self.authority = folder / "authority.pem"
-        for name, secret in [("hec-token", TOKEN), ("azure-secret", SECRET), ("datadog-key", KEY), ("elastic-key", KEY), ("wrong", "wrong")]:
+        secrets = {"hec-token": TOKEN, "azure-secret": SECRET, "datadog-key": KEY, "elastic-key": KEY, "wrong": "wrong"}
+        for name, secret in secrets.items():
             (folder / name).write_text(secret)
 
     def hec(self, acknowledges, **more):
@@ -264,8 +265,9 @@ def fair_splunk(world, tally):
     receiver = world.hec(acknowledges=False)
 
     def send(token, index="main"):
-        handler = SplunkHandler(host="localhost", port=receiver.port, token=token, index=index, verify=str(world.authority),
-                                flush_interval=60, retry_count=0, source="test", sourcetype="json")
+        handler = SplunkHandler(host="localhost", port=receiver.port, token=token, index=index,
+                                verify=str(world.authority), flush_interval=60, retry_count=0,
+                                source="test", sourcetype="json")
         logger = logging.Logger("test")
         logger.addHandler(handler)
         [logger.warning("event %d", number) for number in range(50)]
@@ -278,7 +280,8 @@ def fair_splunk(world, tally):
     send("wrong")
     send(TOKEN, index="secret")
     codes = [body["code"] for _, body in receiver.refused]
-    tally.check(codes == [4, 7] and len(receiver.got) == 50, f"Splunk: a wrong token and a wrong index are refused: {codes}")
+    tally.check(codes == [4, 7] and len(receiver.got) == 50,
+                f"Splunk: a wrong token and a wrong index are refused: {codes}")
 
 
 def fair_azure(world, tally):
@@ -293,14 +296,17 @@ def fair_azure(world, tally):
                                             disable_instance_discovery=True, **options)
         client = LogsIngestionClient(ingestion.url, credential, credential_scopes=["https://monitor.azure.com/.default"],
                                      **options)
-        rows = [{"TimeGenerated": "2026-11-01T00:00:00Z", "EventId": str(number), "Why": "x" * size} for number in range(count)]
+        row = {"TimeGenerated": "2026-11-01T00:00:00Z", "Why": "x" * size}
+        rows = [row | {"EventId": str(number)} for number in range(count)]
         client.upload(rule_id=rule, stream_name=STREAM, logs=rows)
 
     send(50)
-    tally.check(len(ingestion.got) == 50, f"Azure: azure-identity and azure-monitor-ingestion get {len(ingestion.got)} rows through")
+    tally.check(len(ingestion.got) == 50,
+                f"Azure: azure-identity and azure-monitor-ingestion get {len(ingestion.got)} rows through")
     send(3000, size=1000)
     large = [body for body in ingestion.bodies[1:]]
-    tally.check(len(ingestion.got) == 3050 and len(large) > 2, f"Azure: the client cuts 3 MB into {len(large)} bodies, all taken")
+    tally.check(len(ingestion.got) == 3050 and len(large) > 2,
+                f"Azure: the client cuts 3 MB into {len(large)} bodies, all taken")
     for what, call, error in [("secret", lambda: send(1, secret="wrong"), ClientAuthenticationError),
                               ("rule", lambda: send(1, rule="dcr-" + "1" * 32), HttpResponseError)]:
         try:
@@ -308,7 +314,8 @@ def fair_azure(world, tally):
             tally.check(False, f"Azure: a wrong {what} is taken")
         except error:
             tally.check(True, f"Azure: a wrong {what} is refused")
-    tally.check(not ingestion.complaints, f"Azure: nothing to complain of the client's rows{ingestion.complaints[:3] or ''}")
+    tally.check(not ingestion.complaints,
+                f"Azure: nothing to complain of the client's rows{ingestion.complaints[:3] or ''}")
 
 
 def datadog_client(world, receiver, key):
@@ -332,8 +339,10 @@ def fair_datadog(world, tally):
     with datadog_client(world, receiver, KEY) as client:
         LogsApi(client).submit_log(content_encoding=ContentEncoding.GZIP, body=log)
         said = EventsApi(client).create_event(body=EventCreateRequest(title="t", text="x", tags=["env:test"]))
-    tally.check(len(receiver.got) == 1 and receiver.bodies[0][0] == "gzip", "Datadog: its client gets a compressed log through")
-    tally.check(said.status == "ok" and len(receiver.events) == 1, "Datadog: its client gets an event through and reads the answer")
+    tally.check(len(receiver.got) == 1 and receiver.bodies[0][0] == "gzip",
+                "Datadog: its client gets a compressed log through")
+    tally.check(said.status == "ok" and len(receiver.events) == 1,
+                "Datadog: its client gets an event through and reads the answer")
     with datadog_client(world, receiver, "wrong") as client:
         try:
             LogsApi(client).submit_log(body=log)
@@ -357,7 +366,8 @@ def fair_elastic(world, tally):
     tally.check(made == 50 and len(receiver.got) == 50, f"Elastic: its client creates {made} documents")
     made, errors = send(KEY, [{"@timestamp": "2026-11-01T00:00:00Z"}] * 50 + [{}])
     statuses = sorted({error["create"]["status"] for error in errors})
-    tally.check(made == 0 and statuses == [400, 409], f"Elastic: its client is told {statuses} of repeats and of no time")
+    tally.check(made == 0 and statuses == [400, 409],
+                f"Elastic: its client is told {statuses} of repeats and of no time")
     try:
         send("wrong", [{}])
         tally.check(False, "Elastic: a wrong key is taken")
@@ -434,14 +444,16 @@ def happy(world, tally):
     gate.some()
     gate.has_delivered(*names)
     over = [status for status, _ in ingestion.refused if status == 401]
-    tally.check(asked + len(entra.tokens) >= 3 and len(over) <= 1, f"sentinel: tokens are exchanged before they end ({len(over)} refused)")
+    tally.check(asked + len(entra.tokens) >= 3 and len(over) <= 1,
+                f"sentinel: tokens are exchanged before they end ({len(over)} refused)")
     for receiver, what in [(hec, "splunk"), (plain, "splunk-ocsf"), (ingestion, "sentinel"), (datadog, "datadog"),
                            (lake, "ocsf"), (array, "ocsf as an array"), (elastic, "elastic")]:
         complete(tally, receiver, what, 50)
     tally.check(not elastic.busy_items and len(elastic.got) == len(elastic.numbers()),
                 f"elastic: {elastic.repeats} repeats after busy answers made no second document")
     tally.check(hec.polls > 0 and not hec.pending, f"splunk: every batch was acknowledged, in {hec.polls} questions")
-    for receiver, what in [(hec, "splunk"), (ingestion, "sentinel"), (datadog, "datadog"), (lake, "ocsf"), (elastic, "elastic")]:
+    for receiver, what in [(hec, "splunk"), (ingestion, "sentinel"), (datadog, "datadog"), (lake, "ocsf"),
+                           (elastic, "elastic")]:
         tally.check(any(encoding == "gzip" for encoding, *_ in receiver.bodies), f"{what}: bodies are compressed")
     models_of_datadog(tally, datadog)
     gate.proxy.stop()
@@ -460,7 +472,8 @@ def models_of_datadog(tally, datadog):
             tally.check(False, f"datadog: {kind.__name__} does not read {str(read)[:200]}")
     decided = [event for event in datadog.events if any(tag == "kind:decision" for tag in event["tags"])]
     lifted = [event for event in datadog.events if any(tag == "kind:lifted" for tag in event["tags"])]
-    tally.check(decided and lifted, f"datadog: its own models read {len(datadog.got)} logs and {len(datadog.events)} events")
+    tally.check(decided and lifted,
+                f"datadog: its own models read {len(datadog.got)} logs and {len(datadog.events)} events")
     grouped = {event["aggregation_key"] for event in lifted} <= {event["aggregation_key"] for event in decided}
     tally.check(grouped, "datadog: a lift stands with its decision")
 
@@ -508,7 +521,8 @@ def repeats(world, tally):
     gate.some()
     gate.has_delivered("splunk")
     complete(tally, hec, "splunk, after indexers that were silent")
-    tally.check(len(hec.got) > len(hec.numbers()), "splunk: what was not acknowledged came again, under the same numbers")
+    tally.check(len(hec.got) > len(hec.numbers()),
+                "splunk: what was not acknowledged came again, under the same numbers")
     ids = {}
     for event in hec.got:
         ids.setdefault(event["event"]["number"], set()).add(event["event"]["event_id"])
@@ -543,7 +557,11 @@ def restarts(world, tally):
         complete(tally, receiver, f"{what}, after two kills while it was away", 500)
         sizes = [size for *_, size in receiver.bodies if size > 500]
         too_large = [body for status, body in receiver.refused if status == 413]
-        tally.check(not too_large and max(sizes) <= receiver.bytes_promised, f"{what}: {len(sizes)} bodies of up to {max(sizes):,} bytes, none too large")
+        tally.check(not too_large and max(sizes) <= receiver.bytes_promised,
+                    f"{what}: {len(sizes)} bodies of up to {max(sizes):,} bytes, none too large")
+    last = {receiver.numbers()[-1] for receiver in (hec, ingestion, datadog, lake, elastic)}
+    tally.check(last == {gate.sink("splunk")["position"]},
+                f"everybody has everything up to entry {last}, the ledger's last")
     gate.proxy.stop()
 
 
@@ -568,7 +586,8 @@ def is_ocsf(world, tally, events):
                 DetectionFinding.model_validate(event | {"observables": observables})
             except ValueError as error:
                 wrong.append(f"py-ocsf-models: {str(error)[:300]}")
-    tally.check(not wrong, f"OCSF 1.8.0: {read[2004]} findings and {read[0]} other events are valid{sorted(set(wrong))[:5] or ''}")
+    tally.check(not wrong,
+                f"OCSF 1.8.0: {read[2004]} findings and {read[0]} other events are valid{sorted(set(wrong))[:5] or ''}")
     broken = json.loads(committed[0])
     del broken["finding_info"]
     tally.check(any(findings.iter_errors(broken)), "OCSF: the validator refuses a finding without finding_info")
@@ -576,11 +595,13 @@ def is_ocsf(world, tally, events):
     for event in (event for event in events if event["class_uid"] == 2004):
         lives.setdefault(event["finding_info"]["uid"], set()).add(event["activity_id"])
     closed = [uid for uid, activities in lives.items() if 3 in activities]
-    tally.check(closed and all(1 in lives[uid] for uid in closed), f"OCSF: {len(closed)} findings were created and closed under one uid")
+    tally.check(closed and all(1 in lives[uid] for uid in closed),
+                f"OCSF: {len(closed)} findings were created and closed under one uid")
 
 
 def main():
-    parts = {part.__name__: part for part in (fair_splunk, fair_azure, fair_datadog, fair_elastic, mends, happy, unwanted, repeats, restarts)}
+    every = (fair_splunk, fair_azure, fair_datadog, fair_elastic, mends, happy, unwanted, repeats, restarts)
+    parts = {part.__name__: part for part in every}
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--binary", type=pathlib.Path, required=True)
     parser.add_argument("parts", nargs="*", help=f"parts of the run, all by default: {', '.join(parts)}")
