@@ -258,6 +258,23 @@ fn a_reference_is_learned_from_whom_nothing_speaks_against() {
 }
 
 #[test]
+fn what_cannot_be_learned_from_leaves_no_row_and_failures_teach_their_status() {
+    let mut world = World::new(Settings { warm_up_rows: 600, ..Settings::default() }, None, false);
+    world.honest(200, 0.0);
+    for turn in 0..100 {
+        let rows = [row(&mut world.numbers, turn % CLIENTS, 0.0)];
+        let question = features(&["w", "x", "y", "z"], &rows);
+        world.send(Kind { client: turn % CLIENTS, shift: 0.0, status: 200 }, &rows, &question);
+    }
+    let learned = |world: &World| world.engine.drift().unwrap().learned;
+    assert_eq!(learned(&world), 199, "all but the first, whose answer told the columns");
+    for turn in 0..10 {
+        world.exchange(Kind { client: turn, shift: 0.0, status: 503 });
+    }
+    assert_eq!(learned(&world), 209, "failures");
+}
+
+#[test]
 fn one_or_two_clients_teach_no_reference() {
     let mut world = World::new(Settings { warm_up_rows: 600, ..Settings::default() }, None, false);
     for turn in 0..3000 {

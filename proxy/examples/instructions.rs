@@ -17,8 +17,7 @@ use anyhow::{Context, bail};
 use checkgate::screen::http1::{Bounds, Http1};
 use checkgate::workbench::Reader;
 use checkgate_detectors::contract::{Contract, Rule};
-use checkgate_detectors::drift::room;
-use checkgate_detectors::engine::{Build, Drift, Engine, Limits, Outbox};
+use checkgate_detectors::engine::{Build, Engine, Limits, Outbox};
 use checkgate_detectors::facts::{Answered, Asked, Features, Question, Time};
 use checkgate_detectors::finding::{Action, Mode};
 use checkgate_detectors::identity::{Address, Asker, Standing};
@@ -30,8 +29,6 @@ use checkgate_detectors::reference::{Reference, Trust};
 const BODIES: usize = 32;
 /// Rows of the reference that observing is measured with: the window that the goals name.
 const REFERENCE_ROWS: usize = 1000;
-/// Rows that a reference of drift is learned from.
-const DRIFT_ROWS: u32 = 1000;
 /// Exchanges before the first counted one; after them every table of the engine has its usual shape.
 const WARM_UP: u64 = 2000;
 /// Clients that ask in turn.
@@ -43,8 +40,6 @@ enum Case {
     Question(usize),
     Answer,
     Observe(usize),
-    /// The same with drift watched, by a reference that was learned before the first counted exchange.
-    Watch(usize),
 }
 
 /// Part, name and work of every case. What is committed refers to part and name.
@@ -59,8 +54,6 @@ fn cases() -> Vec<(&'static str, &'static str, Case)> {
         ("observe", "row-10", Case::Observe(10)),
         ("observe", "row-96", Case::Observe(96)),
         ("observe", "row-104", Case::Observe(104)),
-        ("observe", "row-10-drift", Case::Watch(10)),
-        ("observe", "row-96-drift", Case::Watch(96)),
     ]
 }
 
@@ -92,8 +85,7 @@ fn work(wanted: &str, times: &str) -> anyhow::Result<f64> {
         Case::Screen(head) => screen(&head, times)?,
         Case::Question(width) => questions(width, times)?,
         Case::Answer => answers(times)?,
-        Case::Observe(width) => observe(width, times, false)?,
-        Case::Watch(width) => observe(width, times, true)?,
+        Case::Observe(width) => observe(width, times)?,
     };
     Ok(spent.as_nanos() as f64 / times.max(1) as f64)
 }
@@ -153,9 +145,9 @@ fn decode(
     Ok(spent)
 }
 
-fn observe(width: usize, times: u64, watches: bool) -> anyhow::Result<Duration> {
+fn observe(width: usize, times: u64) -> anyhow::Result<Duration> {
     let mut random = Random(width as u64);
-    let mut engine = engine(width, &mut random, watches)?;
+    let mut engine = engine(width, &mut random)?;
     let (mut rows, mut predictions) = (reader()?, reader()?);
     let (mut out, mut spent) = (Outbox::default(), Duration::ZERO);
     for id in 0..WARM_UP + times {
@@ -180,9 +172,6 @@ fn observe(width: usize, times: u64, watches: bool) -> anyhow::Result<Duration> 
             bail!("honest traffic led to {:?}", out.records);
         }
     }
-    if watches && engine.drift().is_none_or(|standing| standing.rows < times) {
-        bail!("drift was not watched: {:?}", engine.drift());
-    }
     Ok(spent)
 }
 
@@ -191,8 +180,7 @@ fn reader() -> anyhow::Result<Reader> {
 }
 
 /// An engine with every detector at its defaults, a reference of the operator's and a contract.
-fn engine(width: usize, random: &mut Random, watches: bool) -> anyhow::Result<Engine> {
-    let settings = room::Settings { warm_up_rows: DRIFT_ROWS, ..room::Settings::default() };
+fn engine(width: usize, random: &mut Random) -> anyhow::Result<Engine> {
     let at_least_0 = Rule { minimum: Some(0.0), ..Rule::default() };
     Ok(Engine::new(Build {
         model: "pricing".into(),
@@ -202,7 +190,7 @@ fn engine(width: usize, random: &mut Random, watches: bool) -> anyhow::Result<En
         contract_action: Action::Refuse,
         policy: Policy { mode: Mode::Enforce, ..Policy::default() },
         reference: Some(reference(width, random)?),
-        drift: watches.then(|| Drift { settings, reference: None }),
+        drift: None,
         limits: Limits { clients: 10_000, open_questions: 4096, new_keys_per_address: 20 },
     })?)
 }

@@ -356,8 +356,14 @@ impl Room {
             self.rename();
         }
         let (mut told, mut frozen) = (Vec::new(), None);
-        let usable = kept.width > 0 && kept.generation == self.memory.generation;
+        // What was asked counts where it was answered; of a failure, its status and latency alone.
+        let is_answered = (200..300).contains(&ended.status);
+        let usable = is_answered && kept.width > 0 && kept.generation == self.memory.generation;
         let rows = if usable { kept.values.len() / kept.width } else { 0 };
+        if rows == 0 && self.learns() && is_answered {
+            // There is nothing in it to learn, or something speaks against it. A failure teaches its status.
+            return (told, frozen);
+        }
         for row in 0..rows.max(1) {
             let asked = kept.values.get(row * kept.width..(row + 1) * kept.width).filter(|_| usable);
             if self.join(ended, row, asked.unwrap_or_default()) {

@@ -359,3 +359,22 @@ impl Decided {
         now < self.until && !matches!(self.status, Status::Rejected | Status::Lifted)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_names_whom_it_is_about_and_whoever_is_behind_a_drift() {
+        let finding = r#"{"client":"192.0.2.1"}"#;
+        let drift =
+            r#"{"kind":"drift","attribution":{"systemic":false,"named":[{"who":"192.0.2.1","share":0.2}]}}"#;
+        let finding = What::Finding { record: finding.into() };
+        let drift = What::Drift { record: drift.into() };
+        for what in [&finding, &drift] {
+            assert!(what.names("192.0.2.1") && !what.names("192.0.2.2"), "{what:?}");
+        }
+        assert_eq!((drift.client(), drift.kind()), (None, "drift"), "it is about a model");
+        assert!(!What::KillSwitch { on: true }.names("192.0.2.1"));
+    }
+}
