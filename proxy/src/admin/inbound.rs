@@ -157,7 +157,8 @@ async fn answer(name: &str, dealt: Dealt) -> Result<Response, Problem> {
     if let (true, Some(Err(first))) = (all_refused, dealt.outcomes.first()) {
         return Err(first.clone().into());
     }
-    let mut kept = true;
+    // Where nothing was changed there is nothing to say of how long it holds.
+    let (changed, mut kept) = (!dealt.tickets.is_empty(), true);
     for ticket in dealt.tickets {
         kept &= ticket.kept().await == Kept::Durable;
     }
@@ -170,7 +171,8 @@ async fn answer(name: &str, dealt: Dealt) -> Result<Response, Problem> {
     if dealt.repeated {
         headers.insert(REPLAYED, HeaderValue::from_static("true"));
     }
-    Ok(durable(kept, (headers, axum::Json(received)).into_response()))
+    let response = (headers, axum::Json(received)).into_response();
+    Ok(if changed { durable(kept, response) } else { response })
 }
 
 impl From<Fault> for Problem {

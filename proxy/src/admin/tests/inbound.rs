@@ -93,6 +93,7 @@ async fn a_ban_holds_at_once_under_the_endpoints_name_and_the_same_again_changes
     let (status, headers, again) = it.tells(PATH, &row("192.0.2.9")).await;
     assert_eq!((status, &again), (200, &said), "as before");
     assert_eq!(headers.get("idempotency-replayed").unwrap(), "true");
+    assert!(headers.get("checkgate-durable").is_none(), "nothing was changed");
     assert_eq!(it.state.gate.list(NOW).len(), 1, "nothing was done twice");
     let id = outcome["decisions"][0].as_str().unwrap();
     it.state.control.lift(id.parse().unwrap(), By::itself(), NOW).unwrap();
