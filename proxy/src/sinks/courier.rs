@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -392,15 +393,13 @@ impl Courier {
     }
 
     async fn deliver(&mut self, count: usize) {
-        let sink = Arc::clone(&self.ready.sink);
-        self.events.make_contiguous();
-        let batch = self.events.as_slices().0.get(..count).unwrap_or_default();
         let longest = self.ready.settings.timeout;
-        let sent = timeout(longest, sink.send(batch)).await;
+        self.events.make_contiguous();
+        let sent = self.sent(count, longest).await;
         let (told, failure) = match &sent {
-            Ok(Ok(())) => (Told::Taken, None),
-            Ok(Err(error)) => (told_by(error), Some((failure_of(error), error.to_string()))),
-            Err(_) => {
+            Some(Ok(())) => (Told::Taken, None),
+            Some(Err(error)) => (told_by(error), Some((failure_of(error), error.to_string()))),
+            None => {
                 let why = format!("no answer within {longest:?}");
                 (Told::Later { wait: None }, Some((SinkFailure::Timeout, why)))
             }
@@ -426,6 +425,20 @@ impl Courier {
                 self.save().await;
             }
             Then::Again => {}
+        }
+    }
+
+    /// Sends the first events within `longest`; nothing where that was not enough.
+    async fn sent(&self, count: usize, longest: Duration) -> Option<Result<(), SinkError>> {
+        let batch = self.events.as_slices().0.get(..count).unwrap_or_default();
+        let mut sending = pin!(timeout(longest, self.ready.sink.send(batch)));
+        loop {
+            // The backlog grows, and grows older, while the other side thinks.
+            self.show();
+            tokio::select! {
+                sent = &mut sending => return sent.ok(),
+                () = sleep(TICK) => {}
+            }
         }
     }
 

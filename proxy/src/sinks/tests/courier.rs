@@ -310,7 +310,11 @@ async fn a_sink_that_hangs_is_left_after_its_time() {
     };
     sleep(Duration::from_millis(10)).await;
     place.append(2..=2);
-    sleep(Duration::from_secs(4)).await;
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(shown.lock().backlog_entries, 1, "what is being sent is not done with");
+    place.append(3..=3);
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(shown.lock().backlog_entries, 2);
     assert_eq!(shown.lock().last_error.as_deref(), Some("no answer within 3s"));
     ended(task, &orders, Order::End).await;
 }
