@@ -88,12 +88,19 @@ const DRIFT: Part = Part {
 #[derive(Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct Drift {
+    /// How often it may be wrong.
     false_alarms: String,
+    /// Features that are not watched.
     leave_out: Vec<String>,
+    /// Rows that a reference is learned from.
     warm_up_rows: u32,
+    /// Share of the rows that one client may have.
     share_per_client: f64,
+    /// Rows after which a drift may be over.
     cool_down_rows: u64,
+    /// Of the early layer.
     early: Value,
+    /// Of the paging layer.
     paging: Value,
 }
 
