@@ -415,6 +415,8 @@ pub struct Drift {
     pub parameters: Value,
     /// The reference that the operator names; without it, one is learned.
     pub reference: Option<PathBuf>,
+    /// The public key that must have signed it, where one must.
+    pub reference_key: Option<PathBuf>,
 }
 
 /// When enforcement holds itself back.

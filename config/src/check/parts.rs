@@ -125,10 +125,15 @@ impl Check<'_> {
             if is_own(key) { at(scope) } else { at(&Path::top()) }
         });
         let reference = self.reference(&at(scope).key("reference"), own.reference.as_deref());
+        let (key, place) = match &own.reference_key {
+            Some(key) => (Some(key), at(scope)),
+            None => (shared.reference_key.as_ref(), at(&Path::top())),
+        };
+        let key = self.reference(&place.key("reference_key"), key.map(|key| &**key));
         if !own.on.or(shared.on).unwrap_or(true) {
             return Some(None);
         }
-        Some(Some(Drift { parameters: chosen?.parameters, reference: reference? }))
+        Some(Some(Drift { parameters: chosen?.parameters, reference: reference?, reference_key: key? }))
     }
 
     fn on_violation(&mut self, path: &Path, typed: &RawOnViolation) -> Option<OnViolation> {

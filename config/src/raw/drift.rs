@@ -19,6 +19,8 @@ pub struct RawDrift {
     pub on: Option<bool>,
     /// The file of a reference of drift.
     pub reference: Option<PathBuf>,
+    /// The file of the public key that must have signed it.
+    pub reference_key: Option<PathBuf>,
     /// The part's own parameters.
     pub parameters: Map<String, Value>,
 }
@@ -30,6 +32,9 @@ struct RawDriftSettings {
     /// What normal looks like for this model: a file that `checkgate reference build` made. Without it, a provisional
     /// reference is learned from the first rows. It belongs to a model, not to the top level.
     reference: Option<PathBuf>,
+    /// Public key (Ed25519, PEM) that references must be signed with, as `checkgate reference build --sign-with` does it.
+    /// Without it, a signature is not asked for.
+    reference_key: Option<PathBuf>,
 }
 
 impl<'de> Deserialize<'de> for RawDrift {
@@ -58,6 +63,7 @@ impl<'de> Deserialize<'de> for RawDrift {
                 while let Some(key) = map.next_key::<String>()? {
                     match key.as_str() {
                         "reference" => drift.reference = map.next_value()?,
+                        "reference_key" => drift.reference_key = map.next_value()?,
                         _ => drop(drift.parameters.insert(key, map.next_value()?)),
                     }
                 }
@@ -70,12 +76,14 @@ impl<'de> Deserialize<'de> for RawDrift {
 
 impl Serialize for RawDrift {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if self.reference.is_none() && self.parameters.is_empty() {
+        if self.reference.is_none() && self.reference_key.is_none() && self.parameters.is_empty() {
             return self.on.serialize(serializer);
         }
         let mut all = self.parameters.clone();
-        let reference = self.reference.as_ref().and_then(|file| serde_json::to_value(file).ok());
-        all.extend(reference.map(|file| ("reference".to_owned(), file)));
+        for (key, file) in [("reference", &self.reference), ("reference_key", &self.reference_key)] {
+            let file = file.as_ref().and_then(|file| serde_json::to_value(file).ok());
+            all.extend(file.map(|file| (key.to_owned(), file)));
+        }
         all.serialize(serializer)
     }
 }

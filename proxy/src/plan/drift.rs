@@ -16,6 +16,7 @@ use checkgate_detectors::engine::Drift;
 use checkgate_detectors::reference::Trust;
 use serde::{Deserialize, Serialize};
 
+use crate::reference;
 use crate::state;
 
 /// No longer file is read: a reference of 256 features takes about 1 MiB.
@@ -48,7 +49,7 @@ impl DriftPlan {
         let parameters: DriftParameters = serde_json::from_value(drift.parameters.clone())
             .with_context(|| format!("drift of model {model:?}"))?;
         let reference = match &drift.reference {
-            Some(file) => Some(Bytes::of(&read(file)?, true)),
+            Some(file) => Some(Bytes::of(&named(file, drift.reference_key.as_deref())?, true)),
             None => learned(model, state),
         };
         Ok(Self { settings: parameters.settings(), reference })
@@ -75,7 +76,12 @@ impl Bytes {
     }
 }
 
-/// Reads the reference of a file.
+/// Reads the reference that an operator named, sealed and, where a key is given, signed with it.
+fn named(file: &Path, key: Option<&Path>) -> anyhow::Result<DriftReference> {
+    Ok(reference::file::load(file, key)?.reference)
+}
+
+/// Reads a reference that was learned here.
 fn read(file: &Path) -> anyhow::Result<DriftReference> {
     let place = || format!("the reference of drift {}", file.display());
     let bytes = whole(file).with_context(place)?;
@@ -107,6 +113,7 @@ mod tests {
     use checkgate_detectors::drift::reference::{Column, Settings, Table};
 
     use super::*;
+    use crate::reference::file::{Header, Provenance};
 
     fn reference() -> DriftReference {
         let values = (0..600).map(|row| Value::Number(f64::from(row % 97))).collect();
@@ -116,7 +123,7 @@ mod tests {
 
     fn planned(file: Option<&Path>, state: &Path) -> anyhow::Result<DriftPlan> {
         let parameters = serde_json::to_value(DriftParameters::default()).unwrap();
-        let drift = settings::Drift { parameters, reference: file.map(Into::into) };
+        let drift = settings::Drift { parameters, reference: file.map(Into::into), reference_key: None };
         DriftPlan::new("homes", &drift, state)
     }
 
@@ -134,7 +141,14 @@ mod tests {
         let read: DriftPlan = serde_json::from_str(&serde_json::to_string(&again).unwrap()).unwrap();
         assert_eq!(read, again, "a recording's plan holds it");
         let file = folder.path().join("homes.drift");
-        fs::write(&file, reference().to_bytes()).unwrap();
+        let header = Header {
+            checkgate_drift_reference: 0,
+            bytes: 0,
+            provenance: Provenance::default(),
+            columns: Vec::new(),
+            left_out: Vec::new(),
+        };
+        fs::write(&file, reference::file::write(header, &reference(), None).unwrap()).unwrap();
         let named = planned(Some(&file), folder.path()).unwrap().engine().unwrap().reference.unwrap();
         assert_eq!(named.trust, Trust::Trusted);
     }

@@ -10,8 +10,8 @@ use serde_json::Value;
 use crate::parts;
 
 /// Settings whose value is the path of a file that is read.
-const FILE_KEYS: [&str; 8] =
-    ["reference", "fallback", "certificate", "key", "ca", "client_ca", "jwks", "file"];
+const FILE_KEYS: [&str; 9] =
+    ["reference", "reference_key", "fallback", "certificate", "key", "ca", "client_ca", "jwks", "file"];
 /// Settings whose values are paths of such files.
 const FILE_LISTS: [&str; 1] = ["secret_files"];
 
