@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # The whole loop, to run and to watch: an attack by adversarial-robustness-toolbox on a scikit-learn model is blocked by
-# checkgate, rsyslog, Splunk's collector and a signed webhook hear of it, a real firewall holds the attacker's address, a
-# SOAR lifts the block, and the ledger tells all of it. `--keep` leaves everything up at the end until Enter.
-# Exit code 1 where anything does not hold. It needs root and Debian or Ubuntu, and works in network namespaces of its own.
-# PROFILE=release takes target/release, CHECKGATE_BINARY another binary.
+# checkgate; rsyslog, a strict stand-in for Splunk's collector and a signed webhook hear of it; a real firewall holds the
+# attacker's address; a message as a SOAR sends it lifts the block; the ledger tells all of it.
+# Exit code 1 where anything does not hold. `--keep` leaves everything up at the end until Enter. It needs root and Debian
+# or Ubuntu. PROFILE=release takes target/release, CHECKGATE_BINARY another binary.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -28,6 +28,8 @@ binary="../../target/${PROFILE:-debug}/checkgate"
 if [[ -n ${CHECKGATE_BINARY:-} ]]; then
     binary=$(cd "$OLDPWD" && realpath "$CHECKGATE_BINARY")
 fi
+# Threads that spin make training last minutes where the machine has other work.
+export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 # What --keep names: `exec` keeps the number of this process.
 export LOOP_PID=$$
 # The namespace of processes ends everything with its first one, whatever became of it.
