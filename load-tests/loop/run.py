@@ -125,6 +125,12 @@ def until(what, holds, patience=PATIENCE):
     return found
 
 
+def goes_on(process):
+    if process.poll() is not None:
+        raise Failed(f"{process.args[0]} ended with {process.returncode}")
+    return True
+
+
 def run(*arguments, check=True, patience=PATIENCE):
     done = subprocess.run([str(one) for one in arguments], capture_output=True, text=True, timeout=patience)
     if check and done.returncode != 0:
@@ -238,11 +244,9 @@ class House:
         self.start("model", sys.executable, "-W", "ignore", HERE.parent / "real-parts" / "model_server.py", MODEL)
         until("scikit-learn has trained its models and serves them", lambda: answers(MODEL, "/v2/health/ready"))
         file = self.write("checkgate.yaml", CONFIG, hec=self.hec.url, hook=self.hook.server_address[1])
-        self.checkgate = self.start("checkgate", self.binary, "run", "-c", file)
+        checkgate = self.start("checkgate", self.binary, "run", "-c", file)
         until("checkgate stands in front of it and enforces",
-              lambda: self.checkgate.poll() is not None or answers(ADMIN, "/readyz"))
-        if self.checkgate.poll() is not None:
-            raise Failed("checkgate ended")
+              lambda: goes_on(checkgate) and answers(ADMIN, "/readyz"))
 
     def firewall(self):
         file = self.write("bouncer.yaml", BOUNCER, key=self.secrets["bouncer-key"])
@@ -365,7 +369,8 @@ def lifted_by_soar(house):
     chapter("The SOAR lifts the decision that the webhook told it of")
     decision = decision_of(next(one for one in Hook.got if one["kind"] == "decision"))
     status, _ = soar_asks(decision, signing_secret())
-    must(status == 401 and ATTACKER[0] in firewall_set(), f"a message that somebody else signed lifts nothing ({status})")
+    must(status == 401 and ATTACKER[0] in firewall_set(),
+         f"a message that somebody else signed lifts nothing ({status})")
     status, said = soar_asks(decision, house.secrets["soar-secret"])
     must(status == 200, f"the SOAR's own is answered with {status}: {said}")
     until(f"{ATTACKER[0]} has left the set", lambda: ATTACKER[0] not in firewall_set())
@@ -382,7 +387,8 @@ def told_by_the_ledger(house, decision):
     # What requests met the decision is told now and then, and is no part of the story.
     story = [(one["what"]["kind"], one["by"]) for one in entries
              if decision_of(one["what"]) == decision and one["what"]["kind"] in NAMES]
-    must([kind for kind, _ in story] == list(NAMES), "finding, decision and lift stand in it, once each and in this order")
+    must([kind for kind, _ in story] == list(NAMES),
+         "finding, decision and lift stand in it, once each and in this order")
     by = story[-1][1]
     must((by["who"], by["why"]) == ("inbound:soar", WHY), f"the lift is by {by['who']}, because of {by['why']!r}")
     must(all(HONEST[0] not in json.dumps(one) for one in entries), "nothing in it is about the honest client")
@@ -397,7 +403,7 @@ def parts(house):
     house.gate()
     house.firewall()
     asks = house.start("honest", *house.client("honest", "honest"))
-    until("an honest client asks, and will until the end", lambda: house.honest()["served"] > 0 or asks.poll() is not None)
+    until("an honest client asks, and will until the end", lambda: goes_on(asks) and house.honest()["served"] > 0)
 
 
 def story(house):
