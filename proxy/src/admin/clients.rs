@@ -34,6 +34,7 @@ pub fn router() -> OpenApiRouter<AdminState> {
 #[serde(deny_unknown_fields)]
 struct Erase {
     /// The client as records print it: an address, a /64 of IPv6, or `key:` and 16 hexadecimal digits.
+    #[schema(schema_with = super::decisions::client_schema)]
     client: String,
     /// Why; it stands in the ledger.
     #[serde(default)]

@@ -340,7 +340,8 @@ fn block() -> ActionWord {
     ActionWord::Block
 }
 
-fn client_schema() -> utoipa::openapi::Schema {
+/// A client as records print it.
+pub(super) fn client_schema() -> utoipa::openapi::Schema {
     use utoipa::openapi::{ObjectBuilder, OneOfBuilder, SchemaFormat, schema::Type};
     let text = || ObjectBuilder::new().schema_type(Type::String);
     let format = |format: &str| text().format(Some(SchemaFormat::Custom(format.into())));
