@@ -18,10 +18,13 @@ use crate::facts::Time;
 /// The slot of a value that is not known.
 pub const UNKNOWN: u8 = u8::MAX;
 
+/// Features whose evidence is looked at for each row, on average, at most.
+const FEATURES_A_ROW: usize = 2;
+
 /// How an endpoint is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
-    /// Rows between two ticks, at least 1.
+    /// Rows between two ticks, at least 1, and at least half as many as there are features.
     pub tick_rows: u32,
     /// How the window of the gauges goes on.
     pub pace: Pace,
@@ -92,12 +95,14 @@ pub enum Layer {
 }
 
 impl Watch {
-    /// A watch that has seen nothing.
+    /// A watch that has seen nothing. Ticks of a wide reference lie further apart, so that what they cost for a row does
+    /// not grow with the number of features.
     #[must_use]
     pub fn new(reference: &DriftReference, settings: Settings, thresholds: Thresholds) -> Self {
         let features = reference.features().iter();
+        let a_tick = u32::try_from(features.len() / FEATURES_A_ROW).unwrap_or(u32::MAX);
         Self {
-            settings,
+            settings: Settings { tick_rows: settings.tick_rows.max(a_tick), ..settings },
             thresholds,
             features: features.map(|feature| FeatureState::new(feature, settings.pace)).collect(),
             stretch: Stretch::default(),
