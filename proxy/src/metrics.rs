@@ -8,6 +8,7 @@ mod drift;
 mod families;
 pub mod labels;
 mod model;
+mod names;
 #[cfg(test)]
 mod page;
 mod sink;
@@ -23,14 +24,14 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
-use self::crowdsec::{BouncerMetrics, Names, SourceMetrics};
+use self::crowdsec::{BouncerMetrics, SourceMetrics};
 use self::families::families;
 use self::labels::{
     AdminBound, AuthzOutcome, HeldOutcome, InboundOutcome, PerLabel, ReloadOutcome, TokenOutcome,
 };
 pub use self::model::ModelMetrics;
+use self::names::Names;
 pub use self::sink::SinkMetrics;
-use self::sink::SinkNames;
 pub use self::telemetry::TelemetryMetrics;
 pub use self::upstream::UpstreamMetrics;
 use crate::transport::rejected::Rejected;
@@ -326,7 +327,7 @@ pub struct Metrics {
     none: ModelMetrics,
     detectors: Vec<&'static str>,
     families: Families,
-    sinks: SinkNames,
+    sinks: Names,
     bouncers: Names,
     sources: Names,
     /// What was turned away before anything looked at what it asks.
@@ -391,7 +392,7 @@ impl Metrics {
             detectors,
             registry,
             families,
-            sinks: SinkNames::default(),
+            sinks: Names::default(),
             bouncers: Names::default(),
             sources: Names::default(),
         };
@@ -446,7 +447,7 @@ impl Metrics {
     /// The handles of a configured sink, declared once for every name.
     #[must_use]
     pub fn sink(&self, name: &str) -> SinkMetrics {
-        self.sinks.get(&self.families, name)
+        SinkMetrics::resolve(&self.families, self.sinks.label(name))
     }
 
     /// Counts a detector that was switched off.

@@ -1,31 +1,9 @@
 //! The handles of bouncers and of sources, by the names that the configuration gives them.
 
-use std::collections::BTreeSet;
-
-use parking_lot::Mutex;
 use prometheus::{IntCounter, IntGauge};
 
 use super::labels::{NotTaken, PerLabel, Pulled, Taken};
 use super::{Families, OTHER};
-
-/// Names of one kind since the start, those included that a reload took away; further ones share [`OTHER`].
-const NAMES_MAX: usize = 256;
-
-/// Names that have series of their own.
-#[derive(Debug, Default)]
-pub(super) struct Names(Mutex<BTreeSet<String>>);
-
-impl Names {
-    /// The label of `name`.
-    pub(super) fn label<'a>(&self, name: &'a str) -> &'a str {
-        let mut known = self.0.lock();
-        if known.contains(name) || known.len() < NAMES_MAX {
-            known.insert(name.to_owned());
-            return name;
-        }
-        OTHER
-    }
-}
 
 /// Everything that is counted of one bouncer.
 #[derive(Clone, Debug)]

@@ -1,16 +1,10 @@
 //! The handles of one sink.
 
-use std::collections::BTreeMap;
-
-use parking_lot::Mutex;
 use prometheus::{IntCounter, IntGauge};
 
+use super::Families;
 use super::labels::{PerLabel, SinkFailure, SinkLoss};
-use super::{Families, OTHER};
 use crate::sinks::course::State;
-
-/// Sinks that have series of their own, those included that a reload took away; further ones share `other`.
-const NAMES_MAX: usize = 256;
 
 /// Everything that is counted of one sink.
 #[derive(Clone, Debug)]
@@ -45,7 +39,7 @@ impl StateGauges {
 }
 
 impl SinkMetrics {
-    fn resolve(all: &Families, name: &str) -> Self {
+    pub(super) fn resolve(all: &Families, name: &str) -> Self {
         let gauge = |state: &State| all.sink_state.with_label_values(&[name, state.as_str()]);
         Self {
             delivered: all.sink_delivered.with_label_values(&[name]),
@@ -63,17 +57,5 @@ impl SinkMetrics {
         self.backlog_entries.set(0);
         self.backlog_age.set(0);
         self.states.0.iter().for_each(|gauge| gauge.set(0));
-    }
-}
-
-/// The handles of all sinks so far.
-#[derive(Debug, Default)]
-pub(super) struct SinkNames(Mutex<BTreeMap<String, SinkMetrics>>);
-
-impl SinkNames {
-    pub(super) fn get(&self, all: &Families, name: &str) -> SinkMetrics {
-        let mut known = self.0.lock();
-        let name = if known.contains_key(name) || known.len() < NAMES_MAX { name } else { OTHER };
-        known.entry(name.to_owned()).or_insert_with(|| SinkMetrics::resolve(all, name)).clone()
     }
 }

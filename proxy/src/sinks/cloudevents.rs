@@ -86,13 +86,7 @@ impl Sender {
     fn new(parameters: CloudEvents, ground: &Ground<'_>) -> Result<Self, PartError> {
         let client =
             Client::new(&ground.url("url", &parameters.url)?, &parameters.connection, ("url", "connection"))?;
-        let authorization = parameters.token.as_ref().map(|token| {
-            let token = ground.reveal("token", token)?;
-            let mut value = HeaderValue::from_str(&format!("Bearer {}", token.reveal()))
-                .map_err(|_| PartError::new(&["token"], "the token holds characters that no header may"))?;
-            value.set_sensitive(true);
-            Ok(value)
-        });
+        let authorization = parameters.token.as_ref().map(|token| ground.header("token", "Bearer ", token));
         let source = parameters.source.unwrap_or_else(|| format!("urn:checkgate:{}", ground.instance));
         Ok(Self {
             client,

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::address::Connection;
 use super::http::{Client, Url};
-use super::render::bodies::{ARRAY, Format, encoded, item, packed};
+use super::render::bodies::{ARRAY, Format, encoded_with, item, packed};
 use super::render::{cut, json_text, title};
 use super::{Bounds, Event, Ground, Parameters, Sink, SinkError, SinkSpec};
 use crate::clock;
@@ -150,10 +150,7 @@ impl Sender {
         let logs = client(&parameters.url, "url")?;
         let mut headers = HeaderMap::new();
         if let Some(key) = &parameters.api_key {
-            let mut value = HeaderValue::from_str(ground.reveal("api_key", key)?.reveal())
-                .map_err(|_| PartError::new(&["api_key"], "the key holds characters that no header may"))?;
-            value.set_sensitive(true);
-            headers.insert(HeaderName::from_static("dd-api-key"), value);
+            headers.insert(HeaderName::from_static("dd-api-key"), ground.header("api_key", "", key)?);
         }
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let host = parameters.hostname.unwrap_or_else(super::syslog::own_name);
@@ -188,9 +185,7 @@ impl Sender {
     }
 
     async fn post(&self, client: &Client, path: &str, body: String, compress: bool) -> Result<(), SinkError> {
-        let (encoding, body) = encoded(body, compress);
-        let headers: Vec<_> =
-            self.headers.iter().map(|(name, value)| (name.clone(), value.clone())).chain(encoding).collect();
+        let (headers, body) = encoded_with(&self.headers, body, compress);
         client.ask(Method::POST, Some(path), &headers, body).await?.judged()
     }
 }

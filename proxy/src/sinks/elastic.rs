@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::address::Connection;
 use super::http::{Answer, Client, Url};
-use super::render::bodies::{JOINED, encoded, packed};
+use super::render::bodies::{JOINED, encoded_with, packed};
 use super::render::{ecs, json_text};
 use super::{Bounds, Event, Ground, Parameters, Sink, SinkError, SinkSpec};
 use crate::told;
@@ -98,11 +98,7 @@ impl Sender {
             Client::new(&ground.url("url", &parameters.url)?, &parameters.connection, ("url", "connection"))?;
         let mut headers = HeaderMap::new();
         if let Some(key) = &parameters.api_key {
-            let key = ground.reveal("api_key", key)?;
-            let mut value = HeaderValue::from_str(&format!("ApiKey {}", key.reveal()))
-                .map_err(|_| PartError::new(&["api_key"], "the key holds characters that no header may"))?;
-            value.set_sensitive(true);
-            headers.insert(AUTHORIZATION, value);
+            headers.insert(AUTHORIZATION, ground.header("api_key", "ApiKey ", key)?);
         }
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
         let own = client.url().path.split('?').next().unwrap_or_default().trim_end_matches('/').to_owned();
@@ -118,13 +114,7 @@ impl Sender {
 
     async fn send_all(&self, batch: &[Event]) -> Result<(), SinkError> {
         for body in packed(batch.iter().map(|event| item(&self.index, event)), JOINED, BOUNDS) {
-            let (encoding, body) = encoded(body, self.compress);
-            let headers: Vec<_> = self
-                .headers
-                .iter()
-                .map(|(name, value)| (name.clone(), value.clone()))
-                .chain(encoding)
-                .collect();
+            let (headers, body) = encoded_with(&self.headers, body, self.compress);
             judged(&self.client.ask(Method::POST, Some(&self.path), &headers, body).await?)?;
         }
         Ok(())

@@ -34,6 +34,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::http::HeaderValue;
 use checkgate_config::parts::{PartError, parameters_as};
 use checkgate_config::secret::SecretSource;
 use checkgate_config::settings::Secret;
@@ -193,6 +194,20 @@ impl Ground<'_> {
     /// It cannot be read, or nothing is in it.
     pub fn reveal(&self, key: &str, source: &SecretSource) -> Result<Secret, PartError> {
         source.reveal(self.environment).map_err(|message| PartError::new(&[key], message))
+    }
+
+    /// The secret of the parameter at `key` as a header that no log shows, behind `scheme` (`Bearer `, or nothing).
+    ///
+    /// # Errors
+    /// It cannot be read, or no header may hold it.
+    pub fn header(&self, key: &str, scheme: &str, source: &SecretSource) -> Result<HeaderValue, PartError> {
+        let secret = self.reveal(key, source)?;
+        let mut value = HeaderValue::from_str(&format!("{scheme}{}", secret.reveal())).map_err(|_| {
+            let word = key.rsplit('_').next().unwrap_or(key);
+            PartError::new(&[key], format!("the {word} holds characters that no header may"))
+        })?;
+        value.set_sensitive(true);
+        Ok(value)
     }
 
     /// The URL of the parameter at `key`: as it stands, or from the environment where it is written `${NAME}`.

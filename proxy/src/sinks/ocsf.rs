@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::address::Connection;
 use super::http::{Client, Url};
-use super::render::bodies::{ARRAY, Format, LINES, encoded, item, packed};
+use super::render::bodies::{ARRAY, Format, LINES, encoded_with, item, packed};
 use super::{Bounds, Event, Ground, Parameters, Sink, SinkError, SinkSpec};
 
 /// The entry in the list of sinks.
@@ -77,11 +77,7 @@ impl Sender {
             Client::new(&ground.url("url", &parameters.url)?, &parameters.connection, ("url", "connection"))?;
         let mut headers = HeaderMap::new();
         if let Some(token) = &parameters.token {
-            let token = ground.reveal("token", token)?;
-            let mut value = HeaderValue::from_str(&format!("Bearer {}", token.reveal()))
-                .map_err(|_| PartError::new(&["token"], "the token holds characters that no header may"))?;
-            value.set_sensitive(true);
-            headers.insert(AUTHORIZATION, value);
+            headers.insert(AUTHORIZATION, ground.header("token", "Bearer ", token)?);
         }
         let kind = match parameters.body {
             Body::Array => "application/json",
@@ -98,13 +94,7 @@ impl Sender {
             Body::Lines => LINES,
         };
         for body in packed(items, around, BOUNDS) {
-            let (encoding, body) = encoded(body, self.compress);
-            let headers: Vec<_> = self
-                .headers
-                .iter()
-                .map(|(name, value)| (name.clone(), value.clone()))
-                .chain(encoding)
-                .collect();
+            let (headers, body) = encoded_with(&self.headers, body, self.compress);
             self.client.post(&headers, body).await?.judged()?;
         }
         Ok(())

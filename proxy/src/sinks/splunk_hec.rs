@@ -19,7 +19,7 @@ use tokio::time::sleep;
 
 use super::address::Connection;
 use super::http::{Answer, Client, Url};
-use super::render::bodies::{Format, JOINED, encoded, item, packed};
+use super::render::bodies::{Format, JOINED, encoded_with, item, packed};
 use super::render::{cut, replaced};
 use super::steps::step;
 use super::{Bounds, Event, Ground, Parameters, Sink, SinkError, SinkSpec};
@@ -143,11 +143,7 @@ impl Sender {
         let client = Client::new(&parameters.url, &parameters.connection, ("url", "connection"))?;
         let mut headers = HeaderMap::new();
         if let Some(token) = &parameters.token {
-            let token = ground.reveal("token", token)?;
-            let mut value = HeaderValue::from_str(&format!("Splunk {}", token.reveal()))
-                .map_err(|_| PartError::new(&["token"], "the token holds characters that no header may"))?;
-            value.set_sensitive(true);
-            headers.insert(AUTHORIZATION, value);
+            headers.insert(AUTHORIZATION, ground.header("token", "Splunk ", token)?);
         }
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if parameters.acknowledge {
@@ -176,9 +172,7 @@ impl Sender {
     }
 
     async fn post(&self, path: &str, body: String, compress: bool) -> Result<Answer, SinkError> {
-        let (encoding, body) = encoded(body, compress);
-        let headers: Vec<_> =
-            self.headers.iter().map(|(name, value)| (name.clone(), value.clone())).chain(encoding).collect();
+        let (headers, body) = encoded_with(&self.headers, body, compress);
         self.client.ask(Method::POST, Some(&format!("{}{path}", self.base)), &headers, body).await
     }
 

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, HeaderName, HeaderValue};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -99,6 +100,18 @@ pub fn encoded(body: String, compress: bool) -> (Option<(HeaderName, HeaderValue
         Some(Ok(small)) => (Some((CONTENT_ENCODING, HeaderValue::from_static("gzip"))), small.into()),
         _ => (None, body.into()),
     }
+}
+
+/// The same with a sink's `own` headers beside the one that says so.
+#[must_use]
+pub fn encoded_with(
+    own: &HeaderMap,
+    body: String,
+    compress: bool,
+) -> (Vec<(HeaderName, HeaderValue)>, Bytes) {
+    let (encoding, body) = encoded(body, compress);
+    let own = own.iter().map(|(name, value)| (name.clone(), value.clone()));
+    (own.chain(encoding).collect(), body)
 }
 
 fn gzipped(body: &[u8]) -> io::Result<Vec<u8>> {
