@@ -111,7 +111,8 @@ impl Features {
     }
 }
 
-/// Why a body was not looked into. A state that is counted, never a silent skip.
+/// Why a body was not looked into. A state that is counted, never a silent skip. Recordings know the reasons by their
+/// positions, so a new one goes to the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NotInspected {
@@ -147,11 +148,13 @@ pub enum NotInspected {
     TooManyModels,
     /// A question whose answer never came, or whose part was evicted from the table of open questions.
     Unanswered,
+    /// A question that names another model of the server than the one that is watched.
+    OtherModel,
 }
 
 impl NotInspected {
     /// Every reason, in the order of the metric's documentation.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::TooLarge,
         Self::Encoding,
         Self::MediaType,
@@ -168,6 +171,7 @@ impl NotInspected {
         Self::UnknownProtocol,
         Self::TooManyModels,
         Self::Unanswered,
+        Self::OtherModel,
     ];
 
     /// The reason as a metric label and in findings.
@@ -190,6 +194,7 @@ impl NotInspected {
             Self::UnknownProtocol => "unknown_protocol",
             Self::TooManyModels => "too_many_models",
             Self::Unanswered => "unanswered",
+            Self::OtherModel => "other_model",
         }
     }
 }

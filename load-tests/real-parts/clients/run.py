@@ -444,6 +444,29 @@ def check_seen(tally, proxy):
     models = json.loads(proxy.ask_admin("/v1/status"))["models"]
     digits = [model for model in models if model["name"] == "digits"]
     tally.check(digits and digits[0]["clients"] > 0, "checkgate found the model digits and its clients in the traffic")
+    rows = re.search(r'^checkgate_rows_total\{model="grpc"\} (\d+)', proxy.ask_admin("/metrics"), re.MULTILINE)
+    tally.check(rows and int(rows[1]) > ROWS, f"checkgate read rows out of calls over gRPC: {rows and rows[1]}")
+
+
+def check_contract(tally, binary, folder, servers):
+    """An answer over gRPC that breaks its contract never leaves; the client is told in gRPC's words."""
+
+    def seen(minimum):
+        settings = configuration(servers)
+        rules = {"rules": [{"output": "predict", "minimum": minimum}], "on_violation": "refuse"}
+        settings["models"][0].update(mode="enforce", hold="answer", contract=rules)
+        proxy = start(binary, folder / f"contract-{minimum}", settings)
+        try:
+            grpc_infer(servers.rows[:ROWS], f"127.0.0.1:{proxy.port}", {})
+        except tritonclient.utils.InferenceServerException as error:
+            return error.status()
+        finally:
+            proxy.stop()
+        return "answered"
+
+    tally.check(seen(0) == "answered", "tritonclient over gRPC: an answer that keeps its contract is delivered")
+    told = seen(100)
+    tally.check(told.startswith("StatusCode."), f"tritonclient over gRPC: one that breaks it is withheld, {told}")
 
 
 def tls_settings(**more):
@@ -578,7 +601,7 @@ def check_unix_sockets(tally, binary, folder, servers):
             tally.check(proxy.stop() == 0, "checkgate at a unix socket ended with 0")
 
 
-CHECKS = (check_plain, check_tls, check_mutual_tls, check_upstream_tls, check_unix_sockets)
+CHECKS = (check_plain, check_contract, check_tls, check_mutual_tls, check_upstream_tls, check_unix_sockets)
 
 
 def run(binary):

@@ -6,8 +6,10 @@
 
 mod decimal;
 mod generic;
+mod grpc;
 pub(crate) mod json;
 mod mlflow;
+mod oip_grpc;
 mod oip_v2;
 mod table;
 mod tensor;
@@ -62,6 +64,16 @@ pub trait Decoder: Send + Sync {
     /// # Errors
     /// Says why the body cannot be looked into; `out` then means nothing.
     fn decode(&self, head: &Head<'_>, body: &[u8], out: &mut Features) -> Result<(), NotInspected>;
+
+    /// What the status of HTTP would be, were it to say what the protocol's own status says.
+    fn status(&self, status: u16, _kept: &[KeptLine], _is_empty: bool) -> u16 {
+        status
+    }
+
+    /// Whether an answer may be put right: its values have places in the body, and a JSON document may stand in for it.
+    fn is_rewritable(&self) -> bool {
+        true
+    }
 }
 
 /// An entry in the list of decoders.
@@ -91,12 +103,17 @@ pub struct ParameterError {
     pub message: String,
 }
 
-/// Every decoder, in the order in which they are asked to claim a request.
-pub const DECODERS: &[DecoderSpec] = &[oip_v2::SPEC, mlflow::SPEC, generic::SPEC];
+/// Every decoder, in the order in which they are asked to claim a request. A recording knows them by their positions, so
+/// a new one goes to the end.
+pub const DECODERS: &[DecoderSpec] = &[oip_v2::SPEC, mlflow::SPEC, generic::SPEC, oip_grpc::SPEC];
 
 /// Headers that decoders look at, in lower case: a capture keeps every line of these and needs no others.
-pub static KEPT_HEADERS: [HeaderName; 3] =
-    [CONTENT_TYPE, CONTENT_ENCODING, HeaderName::from_static(oip_v2::BINARY_HEADER)];
+pub static KEPT_HEADERS: [HeaderName; 4] = [
+    CONTENT_TYPE,
+    CONTENT_ENCODING,
+    HeaderName::from_static(oip_v2::BINARY_HEADER),
+    HeaderName::from_static(grpc::STATUS_HEADER),
+];
 
 /// One line of them: name and value.
 pub type KeptLine = (Cow<'static, str>, String);

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use ahash::AHashMap;
 use checkgate_detectors::facts::{Cell, Features, NotInspected, Span};
+use checkgate_detectors::names::Names;
 
 use super::Head;
 use super::json::{Kind, Leaves, Number, Value};
@@ -310,6 +311,16 @@ impl Walk<'_> {
 pub fn write_index(index: usize, name: &mut String) {
     // Writing to a string cannot fail.
     let _ = write!(name, "[{index}]");
+}
+
+/// Names the columns of a tensor after it, with their positions where it has several (`name[i]`).
+pub fn write_names(name: &str, columns: usize, names: &mut Names) -> Result<(), NotInspected> {
+    check_name(name)?;
+    match columns {
+        1 => names.push(name),
+        columns => names.push_numbered(name, columns),
+    }
+    Ok(())
 }
 
 /// Whether no name stands twice.

@@ -55,12 +55,7 @@ impl<'d> Tensor<'d> {
     }
 
     fn write_names(&self, names: &mut Names) -> Result<(), NotInspected> {
-        table::check_name(&self.name)?;
-        match self.columns {
-            1 => names.push(&self.name),
-            columns => names.push_numbered(&self.name, columns),
-        }
-        Ok(())
+        table::write_names(&self.name, self.columns, names)
     }
 
     /// Writes the first `rows` rows of the only tensor of a table, whose values stand in the order of the cells.

@@ -1,7 +1,7 @@
 //! Rules that hold for every decoder of the list, and the folders of captured bodies.
 //!
-//! A case is `<case>.question.json` and `<case>.answer.json`, either or both, with what must be read from them in
-//! `<case>.expected`. Headers of a case stand in `<case>.head`, parameters in `<case>.parameters`.
+//! A case is `<case>.question.json` and `<case>.answer.json` (`.bin` where a protocol is not text), either or both, with
+//! what must be read from them in `<case>.expected`. Headers of a case stand in `<case>.head`, parameters in `<case>.parameters`.
 //! `UPDATE_GOLDEN=1` writes the expectations anew.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -109,6 +109,8 @@ fn every_path_is_claimed_by_at_most_one_decoder() {
         ("/invocations", Some(("mlflow", None))),
         ("/%69nvocations", Some(("mlflow", None))),
         ("/invocations2", None),
+        ("/inference.GRPCInferenceService/ModelInfer", Some(("oip_grpc", None))),
+        ("/inference.GRPCInferenceService/ModelStreamInfer", None),
         ("/%6", None),
         ("/", None),
         ("", None),
@@ -173,7 +175,7 @@ fn captured_bodies_are_read_as_expected() {
 
 #[test]
 fn every_decoder_has_captured_bodies() {
-    for (spec, cases_min) in DECODERS.iter().zip([25, 15, 10]) {
+    for (spec, cases_min) in DECODERS.iter().zip([25, 15, 10, 15]) {
         let cases = reports(spec, &fixtures().join(spec.name)).len();
         assert!(cases >= cases_min, "{}: {cases} cases", spec.name);
     }
@@ -197,10 +199,13 @@ fn reports(spec: &DecoderSpec, folder: &Path) -> BTreeMap<String, String> {
 }
 
 fn bodies(folder: &Path, part: &str) -> Vec<(String, Vec<u8>)> {
-    let ending = format!(".{part}.json");
+    let endings = [format!(".{part}.json"), format!(".{part}.bin")];
     let paths =
         fs::read_dir(folder).expect("the folder is there").map(|entry| entry.expect("an entry").path());
-    let case = |path: &Path| Some(path.file_name()?.to_str()?.strip_suffix(&ending)?.to_owned());
+    let case = |path: &Path| {
+        let name = path.file_name()?.to_str()?;
+        endings.iter().find_map(|ending| name.strip_suffix(ending)).map(str::to_owned)
+    };
     paths.filter_map(|path| Some((case(&path)?, fs::read(&path).expect("the body can be read")))).collect()
 }
 

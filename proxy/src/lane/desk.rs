@@ -345,7 +345,9 @@ impl Desk {
             return;
         };
         step.model = open.model;
-        if open.pending.is_some() && !self.discover(&open, answered.status, step) {
+        if open.pending.is_some()
+            && !self.discover(&open, self.reader.status(None, open.protocol, answered), step)
+        {
             return;
         }
         let seat = seat(&mut self.seats, &mut self.discovered, open.model, &open.name);
@@ -463,13 +465,14 @@ impl Seat {
 
     fn answer(&mut self, open: &Open, answered: &Answered, reader: &mut Reader, step: &mut Step) {
         step.name = Some(Arc::clone(&self.name));
+        let status = reader.status(self.decoder.as_deref(), open.protocol, answered);
         let answer = reader.answer(self.decoder.as_deref(), open.protocol, answered, self.answer_rows_max);
         step.count(Part::Answer, answer);
         let answered = facts::Answered {
             id: answered.id,
             time: answered.time,
             asker: open.asker,
-            status: answered.status,
+            status,
             bytes: answered.length,
             latency: answered.latency,
             answer,
@@ -510,6 +513,14 @@ impl Reader {
             return Err(NotInspected::NoPrediction);
         }
         self.read(configured, protocol, Part::Answer, &answered.headers, &answered.body, rows_max)
+    }
+
+    /// The status of an answer as its protocol means it.
+    fn status(&self, configured: Option<&dyn Decoder>, protocol: Option<u8>, answered: &Answered) -> u16 {
+        let Some(decoder) = decode::chosen(configured, &self.defaults, protocol) else {
+            return answered.status;
+        };
+        decoder.status(answered.status, &answered.headers, answered.length == 0)
     }
 
     /// Reads with the configured decoder, or else with the one that claimed the request.

@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::header::{ACCEPT_ENCODING, HeaderValue};
+use http::header::{ACCEPT_ENCODING, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Request, Response, Uri, Version, request};
 use tokio::time::{sleep_until, timeout_at};
@@ -17,6 +17,9 @@ pub use crate::upstream::Upstreams;
 use crate::upstream::answer::AnswerBody;
 use crate::upstream::retry::{Outgoing, may_go_again};
 use crate::upstream::{Cause, ClientFault, Missed, Patience, Visit};
+
+/// The encodings of messages that a gRPC client takes; without it, none.
+const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 
 /// Why there is no answer.
 pub enum Failure {
@@ -56,6 +59,7 @@ pub fn addressed(exchange: &Exchange, mut head: request::Parts, body: WayBody) -
     head.version = Version::HTTP_11;
     if exchange.route.inspected && (exchange.route.guard.holds_answers() || exchange.is_degraded()) {
         head.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        head.headers.remove(GRPC_ACCEPT_ENCODING);
     }
     Outgoing::new(Request::from_parts(head, body), exchange.route.guard.upstream.retries() > 0)
 }

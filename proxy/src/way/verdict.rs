@@ -78,6 +78,9 @@ impl Judge<'_> {
         found: &Features,
         broken: &[Violation],
     ) -> Option<Vec<u8>> {
+        if !self.decoder.is_rewritable() {
+            return None;
+        }
         let mended = match self.on_violation {
             OnViolation::Refuse => return None,
             OnViolation::Clamp => {

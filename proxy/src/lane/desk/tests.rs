@@ -89,6 +89,30 @@ fn a_name_counts_only_once_the_upstream_answered_to_it() {
     assert_eq!(rows, 1, "a known name is judged when it is asked");
 }
 
+/// A call over gRPC, whose path names no model.
+fn called(id: u64, body: &'static [u8]) -> Asked {
+    let protocol = crate::decode::claim(&http::Method::POST, "/inference.GRPCInferenceService/ModelInfer");
+    Asked {
+        protocol: protocol.map(|(position, _)| position),
+        headers: vec![("content-type".into(), "application/grpc".to_owned())],
+        body: Body::Whole(body.into()),
+        ..asked(id, None, "oip_grpc", &[])
+    }
+}
+
+#[test]
+fn a_call_that_failed_discovers_nothing() {
+    const QUESTION: &[u8] = include_bytes!("../../../fixtures/decode/oip_grpc/raw_floats.question.bin");
+    let mut desk = desk();
+    take(&mut desk, Entry::Asked(called(0, QUESTION)));
+    let failed = Answered { headers: vec![("grpc-status".into(), "5".to_owned())], ..answered(0, 200, 1.0) };
+    take(&mut desk, Entry::Answered(failed));
+    assert_eq!(desk.discovered(), 0, "the call failed, whatever HTTP says");
+    take(&mut desk, Entry::Asked(called(1, QUESTION)));
+    let (rows, _) = take(&mut desk, Entry::Answered(Answered { length: 9, ..answered(1, 200, 1.0) }));
+    assert_eq!((rows, desk.discovered()), (2, 1), "one that succeeds does");
+}
+
 #[test]
 fn names_beyond_the_bound_are_counted() {
     let mut desk = desk();
