@@ -51,6 +51,7 @@ pub const DEFAULTS: &[Known] = &[
     quantity("clients.remembered", "10000", "1", "10000000"),
     quantity("brake.blocks_per_minute", "30", "1", "1000000"),
     quantity("brake.share_of_clients", "0.2", "0", "1"),
+    word("decisions.scope", "model"),
     quantity("decisions.at_most", "30d", "1s", "30d"),
     quantity("decisions.proposal_expires", "24h", "1s", "30d"),
     quantity("decisions.offences_count_for", "7d", "0s", "365d"),

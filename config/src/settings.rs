@@ -676,9 +676,11 @@ pub struct Model {
     pub block_for: Vec<Duration>,
 }
 
-/// How long decisions, proposals and offences last.
+/// How long decisions, proposals and offences last, and where decisions hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decisions {
+    /// Where what a detector decides holds.
+    pub scope: DecisionScope,
     /// The longest that any decision may last, whoever takes it.
     pub at_most: Duration,
     /// How long a proposal waits for an operator.
@@ -873,6 +875,17 @@ pub enum OnTierOne {
     Propose,
     /// It is told and nothing else.
     Alert,
+}
+
+/// Where a decision holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DecisionScope {
+    /// At the model whose traffic it rests on.
+    #[default]
+    Model,
+    /// At every model in `enforce`.
+    Everywhere,
 }
 
 /// What follows from findings that only tell, where they agree.

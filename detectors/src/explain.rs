@@ -28,6 +28,9 @@ pub enum Reservation {
 pub const SHARED: &str = " Many people share this address (clients.shared_addresses): nothing stronger than a throttle \
                           follows on it, only on a key, token or certificate.";
 
+/// Where a decision holds that holds at one model; it follows what [`decision`] or [`proposal`] says.
+pub const ONE_MODEL: &str = " It holds at this model alone.";
+
 /// What a client did, and the rows that show it.
 #[must_use]
 pub fn evidence(client: Identity, did: &str, trail: &Trail, time: Time) -> String {

@@ -225,6 +225,36 @@ pub struct Record {
     pub explanation: String,
 }
 
+/// Where a decision holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// At the model that its record names, and at no other.
+    Model,
+    /// At every model that is in `enforce`. What was decided before decisions had a scope holds there.
+    #[default]
+    Everywhere,
+}
+
+impl Scope {
+    /// Its word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Model => "model",
+            Self::Everywhere => "everywhere",
+        }
+    }
+}
+
+impl Record {
+    /// The one model at which the decision holds that it is or led to; everywhere without it.
+    #[must_use]
+    pub fn only(&self) -> Option<Arc<str>> {
+        (self.grounds.scope == Some(Scope::Model)).then(|| Arc::clone(&self.model))
+    }
+}
+
 /// What policy went by. What there is not is left out of the record.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Grounds {
@@ -237,6 +267,9 @@ pub struct Grounds {
     /// What was proposed; until somebody approves it, nothing is done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proposed: Option<Proposed>,
+    /// Where the decision holds; only on records that are a decision or led to one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scope: Option<Scope>,
     /// Whether a maintenance window kept it from counting, and what that is for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub muted: Option<String>,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::finding::{Action, Mode};
+use crate::finding::{Action, Mode, Scope};
 use crate::identity::{Address, Identity};
 use crate::ladder::Ladder;
 use crate::maintenance::Maintenance;
@@ -31,6 +31,8 @@ pub struct Policy {
     pub ladder: Ladder,
     /// How long anything about decisions may last.
     pub spans: Spans,
+    /// Where decisions hold.
+    pub scope: Scope,
     /// The operator's customers.
     pub tenants: Arc<Tenants>,
     /// When what rests on the reference does not count.
@@ -71,6 +73,7 @@ impl Default for Policy {
             tiers: BTreeMap::new(),
             ladder: Ladder::new(rungs.to_vec()),
             spans: Spans::default(),
+            scope: Scope::Everywhere,
             tenants: Arc::default(),
             maintenance: Vec::new(),
             refuses_content: false,

@@ -42,8 +42,15 @@ async fn house(more: Value) -> House {
 
 impl House {
     async fn decide(&self, client: &str, action: &str) -> String {
+        self.decide_as(json!({"client": client, "action": action})).await
+    }
+
+    async fn decide_as(&self, mut order: Value) -> String {
         let token = std::fs::read_to_string(self.checkgate.state.join("admin.token")).unwrap();
-        let order = json!({"client": client, "action": action, "seconds": 600, "why": "a test"});
+        order
+            .as_object_mut()
+            .unwrap()
+            .extend([("seconds".into(), 600.into()), ("why".into(), "a test".into())]);
         let request = Request::post("/v1/decisions")
             .header("authorization", format!("Bearer {}", token.trim()))
             .header("content-type", "application/json")
@@ -184,6 +191,26 @@ async fn the_model_that_is_meant_says_whether_decisions_act() {
     assert_eq!(about("/authz/watched", &[]).await, 200);
     assert_eq!(about("/authz", &[]).await, 200, "the top level observes");
     let both = [("x-original-uri", "/watched"), ("x-forwarded-uri", "/guarded")];
+    assert_eq!(about("/authz", &both).await, 403, "a client that names another model gains nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decision_at_one_model_is_met_where_that_model_is_meant() {
+    let server = "http://127.0.0.1:9";
+    let models = json!({"mode": "enforce", "models": [
+        {"name": "pricing", "path": "/pricing", "upstream": server},
+        {"name": "risk", "path": "/risk", "upstream": server},
+    ]});
+    let house = house(models).await;
+    house.decide_as(json!({"client": CLIENT, "action": "block", "model": "pricing"})).await;
+    let about = async |path: &str, headers: &[(&str, &str)]| {
+        let headers = [headers, &[("x-forwarded-for", CLIENT)]].concat();
+        house.asked_at(PROXY, path, &headers).await.status.as_u16()
+    };
+    assert_eq!(about("/authz/pricing/a", &[]).await, 403);
+    assert_eq!(about("/authz/risk/a", &[]).await, 200, "another model");
+    assert_eq!(about("/authz", &[]).await, 200, "nobody says which model is meant");
+    let both = [("x-original-uri", "/risk"), ("x-forwarded-uri", "/pricing")];
     assert_eq!(about("/authz", &both).await, 403, "a client that names another model gains nothing");
 }
 

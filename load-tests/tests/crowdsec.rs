@@ -34,6 +34,7 @@ fn config(server: &ModelServer, crowdsec: &Value) -> Value {
     json!({
         "upstream": format!("http://{}", server.address),
         "mode": "enforce",
+        "decisions": {"scope": "everywhere"},
         "clients": {"identity": "ip"},
         "models": [{"name": "pricing"}],
         "crowdsec": crowdsec,

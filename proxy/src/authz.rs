@@ -18,7 +18,7 @@ use http_body_util::{BodyExt, Empty};
 
 use self::subject::Subject;
 use crate::clock;
-use crate::gate::Refusal;
+use crate::gate::{Aim, Refusal};
 use crate::metrics::Metrics;
 use crate::metrics::labels::AuthzOutcome;
 use crate::transport::{Handler, Peer, Received};
@@ -122,11 +122,13 @@ impl Authz {
             return Verdict::Passes;
         }
         let asker = way.identify.asker(peer, headers, now);
-        let Terms { enforces, per_minute } = subject().terms(&way.routes, (self.terms)());
-        if let Some(refusal) = way.gate.enter(&asker, enforces, per_minute, now) {
+        let (Terms { enforces, per_minute }, named) = subject().terms(&way.routes, (self.terms)());
+        let models: Vec<&str> = named.iter().map(|name| &**name).collect();
+        let aim = Aim { models: &models, acts: enforces };
+        if let Some(refusal) = way.gate.enter(&asker, aim, per_minute, now) {
             return Verdict::Refused(refusal);
         }
-        way.gate.tags(&asker, enforces, now).map_or(Verdict::Passes, Verdict::Tagged)
+        way.gate.tags(&asker, aim, now).map_or(Verdict::Passes, Verdict::Tagged)
     }
 }
 

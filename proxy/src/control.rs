@@ -15,7 +15,7 @@ use std::time::Duration;
 use checkgate_detectors::engine::Block;
 use checkgate_detectors::facts::Time;
 use checkgate_detectors::finding::{
-    Action, DecisionId, FindingId, Grounds, Kind, Mode, Record, Tier, Window,
+    Action, DecisionId, FindingId, Grounds, Kind, Mode, Record, Scope, Tier, Window,
 };
 use checkgate_detectors::identity::Identity;
 use ipnet::IpNet;
@@ -97,9 +97,14 @@ pub struct Order {
     pub action: Action,
     /// For how long, within [`LASTS`].
     pub lasts: Duration,
-    /// The model that it is about; absent for all. The record names it. Like a detector's, the decision holds for its
-    /// client at every model that is in `enforce`.
+    /// The model at which it holds; without it, every model that is in `enforce`.
     pub model: Option<String>,
+}
+
+impl Order {
+    fn scope(&self) -> Scope {
+        if self.model.is_some() { Scope::Model } else { Scope::Everywhere }
+    }
 }
 
 /// Why nothing was changed.
@@ -395,7 +400,8 @@ impl Control {
         let detector = if ground.is_elsewhere() { Arc::clone(&by.who) } else { OPERATOR.into() };
         let asked = ground.asked;
         let decided = Decided { detector, asked, ..decided(&block, order, applied, Arc::clone(&evidence)) };
-        let active = ActiveBlock::new(&block, applied == Applied::Enforced, evidence);
+        let mut active = ActiveBlock::new(&block, applied == Applied::Enforced, evidence);
+        active.only = why.only();
         Ok(self.note((active, applied), by, now, What::Decision(Box::new(decided))))
     }
 
@@ -602,9 +608,10 @@ fn block(order: &Order, now: Time) -> Result<Block, Refused> {
 
 fn record(block: &Block, order: &Order, (by, ground): (&By, &Ground), mode: Mode) -> Record {
     let model = order.model.as_deref().unwrap_or(ALL_MODELS);
+    let alone = if order.model.is_some() { " alone" } else { "" };
     let why = if by.why.is_empty() { String::new() } else { format!(": {}", by.why) };
     let explanation = format!(
-        "{} decided {} to {} client {} (model: {model}) until {}{why}",
+        "{} decided {} to {} client {} (model: {model}{alone}) until {}{why}",
         by.who,
         if ground.is_elsewhere() { "elsewhere" } else { "by hand" },
         block.action.as_str(),
@@ -632,7 +639,7 @@ fn record(block: &Block, order: &Order, (by, ground): (&By, &Ground), mode: Mode
         fields: Vec::new(),
         campaign: None,
         requests: Vec::new(),
-        grounds: Grounds::default(),
+        grounds: Grounds { scope: Some(order.scope()), ..Grounds::default() },
         explanation,
     }
 }
@@ -642,6 +649,7 @@ fn decided(block: &Block, order: &Order, applied: Applied, evidence: Arc<str>) -
         id: block.id,
         client: block.client,
         model: order.model.as_deref().map(Into::into),
+        scope: order.scope(),
         detector: OPERATOR.into(),
         action: block.action,
         time: block.time,

@@ -158,6 +158,15 @@ pub struct Origin {
     pub mode: Mode,
 }
 
+/// What a request asks, as far as decisions depend on it.
+#[derive(Clone, Copy, Debug)]
+pub struct Aim<'a> {
+    /// The model by name; of a question of another proxy all that may be meant.
+    pub models: &'a [&'a str],
+    /// Whether decisions act there: the model is in `enforce`.
+    pub acts: bool,
+}
+
 /// What a refused client is told: all that a refusal is made of. What was measured, by whom and when is not in here, so
 /// neither the answer nor the time that it takes can depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -304,7 +313,7 @@ impl Gate {
     }
 
     /// What meets requests from each address on which a decision acts, in no order: nothing while the kill switch is on,
-    /// nothing of spared addresses, and no more than a throttle of shared ones.
+    /// nothing of spared addresses, nothing that holds at one model alone, and no more than a throttle of shared ones.
     #[must_use]
     pub fn on_addresses(&self, now: Time) -> Vec<(Address, ActiveBlock)> {
         if self.kill_switch.is_on() {
@@ -319,16 +328,21 @@ impl Gate {
         acting
     }
 
+    /// Decisions on addresses that act, each at one model alone: nobody else enforces them.
+    #[must_use]
+    pub fn at_one_model(&self, now: Time) -> usize {
+        if self.kill_switch.is_on() { 0 } else { self.table.at_one_model(now) }
+    }
+
     /// Whether a request is refused that has just come: by a block, or by a throttle whose `per_minute` requests were
-    /// sent already. `acts` says that its model is in `enforce`; where it is not, nobody is refused. To be asked once,
-    /// for a throttle counts.
+    /// sent already. Where its model is not in `enforce`, nobody is refused. To be asked once, for a throttle counts.
     ///
     /// While nothing acts and nothing is observed this reads two atomics; otherwise it takes at most five shard locks and
     /// never allocates.
     #[must_use]
-    pub fn enter(&self, asker: &Asker, acts: bool, per_minute: u32, now: Time) -> Option<Refusal> {
-        let Some(decision) = self.in_force(asker, acts, now) else {
-            self.table.observe(self.identities(asker), now);
+    pub fn enter(&self, asker: &Asker, aim: Aim<'_>, per_minute: u32, now: Time) -> Option<Refusal> {
+        let Some(decision) = self.in_force(asker, aim, now) else {
+            self.table.observe(self.identities(asker), aim.models, now);
             return None;
         };
         decision.met.count();
@@ -353,29 +367,29 @@ impl Gate {
 
     /// Whether a request that was let in is refused meanwhile: by a block.
     #[must_use]
-    pub fn admit(&self, asker: &Asker, acts: bool, now: Time) -> Option<Refusal> {
-        refusal(&self.in_force(asker, acts, now)?)
+    pub fn admit(&self, asker: &Asker, aim: Aim<'_>, now: Time) -> Option<Refusal> {
+        refusal(&self.in_force(asker, aim, now)?)
     }
 
     /// Whether the answer to a request is degraded.
     #[must_use]
-    pub fn degrades(&self, asker: &Asker, acts: bool, now: Time) -> bool {
-        self.in_force(asker, acts, now).is_some_and(|decision| decision.action == Action::Degrade)
+    pub fn degrades(&self, asker: &Asker, aim: Aim<'_>, now: Time) -> bool {
+        self.in_force(asker, aim, now).is_some_and(|decision| decision.action == Action::Degrade)
     }
 
     /// The decision that the model server is told of with a request.
     #[must_use]
-    pub fn tags(&self, asker: &Asker, acts: bool, now: Time) -> Option<DecisionId> {
-        let decision = self.in_force(asker, acts, now)?;
+    pub fn tags(&self, asker: &Asker, aim: Aim<'_>, now: Time) -> Option<DecisionId> {
+        let decision = self.in_force(asker, aim, now)?;
         (decision.action == Action::Tag).then_some(decision.id)
     }
 
     /// What is in force on whoever sent a request, unless something stronger than any decision holds it back.
-    fn in_force(&self, asker: &Asker, acts: bool, now: Time) -> Option<InForce> {
-        if !acts || self.table.is_idle() || self.kill_switch.is_on() {
+    fn in_force(&self, asker: &Asker, aim: Aim<'_>, now: Time) -> Option<InForce> {
+        if !aim.acts || self.table.is_idle() || self.kill_switch.is_on() {
             return None;
         }
-        let decision = self.decision_on(asker, now)?;
+        let decision = self.decision_on(asker, aim.models, now)?;
         (!self.is_spared(asker.address)).then_some(decision)
     }
 
@@ -406,12 +420,12 @@ impl Gate {
 
     /// The decision that meets a request. A proven key stands for itself: what is held against its address rests on
     /// others behind the same address, whose traffic has no key or an unproven one.
-    fn decision_on(&self, asker: &Asker, now: Time) -> Option<InForce> {
-        let by_key = asker.key.and_then(|key| self.table.find(&Identity::Key(key), now));
+    fn decision_on(&self, asker: &Asker, models: &[&str], now: Time) -> Option<InForce> {
+        let by_key = asker.key.and_then(|key| self.table.find(&Identity::Key(key), models, now));
         if asker.key.is_some_and(|key| self.proven.contains(key)) {
             return by_key;
         }
-        let mut by_address = self.table.find(&Identity::Address(asker.address), now);
+        let mut by_address = self.table.find(&Identity::Address(asker.address), models, now);
         // It may be from before the operator said that the address is shared.
         if let Some(decision) = by_address.as_mut().filter(|decision| decision.action > Action::Throttle)
             && self.rules.load().shared.contains(asker.address)
@@ -464,8 +478,8 @@ impl Gate {
 
     /// Puts a decision of an operator or a program into the table, acting or as an observation. It goes through what a
     /// decision of a lane goes through, with a brake of its own for each `source`, which has another limit of blocks a
-    /// minute than all others where one is given; the mode is the one of `why`, its record. Models that observe let its
-    /// client pass whatever comes of it.
+    /// minute than all others where one is given; mode and scope are those of `why`, its record. Models that observe let
+    /// its client pass whatever comes of it.
     pub fn impose_within(
         &self,
         block: &Block,
@@ -502,6 +516,7 @@ impl Gate {
         now: Time,
     ) -> Applied {
         let mut entry = ActiveBlock::new(block, reason.is_none(), records::line(why).into());
+        entry.only = why.only();
         if block.acts_from < block.until {
             entry.until = rules.end(block.acts_from, block.until);
         }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use anyhow::Context;
 use checkgate_config::settings::{self, OnViolation, Settings};
 use checkgate_detectors::contract::Contract;
-use checkgate_detectors::finding::{Action, Mode};
+use checkgate_detectors::finding::{Action, Mode, Scope};
 use checkgate_detectors::maintenance::Maintenance;
 use checkgate_detectors::policy::Spans;
 use checkgate_detectors::rules::Course;
@@ -51,6 +51,9 @@ pub struct Plan {
     pub share_of_clients: f64,
     /// How long decisions, offences and proposals last at most.
     pub spans: Spans,
+    /// Where decisions of detectors hold; everywhere in recordings of before.
+    #[serde(default)]
+    pub scope: Scope,
     /// The operator's customers.
     pub tenants: Arc<Tenants>,
     /// Bounds.
@@ -134,6 +137,7 @@ impl Plan {
             blocks_per_minute: settings.brake.blocks_per_minute,
             share_of_clients: settings.brake.share_of_clients,
             spans: course::spans(&settings.decisions),
+            scope: course::scope(settings.decisions.scope),
             tenants: Arc::new(course::tenants(settings)),
             limits: Limits::new(settings),
             promoted: BTreeMap::new(),
@@ -176,6 +180,7 @@ impl Plan {
             && self.never_block == other.never_block
             && self.shared_addresses == other.shared_addresses
             && self.spans == other.spans
+            && self.scope == other.scope
             && self.tenants == other.tenants
             && self.limits == other.limits
     }
@@ -308,6 +313,7 @@ pub(crate) mod tests {
             blocks_per_minute: 30,
             share_of_clients: 0.2,
             spans: Spans::default(),
+            scope: Scope::Everywhere,
             tenants: Arc::default(),
             limits: Limits {
                 rows_per_exchange: 256,

@@ -307,6 +307,7 @@ it moved one field \"area\"\u{fffd}and nothing else
     fn a_page_tells_the_rule_the_tenant_and_what_was_proposed() {
         let mut record = record(Kind::Decision, 7);
         record.grounds = Grounds {
+            scope: None,
             rule: Some("rule 2 of policy.rules".into()),
             tenant: Some(TenantTag { name: "acme".into(), tier: "enterprise".into() }),
             proposed: Some(Proposed {

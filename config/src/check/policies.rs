@@ -263,6 +263,7 @@ impl Check<'_> {
 
 pub(super) fn decisions(raw: &RawDecisions) -> Option<Decisions> {
     Some(Decisions {
+        scope: raw.scope?,
         at_most: raw.at_most?.0,
         proposal_expires: raw.proposal_expires?.0,
         offences_count_for: raw.offences_count_for?.0,

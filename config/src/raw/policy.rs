@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::RawLadder;
-use crate::settings::{OnTierOne, OnTierTwo, Severity, Subject, Word};
+use crate::settings::{DecisionScope, OnTierOne, OnTierTwo, Severity, Subject, Word};
 use crate::units::Period;
 
 /// What follows from a finding. A model's own policy replaces the one at the top level key by key.
@@ -98,6 +98,10 @@ pub struct RawWhen {
 pub struct RawDecisions {
     /// The longest that any decision may last, whoever takes it: a detector, an operator or a program.
     pub at_most: Option<Period>,
+    /// Where what a detector decides holds: `model`, at the model whose traffic it rests on and at no other, or
+    /// `everywhere`, at every model in `enforce`. What holds at one model is not told to firewalls and other bouncers,
+    /// which would refuse the whole address.
+    pub scope: Option<DecisionScope>,
     /// How long a proposal waits for an operator; then it is gone, and counts as no offence.
     pub proposal_expires: Option<Period>,
     /// How long an offence counts after its decision has ended.

@@ -7,7 +7,7 @@ use super::{Block, Case, Engine, Label, Outbox, Told};
 use crate::explain::{self, Reservation};
 use crate::facts::Time;
 use crate::finding::{
-    ATLAS_VERSION, Action, DecisionId, FindingId, Grounds, Kind, Proposed, Record, Window, request_id,
+    ATLAS_VERSION, Action, DecisionId, FindingId, Grounds, Kind, Proposed, Record, Scope, Window, request_id,
 };
 use crate::in_force::InForceDecision;
 use crate::ladder::{Ladder, Rung};
@@ -131,6 +131,7 @@ impl Engine {
         self.use_up(case, &judgement);
         record.decision_id = Some(id);
         record.grounds = judgement.grounds;
+        record.grounds.scope = Some(self.rules.policy.scope);
         tell(&mut record, action, &term, case.subject.reservation);
         if action < wanted {
             record.explanation.push_str(explain::SHARED);
@@ -264,5 +265,7 @@ fn tell(record: &mut Record, action: Action, term: &Term, reservation: Option<Re
     };
     record.grounds.proposed = proposed;
     let grounds = explain::grounds(&record.grounds);
-    record.explanation = format!("{} {follows}{grounds}", record.explanation);
+    let alone = record.grounds.scope == Some(Scope::Model) && reservation.is_none();
+    let scope = if alone { explain::ONE_MODEL } else { "" };
+    record.explanation = format!("{} {follows}{scope}{grounds}", record.explanation);
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use checkgate_detectors::facts::Time;
-use checkgate_detectors::finding::{Action, DecisionId, Kind};
+use checkgate_detectors::finding::{Action, DecisionId, Kind, Scope};
 use http::header::LOCATION;
 use http::{HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -72,6 +72,25 @@ impl StatusWord {
     }
 }
 
+/// Where a decision holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ScopeWord {
+    /// At its model, and at no other.
+    Model,
+    /// At every model in `enforce`.
+    Everywhere,
+}
+
+impl From<ScopeWord> for Scope {
+    fn from(word: ScopeWord) -> Self {
+        match word {
+            ScopeWord::Model => Self::Model,
+            ScopeWord::Everywhere => Self::Everywhere,
+        }
+    }
+}
+
 /// Which decisions are listed; all of these must fit.
 #[derive(Clone, Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -90,6 +109,9 @@ struct Wanted {
     client: Option<String>,
     /// The model that was asked.
     model: Option<String>,
+    /// Where it holds: at its model alone, or everywhere.
+    #[param(inline)]
+    scope: Option<ScopeWord>,
     /// The detector that found why, `operator`, or `crowdsec:` and the name of a source.
     detector: Option<String>,
     /// What is done to the client.
@@ -107,6 +129,7 @@ impl Wanted {
         self.status.is_none_or(|status| status == StatusWord::of(decided, now))
             && is(&self.client, &decided.client.to_string())
             && is(&self.model, decided.model.as_deref().unwrap_or_default())
+            && self.scope.is_none_or(|scope| Scope::from(scope) == decided.scope)
             && is(&self.detector, &decided.detector)
             && self.action.is_none_or(|action| Action::from(action) == decided.action)
             && self.since.is_none_or(|Moment(since)| decided.time.seconds() >= since)
@@ -141,6 +164,9 @@ pub struct Decision {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub model: Option<String>,
+    /// Where it holds: `model`, at that model alone, or `everywhere`, at every model in `enforce`.
+    #[schema(value_type = ScopeWord)]
+    pub scope: &'static str,
     /// The detector that found why, `operator`, or `crowdsec:` and the name of a source.
     pub detector: String,
     /// What is done to the client.
@@ -168,6 +194,7 @@ impl Decision {
             id: decided.id.to_string(),
             client: decided.client.to_string(),
             model: decided.model.as_deref().map(str::to_owned),
+            scope: decided.scope.as_str(),
             detector: decided.detector.to_string(),
             action: decided.action.as_str().to_owned(),
             status: StatusWord::of(decided, now),
@@ -192,6 +219,7 @@ impl Decision {
             id: block.id.to_string(),
             client: block.client.to_string(),
             model: text("model"),
+            scope: scope_of(block).as_str(),
             detector: text("detector").unwrap_or_default(),
             action: block.action.as_str().to_owned(),
             status: if block.until <= now { StatusWord::Ended } else { status },
@@ -204,6 +232,10 @@ impl Decision {
     }
 }
 
+fn scope_of(block: &ActiveBlock) -> Scope {
+    if block.only.is_some() { Scope::Model } else { Scope::Everywhere }
+}
+
 /// What stands at the gate.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Active {
@@ -213,6 +245,9 @@ pub struct Active {
     pub client: String,
     /// What is done to the client.
     pub action: String,
+    /// Where it holds: `model`, at the model that its record names, or `everywhere`, at every model in `enforce`.
+    #[schema(value_type = ScopeWord)]
+    pub scope: &'static str,
     /// When it was taken, in Unix seconds.
     pub since: f64,
     /// When it ends, in Unix seconds.
@@ -234,6 +269,7 @@ impl Active {
             decision_id: block.id.to_string(),
             client: block.client.to_string(),
             action: block.action.as_str().to_owned(),
+            scope: scope_of(block).as_str(),
             since: block.time.seconds(),
             until: block.until.seconds(),
             acts: block.is_in_force(now),
@@ -329,8 +365,7 @@ struct New {
     /// Why; it stands in the ledger and in the record.
     #[schema(schema_with = super::changed::why_schema)]
     why: Why,
-    /// The model that it is about; without it, all. The record names it; like a detector's, the decision holds for its
-    /// client at every model that is in `enforce`.
+    /// The model at which it holds; without it, every model that is in `enforce`.
     #[schema(nullable = false)]
     #[serde(default, deserialize_with = "super::changed::given")]
     model: Option<String>,

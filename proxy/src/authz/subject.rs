@@ -1,5 +1,7 @@
 //! Which model a question is about: what the asking proxy says of the request that it holds.
 
+use std::sync::Arc;
+
 use http::{HeaderMap, Method};
 
 use super::Terms;
@@ -41,16 +43,22 @@ impl Subject {
         Self { methods: vec![method], paths: path_of(path).map(str::to_owned).into_iter().collect() }
     }
 
-    /// What holds for it: the strictest of what holds for its models, and `unclaimed` where no model claims it.
-    pub fn terms(&self, routes: &Routes, unclaimed: Terms) -> Terms {
+    /// What holds for it: the strictest of what holds for its models, and `unclaimed` where no model claims it. With the
+    /// names of those for which decisions are asked; none where it is not told what is held.
+    pub fn terms(&self, routes: &Routes, unclaimed: Terms) -> (Terms, Vec<Arc<str>>) {
         let of = |method: &Method, path: &str| match routes.find(method, path) {
             Some(route) => {
-                Terms { enforces: route.guard.enforces, per_minute: route.guard.policy.requests_per_minute }
+                let (enforces, policy) = (route.guard.enforces, &route.guard.policy);
+                (Terms { enforces, per_minute: policy.requests_per_minute }, route.named())
             }
-            None => unclaimed,
+            None => (unclaimed, "".into()),
         };
         let all = self.paths.iter().flat_map(|path| self.methods.iter().map(move |method| of(method, path)));
-        all.reduce(Terms::and).unwrap_or(unclaimed)
+        let all: Vec<_> = all.collect();
+        let terms = all.iter().map(|(terms, _)| *terms).reduce(Terms::and).unwrap_or(unclaimed);
+        // A decision at a model in `observe` refuses nobody, whatever else is named.
+        let asked = all.into_iter().filter(|(own, _)| own.enforces == terms.enforces);
+        (terms, asked.map(|(_, name)| name).collect())
     }
 }
 

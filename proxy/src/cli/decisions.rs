@@ -18,6 +18,7 @@ Examples:
   checkgate decisions list --status in_force
   checkgate decisions add 203.0.113.7 --for 2h --why 'stolen account, ticket 4711'
   checkgate decisions add key:00f3a2b1c4d5e6f7 --action throttle --for 1d --why 'asked to slow down'
+  checkgate decisions add 203.0.113.7 --model pricing --for 2h --why 'asks for nothing else there'
   checkgate decisions extend d-00f3a2b1c4d5e6f7 --for 1d --why 'still at it'
   checkgate decisions lift d-00f3a2b1c4d5e6f7 --why 'a colleague'
   checkgate decisions approve d-00f3a2b1c4d5e6f7";
@@ -64,6 +65,9 @@ struct List {
     /// The model that was asked.
     #[arg(long)]
     model: Option<String>,
+    /// Where it holds: model or everywhere.
+    #[arg(long)]
+    scope: Option<String>,
     /// The detector that found why, or `operator`.
     #[arg(long)]
     detector: Option<String>,
@@ -138,7 +142,7 @@ struct Add {
     /// What is done to the client.
     #[arg(long, default_value = "block")]
     action: Action,
-    /// The model that it is about [default: all].
+    /// The model at which it holds [default: every model in enforce].
     #[arg(long)]
     model: Option<String>,
     #[command(flatten)]
@@ -179,7 +183,8 @@ impl List {
             let page = self.remote.get(&format!("/v1/decisions{}", self.query(cursor)))?;
             all.extend(items(&page, "decisions").cloned());
             let known = |id: &str| all.iter().any(|decision| text(decision, "id") == id);
-            let unfiltered = self.status.is_none() && self.model.is_none() && self.detector.is_none();
+            let filters = [&self.status, &self.model, &self.scope, &self.detector];
+            let unfiltered = filters.iter().all(|filter| filter.is_none());
             let active = items(&page, "active").filter(|_| unfiltered && self.since.is_none());
             let unknown: Vec<Value> =
                 active.filter(|active| !known(&text(active, "decision_id"))).map(at_gate).collect();
@@ -194,13 +199,13 @@ impl List {
             return print(&pretty(&Value::Array(all)));
         }
         let row = |decision: &Value| {
-            let cells = ["id", "client", "model", "detector", "action", "status"];
+            let cells = ["id", "client", "model", "scope", "detector", "action", "status"];
             let mut row: Vec<_> = cells.iter().map(|key| text(decision, key)).collect();
             row.push(moment(decision, "until"));
             row
         };
         let rows: Vec<_> = all.iter().map(row).collect();
-        print(&table(&["ID", "CLIENT", "MODEL", "DETECTOR", "ACTION", "STATUS", "UNTIL"], &rows))
+        print(&table(&["ID", "CLIENT", "MODEL", "SCOPE", "DETECTOR", "ACTION", "STATUS", "UNTIL"], &rows))
     }
 
     fn query(&self, cursor: Option<String>) -> String {
@@ -214,6 +219,7 @@ impl List {
             ("status", self.status.clone()),
             ("client", self.client.clone()),
             ("model", self.model.clone()),
+            ("scope", self.scope.clone()),
             ("detector", self.detector.clone()),
             ("action", self.action.map(|action| action.word().to_owned())),
             ("since", since),
@@ -227,7 +233,7 @@ fn at_gate(active: &Value) -> Value {
     let acts = active.get("acts") == Some(&Value::Bool(true));
     json!({
         "id": active["decision_id"], "client": active["client"], "model": record["model"],
-        "detector": record["detector"], "action": active["action"],
+        "scope": active["scope"], "detector": record["detector"], "action": active["action"],
         "status": if acts { "in_force" } else { "observed" },
         "since": active["since"], "until": active["until"], "record": record,
     })
@@ -269,8 +275,10 @@ impl One {
 
 /// A change in one line, with what keeps the decision back.
 fn line(taken: &Value) -> String {
+    let at_one = text(taken, "scope") == "model";
+    let at = if at_one { format!(" at {}", told::clean(&text(taken, "model"))) } else { String::new() };
     let mut line = format!(
-        "{}: {} {}, {} until {}",
+        "{}: {} {}{at}, {} until {}",
         text(taken, "id"),
         text(taken, "action"),
         told::clean(&text(taken, "client")),

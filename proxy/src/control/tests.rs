@@ -87,7 +87,7 @@ impl House {
     fn refuses(&self, address: &str, now: Time) -> bool {
         let address = Address::of(address.parse().unwrap());
         let asker = Asker { address, standing: Standing::Declared, key: None, keys_verified: false };
-        self.gate.enter(&asker, true, 0, now).is_some()
+        self.gate.enter(&asker, crate::gate::Aim { models: &["prices"], acts: true }, 0, now).is_some()
     }
 
     /// A decision that waits for approval, at the gate and in the ledger.
@@ -130,6 +130,29 @@ fn what_is_decided_by_hand_refuses_until_it_is_lifted() {
     assert_eq!(house.status(block.id), Status::Lifted);
     assert_eq!(*house.ears.0.lock(), [block.id], "lanes hear of it");
     assert!(matches!(house.control.lift(block.id, by(), NOW), Err(Refused::NotInForce(_))), "twice");
+}
+
+#[test]
+fn a_decision_that_names_a_model_holds_there_alone() {
+    let house = house();
+    let (block, _) = house.control.decide(&order("192.0.2.7", Some("prices")), by(), NOW).unwrap().now;
+    let asker = Asker {
+        address: Address::of("192.0.2.7".parse().unwrap()),
+        standing: Standing::Declared,
+        key: None,
+        keys_verified: false,
+    };
+    let refuses = |gate: &Gate, model: &str| {
+        gate.admit(&asker, crate::gate::Aim { models: &[model], acts: true }, NOW).is_some()
+    };
+    assert!(refuses(&house.gate, "prices") && !refuses(&house.gate, "digits"), "{block:?}");
+    let decided = house.ledger.book().decision(block.id).unwrap().clone();
+    assert_eq!((decided.scope, decided.only().as_deref()), (Scope::Model, Some("prices")));
+    assert!(decided.evidence.contains("(model: prices alone)"), "{}", decided.evidence);
+    assert!(decided.evidence.contains(r#""scope":"model""#), "{}", decided.evidence);
+    house.gate.lift(block.id);
+    house.gate.resume([decided].iter(), NOW);
+    assert!(refuses(&house.gate, "prices") && !refuses(&house.gate, "digits"), "after a restart");
 }
 
 #[test]

@@ -30,6 +30,8 @@ pub struct ActiveBlock {
     pub id: DecisionId,
     /// Whom it is about.
     pub client: Identity,
+    /// The one model at which it holds; everywhere without it.
+    pub only: Option<Arc<str>>,
     /// What is done to the client: tag, throttle, degrade or block.
     pub action: Action,
     /// When it was taken.
@@ -80,12 +82,13 @@ pub struct Ended {
 }
 
 impl ActiveBlock {
-    /// The block of `block`, which `evidence` explains.
+    /// The block of `block`, which `evidence` explains. It holds everywhere.
     #[must_use]
     pub fn new(block: &Block, acts: bool, evidence: Arc<str>) -> Self {
         Self {
             id: block.id,
             client: block.client,
+            only: None,
             action: block.action,
             time: block.time,
             acts_from: block.acts_from,
@@ -104,6 +107,7 @@ impl ActiveBlock {
         Self {
             id: decided.id,
             client: decided.client,
+            only: decided.only(),
             action: decided.action,
             time: decided.time,
             acts_from: decided.acts_from(),
@@ -114,6 +118,11 @@ impl ActiveBlock {
             met: Met::of(decided.requests),
             allowance: Allowance::default(),
         }
+    }
+
+    /// Whether it holds at one of `models`.
+    fn reaches(&self, models: &[&str]) -> bool {
+        self.only.as_deref().is_none_or(|only| models.contains(&only))
     }
 
     /// Whether it waits for approval at `now`.
@@ -237,11 +246,11 @@ impl BlockTable {
         self.revision.fetch_add(1, Ordering::Release);
     }
 
-    /// The strongest decision that acts on each address at `now`, in no order.
+    /// The strongest decision that acts on each address at `now`, whichever model is asked, in no order.
     #[must_use]
     pub fn on_addresses(&self, now: Time) -> Vec<(Address, ActiveBlock)> {
         let strongest = |blocks: &[ActiveBlock]| {
-            let in_force = blocks.iter().filter(|block| block.is_in_force(now));
+            let in_force = blocks.iter().filter(|block| block.only.is_none() && block.is_in_force(now));
             in_force.max_by_key(|block| (block.action, block.until)).cloned()
         };
         let acting = self.by_client.iter().filter_map(|entry| match entry.key() {
@@ -251,20 +260,31 @@ impl BlockTable {
         acting.collect()
     }
 
+    /// Decisions on addresses that act at `now`, each at one model alone.
+    #[must_use]
+    pub fn at_one_model(&self, now: Time) -> usize {
+        let held = |blocks: &[ActiveBlock]| {
+            blocks.iter().filter(|block| block.only.is_some() && block.is_in_force(now)).count()
+        };
+        let on_addresses = self.by_client.iter().filter(|entry| matches!(entry.key(), Identity::Address(_)));
+        on_addresses.map(|entry| held(entry.value())).sum()
+    }
+
     /// Whether no block acts: then nobody needs to be looked up.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.acting.load(Ordering::Acquire) == 0
     }
 
-    /// The strongest decision that acts on `client` now, and of several the one that does so for longest.
+    /// The strongest decision that acts on `client` now at one of `models`, and of several the one that does so for
+    /// longest.
     #[must_use]
-    pub fn find(&self, client: &Identity, now: Time) -> Option<InForce> {
+    pub fn find(&self, client: &Identity, models: &[&str], now: Time) -> Option<InForce> {
         if self.is_idle() {
             return None;
         }
         let blocks = self.by_client.get(client)?;
-        let in_force = blocks.iter().filter(|block| block.is_in_force(now));
+        let in_force = blocks.iter().filter(|block| block.is_in_force(now) && block.reaches(models));
         in_force.max_by_key(|block| (block.action, block.until)).map(ActiveBlock::in_force)
     }
 
@@ -274,15 +294,16 @@ impl BlockTable {
         self.observed.load(Ordering::Relaxed) > 0
     }
 
-    /// Counts a request that nothing acts on, for the strongest observation on its client, if there is one. While there
-    /// are no observations this reads one atomic.
-    pub fn observe(&self, clients: impl IntoIterator<Item = Identity>, now: Time) {
+    /// Counts a request to one of `models` that nothing acts on, for the strongest observation on its client, if there is
+    /// one. While there are no observations this reads one atomic.
+    pub fn observe(&self, clients: impl IntoIterator<Item = Identity>, models: &[&str], now: Time) {
         if !self.observes() {
             return;
         }
         let observed = |client: Identity| {
             let blocks = self.by_client.get(&client)?;
-            let standing = blocks.iter().filter(|block| !block.acts && now < block.until);
+            let standing =
+                blocks.iter().filter(|block| !block.acts && now < block.until && block.reaches(models));
             let strongest = standing.max_by_key(|block| (block.action, block.until))?;
             Some((strongest.action, strongest.until, strongest.met.clone()))
         };
@@ -467,7 +488,7 @@ mod tests {
     }
 
     fn found(table: &BlockTable, client: u64, now: u64) -> Option<u64> {
-        table.find(&Identity::Key(client), Time(now)).map(|block| block.id.0)
+        table.find(&Identity::Key(client), &["prices"], Time(now)).map(|block| block.id.0)
     }
 
     #[test]

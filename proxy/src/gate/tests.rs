@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use checkgate_detectors::finding::Scope;
 use checkgate_detectors::identity::{Address, Standing};
 
 use super::*;
@@ -48,6 +49,8 @@ fn asker(text: &str, key: Option<u64>) -> Asker {
     Asker { address: address(text), standing: Standing::Declared, key, keys_verified: false }
 }
 
+const AIM: Aim<'static> = Aim { models: &["prices"], acts: true };
+
 fn block(id: u64, client: Identity) -> Block {
     Block {
         id: DecisionId(id),
@@ -77,7 +80,7 @@ impl Fixture {
     }
 
     fn refuses(&self, asker: &Asker) -> bool {
-        self.gate.admit(asker, true, NOW).is_some()
+        self.gate.admit(asker, AIM, NOW).is_some()
     }
 
     fn would_block(&self, reason: Reason) -> u64 {
@@ -89,11 +92,11 @@ impl Fixture {
 fn a_block_refuses_its_client_and_nobody_else_until_it_ends() {
     let it = fixture();
     assert_eq!(it.apply(&by_address(1, "192.0.2.1"), ENFORCE), Applied::Enforced);
-    let refusal = it.gate.admit(&asker("192.0.2.1", None), true, NOW).unwrap();
+    let refusal = it.gate.admit(&asker("192.0.2.1", None), AIM, NOW).unwrap();
     assert_eq!(refusal.decision, DecisionId(1));
     assert!(!it.refuses(&asker("192.0.2.2", None)));
     let end = NOW.plus(Duration::from_secs(600));
-    assert_eq!(it.gate.admit(&asker("192.0.2.1", None), true, end), None);
+    assert_eq!(it.gate.admit(&asker("192.0.2.1", None), AIM, end), None);
     it.gate.tick(end);
     assert_eq!(it.metrics.blocks_active.get(), 0);
 }
@@ -125,11 +128,11 @@ fn a_block_on_an_address_that_is_shared_throttles_it_and_its_keys_stay_blocked()
     it.apply(&block(3, Identity::Key(7)), ENFORCE);
     let shared = Networks::new([("192.0.2.1".parse().unwrap(), 32)]);
     it.gate.adopt(Rules { shared, ..Rules::default() }, 100);
-    let enters = |text: &str, key| it.gate.enter(&asker(text, key), true, 2, NOW).map(|told| told.throttled);
+    let enters = |text: &str, key| it.gate.enter(&asker(text, key), AIM, 2, NOW).map(|told| told.throttled);
     assert_eq!(enters("192.0.2.1", None), None, "the first of two requests a minute");
     assert_eq!(enters("192.0.2.1", None), None);
     assert_eq!(enters("192.0.2.1", None), Some(true), "it is throttled, not blocked");
-    assert!(!it.gate.degrades(&asker("192.0.2.1", None), true, NOW));
+    assert!(!it.gate.degrades(&asker("192.0.2.1", None), AIM, NOW));
     assert_eq!(enters("192.0.2.2", None), Some(false), "an address that nobody shares stays blocked");
     assert_eq!(enters("192.0.2.1", Some(7)), Some(false), "so does a key behind the shared address");
 }
@@ -151,7 +154,7 @@ fn in_observe_nothing_ever_acts() {
     assert_eq!(it.apply(&by_address(1, "192.0.2.1"), OBSERVE), Applied::Observed(Reason::Mode));
     assert!(!it.refuses(&asker("192.0.2.1", None)), "a block of an observing model refused a request");
     it.apply(&by_address(2, "192.0.2.2"), ENFORCE);
-    let observing = it.gate.admit(&asker("192.0.2.2", None), false, NOW);
+    let observing = it.gate.admit(&asker("192.0.2.2", None), Aim { acts: false, ..AIM }, NOW);
     assert_eq!(observing, None, "an observing model refused a client that another model blocked");
     assert_eq!(it.would_block(Reason::Mode), 1);
 }
@@ -246,7 +249,7 @@ fn enforcement_is_off_within_a_second_of_the_file() {
     gate.watch(|| NOW, |_, _| {}).unwrap();
     let (start, asker) = (std::time::Instant::now(), asker("192.0.2.1", None));
     kill_switch::write(&it.state.path().join("kill-switch"), true).unwrap();
-    while gate.admit(&asker, true, NOW).is_some() {
+    while gate.admit(&asker, AIM, NOW).is_some() {
         assert!(start.elapsed() < Duration::from_secs(1), "the watcher is too slow");
         thread::yield_now();
     }
@@ -323,7 +326,7 @@ fn the_wait_is_the_whole_rung_from_the_first_second_to_the_last() {
     let it = fixture();
     it.apply(&by_address(1, "192.0.2.1"), ENFORCE);
     let last = Time(NOW.plus(RUNG).0 - 1);
-    let told = [NOW, NOW.plus(RUNG / 2), last].map(|now| it.gate.admit(&asker("192.0.2.1", None), true, now));
+    let told = [NOW, NOW.plus(RUNG / 2), last].map(|now| it.gate.admit(&asker("192.0.2.1", None), AIM, now));
     assert_eq!(told, [Some(Refusal { decision: DecisionId(1), throttled: false, retry_after: RUNG }); 3]);
 }
 
@@ -336,7 +339,7 @@ fn a_refusal_is_made_of_three_values_that_no_score_reaches() {
         let why =
             Record { detector, statistic, limit: statistic / 2.0, fields: vec![detector.into()], ..why };
         it.gate.apply(&block, &why, (ENFORCE, &it.gate.rules.load()), NOW, &mut Vec::new());
-        it.gate.admit(&asker(client, None), true, NOW).unwrap()
+        it.gate.admit(&asker(client, None), AIM, NOW).unwrap()
     };
     // Taken apart by name: a value that is added to a refusal does not compile here before somebody looks at it.
     let Refusal { decision, throttled, retry_after } = by(1, "192.0.2.1", "one_field_sweep", 12.0);
@@ -366,12 +369,12 @@ fn degrade(id: u64, text: &str) -> Block {
 impl Fixture {
     /// What a new request gets under a throttle of two requests a minute.
     fn enters(&self, text: &str, now: Time) -> Option<(bool, Duration)> {
-        let refusal = self.gate.enter(&asker(text, None), true, 2, now)?;
+        let refusal = self.gate.enter(&asker(text, None), AIM, 2, now)?;
         Some((refusal.throttled, refusal.retry_after))
     }
 
     fn degrades(&self, text: &str) -> bool {
-        self.gate.degrades(&asker(text, None), true, NOW)
+        self.gate.degrades(&asker(text, None), AIM, NOW)
     }
 }
 
@@ -454,15 +457,15 @@ fn a_tagged_client_is_served_and_its_requests_name_the_decision() {
     it.apply(&tag(1, "192.0.2.1"), ENFORCE);
     let tags = |text: &str, acts| it.gate.tags(&asker(text, None), acts, NOW);
     assert_eq!(it.enters("192.0.2.1", NOW), None);
-    assert_eq!(tags("192.0.2.1", true), Some(DecisionId(1)));
+    assert_eq!(tags("192.0.2.1", AIM), Some(DecisionId(1)));
     assert_eq!(
-        (tags("192.0.2.1", false), tags("192.0.2.2", true)),
+        (tags("192.0.2.1", Aim { acts: false, ..AIM }), tags("192.0.2.2", AIM)),
         (None, None),
         "observing, or another client"
     );
     assert_eq!((it.metrics.tags_active.get(), it.metrics.blocks_active.get()), (1, 0));
     it.apply(&throttle(2, "192.0.2.1"), ENFORCE);
-    assert_eq!(tags("192.0.2.1", true), None, "the stronger decision acts");
+    assert_eq!(tags("192.0.2.1", AIM), None, "the stronger decision acts");
 }
 
 #[test]
@@ -474,7 +477,7 @@ fn a_proposal_acts_once_it_is_approved_and_for_as_long_as_it_was_to_last() {
     let later = NOW.plus(Duration::from_secs(50));
     let approved = it.gate.approve(DecisionId(1), later).unwrap();
     assert_eq!((approved.acts, approved.acts_from, approved.until), (true, later, later.plus(RUNG)));
-    let refused = |now| it.gate.admit(&asker("192.0.2.1", None), true, now).is_some();
+    let refused = |now| it.gate.admit(&asker("192.0.2.1", None), AIM, now).is_some();
     assert_eq!((refused(later), refused(later.plus(RUNG))), (true, false));
     assert_eq!((it.metrics.proposals.get(), it.metrics.blocks_active.get()), (0, 1));
     assert_eq!(it.gate.approve(DecisionId(1), later), None, "it is approved already");
@@ -501,13 +504,13 @@ fn a_proposal_that_approves_itself_needs_nobody_and_waiting_requests_hear_of_it(
     assert_eq!(it.apply(&self_approving(1, "192.0.2.1"), ENFORCE), Applied::Proposed);
     assert!(!changed.has_changed().unwrap() && !it.refuses(&asker("192.0.2.1", None)));
     let due = NOW.plus(Duration::from_secs(10));
-    assert!(it.gate.admit(&asker("192.0.2.1", None), true, due).is_some(), "without a tick");
+    assert!(it.gate.admit(&asker("192.0.2.1", None), AIM, due).is_some(), "without a tick");
     it.gate.tick(due);
     assert!(changed.has_changed().unwrap());
     assert_eq!((it.metrics.proposals.get(), it.metrics.blocks_active.get()), (0, 1));
     it.apply(&self_approving(2, "192.0.2.2"), ENFORCE);
     assert!(it.gate.reject(DecisionId(2), NOW).is_some());
-    assert!(it.gate.admit(&asker("192.0.2.2", None), true, due).is_none(), "it was rejected before its time");
+    assert!(it.gate.admit(&asker("192.0.2.2", None), AIM, due).is_none(), "it was rejected before its time");
 }
 
 #[test]
@@ -610,14 +613,14 @@ fn proposals_and_brakes_of_sources_go_on_in_another_process() {
     assert_eq!(new.gate.list(NOW), old.gate.list(NOW));
     assert!(new.gate.approve(DecisionId(1), NOW).unwrap().acts);
     let due = NOW.plus(Duration::from_secs(10));
-    assert!(new.gate.admit(&asker("192.0.2.2", None), true, due).is_some());
+    assert!(new.gate.admit(&asker("192.0.2.2", None), AIM, due).is_some());
 }
 
 #[test]
 fn requests_that_met_a_decision_are_counted_whether_it_acts_or_not() {
     let fixture = fixture();
     let came = |text: &str, key: Option<u64>, acts: bool, times: usize| {
-        (0..times).for_each(|_| _ = fixture.gate.enter(&asker(text, key), acts, 100, NOW));
+        (0..times).for_each(|_| _ = fixture.gate.enter(&asker(text, key), Aim { acts, ..AIM }, 100, NOW));
     };
     fixture.apply(&by_address(1, "192.0.2.1"), ENFORCE);
     fixture.apply(&by_address(2, "192.0.2.2"), OBSERVE);
@@ -638,4 +641,56 @@ fn requests_that_met_a_decision_are_counted_whether_it_acts_or_not() {
     let counts: Vec<_> = ended.iter().map(|ended| (ended.id.0, ended.requests)).collect();
     assert_eq!(counts, [(1, 5), (2, 4), (3, 2)], "what ended says what it met, once");
     assert!(fixture.gate.tick(NOW.plus(RUNG)).ended.is_empty());
+}
+
+#[test]
+fn a_decision_at_one_model_leaves_the_others_alone() {
+    let it = fixture();
+    let at_prices = |id| {
+        let mut why = records::tests::record(Kind::Decision, id);
+        (why.model, why.grounds.scope) = ("prices".into(), Some(Scope::Model));
+        why
+    };
+    let block = by_address(1, "192.0.2.1");
+    let applied =
+        it.gate.apply(&block, &at_prices(1), (ENFORCE, &it.gate.rules.load()), NOW, &mut Vec::new());
+    assert_eq!(applied, Applied::Enforced);
+    let asker = asker("192.0.2.1", None);
+    let refuses =
+        |gate: &Gate, models: &[&str]| gate.admit(&asker, Aim { models, acts: true }, NOW).is_some();
+    let other = fixture();
+    let bytes = postcard::to_stdvec(&it.gate.save(NOW)).unwrap();
+    other.gate.restore(postcard::from_bytes(&bytes).unwrap(), NOW);
+    for (gate, after) in [(&it.gate, "at once"), (&other.gate, "after a hand-over")] {
+        assert!(refuses(gate, &["prices"]) && refuses(gate, &["digits", "prices"]), "{after}");
+        assert!(!refuses(gate, &["digits"]) && !refuses(gate, &[]), "another model, {after}");
+        assert_eq!(
+            (gate.on_addresses(NOW), gate.at_one_model(NOW)),
+            (Vec::new(), 1),
+            "no bouncer hears of it"
+        );
+    }
+    it.gate.apply(
+        &by_address(2, "192.0.2.1"),
+        &records::tests::record(Kind::Decision, 2),
+        (ENFORCE, &it.gate.rules.load()),
+        NOW,
+        &mut Vec::new(),
+    );
+    assert!(refuses(&it.gate, &["digits"]), "one without a scope holds everywhere");
+    assert_eq!(it.gate.on_addresses(NOW).len(), 1);
+}
+
+#[test]
+fn an_observation_at_one_model_counts_the_requests_to_that_model_alone() {
+    let it = fixture();
+    let mut why = records::tests::record(Kind::Decision, 1);
+    (why.model, why.grounds.scope) = ("prices".into(), Some(Scope::Model));
+    let block = by_address(1, "192.0.2.1");
+    it.gate.apply(&block, &why, (OBSERVE, &it.gate.rules.load()), NOW, &mut Vec::new());
+    for model in ["prices", "digits", "prices"] {
+        let aim = Aim { models: &[model], acts: false };
+        assert_eq!(it.gate.enter(&asker("192.0.2.1", None), aim, 2, NOW), None);
+    }
+    assert_eq!(it.gate.standing(DecisionId(1)).unwrap().met.requests(), 2);
 }

@@ -591,6 +591,7 @@ fn build(plan: &Plan, model: &ModelPlan, name: Arc<str>) -> Result<Build, DeskEr
             tiers: model.tiers.clone(),
             ladder: Ladder::new(model.block_for.clone()),
             spans: plan.spans,
+            scope: plan.scope,
             tenants: Arc::clone(&plan.tenants),
             maintenance: model.maintenance.clone(),
             never_block: Networks::new(plan.never_block.iter().copied()),

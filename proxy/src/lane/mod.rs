@@ -401,6 +401,7 @@ fn what_of(record: &Record, outbox: &Outbox, handed: &Handed, mode: Mode) -> Wha
         id,
         client: record.client,
         model: Some(Arc::clone(&record.model)),
+        scope: record.grounds.scope.unwrap_or_default(),
         detector: record.detector.into(),
         action: block.map_or(record.action, |block| block.action),
         time: record.time,

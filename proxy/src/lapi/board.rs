@@ -1,4 +1,5 @@
-//! What bouncers are told: the decisions that act on addresses now, one for each.
+//! What bouncers are told: the decisions that act on addresses now, one for each. A bouncer refuses an address whichever
+//! model it asks, so that what holds at one model alone is not told, and counted.
 //!
 //! A snapshot is made when somebody asks and something changed since the last. Those who ask share it, and hold it as
 //! what they were told, so that the difference to the next is a walk through two sorted lists.
@@ -212,6 +213,8 @@ impl Board {
             return Arc::clone(&latest.snapshot);
         }
         let made = if seen.1 { self.make(&latest.snapshot, now) } else { Snapshot::default() };
+        let left_out = if seen.1 { self.gate.at_one_model(now) } else { 0 };
+        self.metrics.crowdsec_at_one_model.set(i64::try_from(left_out).unwrap_or(i64::MAX));
         latest.seen = Some(seen);
         latest.ends = made.served.iter().map(|served| served.until).min();
         if *latest.snapshot != made {
@@ -279,7 +282,8 @@ impl Board {
         let telling = self.telling.load();
         let book = self.ledger.book();
         let acted = book.decisions(None).take(LOOKED_THROUGH_MAX).filter(|(_, decided)| {
-            decided.until > since && matches!(decided.status, Status::InForce | Status::Lifted)
+            let acted = matches!(decided.status, Status::InForce | Status::Lifted);
+            decided.until > since && acted && decided.only().is_none()
         });
         let ended = acted.filter_map(|(_, decided)| {
             let Identity::Address(client) = decided.client else { return None };

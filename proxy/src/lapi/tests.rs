@@ -152,6 +152,7 @@ impl House {
             id,
             client,
             model: Some("prices".into()),
+            scope: checkgate_detectors::finding::Scope::Everywhere,
             detector: "one_field_sweep".into(),
             action,
             time,
@@ -184,4 +185,27 @@ impl House {
         let on_addresses = self.gate.on_addresses(clock());
         on_addresses.iter().find(|(one, _)| *one == address).map(|(_, block)| block.id)
     }
+}
+
+#[test]
+fn what_holds_at_one_model_is_told_to_no_bouncer_and_counted() {
+    let house = house();
+    let by = || By { who: "ops".into(), ..By::default() };
+    let order = |client: &str, model: Option<&str>| crate::control::Order {
+        client: written(client).unwrap(),
+        action: Action::Block,
+        lasts: HOUR,
+        model: model.map(str::to_owned),
+    };
+    let decides =
+        |order: &crate::control::Order| house.hands.control.decide(order, by(), clock()).unwrap().now.0.id;
+    let at_one = decides(&order("192.0.2.7", Some("prices")));
+    let told = || house.state.board.at(clock()).all().iter().map(|served| served.value()).collect::<Vec<_>>();
+    assert_eq!((told(), house.metrics.crowdsec_at_one_model.get()), (Vec::new(), 1));
+    decides(&order("192.0.2.8", None));
+    assert_eq!(told(), ["192.0.2.8"]);
+    house.lifts(at_one.0);
+    assert_eq!((told().len(), house.metrics.crowdsec_at_one_model.get()), (1, 0));
+    let current = house.state.board.at(clock());
+    assert!(house.state.board.gone(&current, clock()).is_empty(), "of its end nobody is told either");
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use checkgate_detectors::facts::Time;
-use checkgate_detectors::finding::{Action, DecisionId};
+use checkgate_detectors::finding::{Action, DecisionId, Scope};
 use checkgate_detectors::identity::Identity;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -258,6 +258,9 @@ pub struct Decided {
     /// The model that was asked; absent where an operator decided for all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<Arc<str>>,
+    /// Where it holds; an entry of before says nothing and means everywhere.
+    #[serde(default, skip_serializing_if = "is_everywhere")]
+    pub scope: Scope,
     /// The detector that found why, `operator`, or `crowdsec:` and the name of a source.
     pub detector: Arc<str>,
     /// What is done to the client.
@@ -287,6 +290,12 @@ pub struct Decided {
     pub asked: Option<Asked>,
     /// Its record as a line of JSON: why.
     pub evidence: Arc<str>,
+}
+
+// The form is serde's.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_everywhere(scope: &Scope) -> bool {
+    *scope == Scope::Everywhere
 }
 
 /// What another system asked for.
@@ -329,6 +338,12 @@ impl Status {
 }
 
 impl Decided {
+    /// The one model at which it holds; everywhere without it.
+    #[must_use]
+    pub fn only(&self) -> Option<Arc<str>> {
+        self.model.clone().filter(|_| self.scope == Scope::Model)
+    }
+
     /// From when on it acts, if nothing keeps it from that; never where only an operator approves it.
     #[must_use]
     pub fn acts_from(&self) -> Time {
@@ -376,5 +391,18 @@ mod tests {
         }
         assert_eq!((drift.client(), drift.kind()), (None, "drift"), "it is about a model");
         assert!(!What::KillSwitch { on: true }.names("192.0.2.1"));
+    }
+
+    #[test]
+    fn a_decision_of_before_decisions_had_a_scope_holds_everywhere() {
+        let old = r#"{"id":"d-0000000000000007","client":{"Address":"192.0.2.1"},"model":"prices",
+            "detector":"one_field_sweep","action":"block","time":1,"until":2,
+            "lasts":{"secs":1,"nanos":0},"status":"in_force","evidence":"{}"}"#;
+        let old: Decided = serde_json::from_str(old).unwrap();
+        assert_eq!((old.scope, old.only()), (Scope::Everywhere, None));
+        assert!(!serde_json::to_string(&old).unwrap().contains("scope"), "and is written as it was");
+        let at_one = Decided { scope: Scope::Model, ..old };
+        let again: Decided = serde_json::from_str(&serde_json::to_string(&at_one).unwrap()).unwrap();
+        assert_eq!(again.only().as_deref(), Some("prices"));
     }
 }

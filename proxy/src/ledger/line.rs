@@ -262,6 +262,7 @@ pub(crate) mod tests {
             id: DecisionId(id),
             client: client(id),
             model: Some("prices".into()),
+            scope: checkgate_detectors::finding::Scope::Everywhere,
             detector: "one_field_sweep".into(),
             action: Action::Block,
             time: Time(1_000_000 * id),

@@ -5,12 +5,20 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use checkgate_config::settings::{self, Member, OnTierOne, OnTierTwo, Settings, Word};
 use checkgate_detectors::facts::Time;
-use checkgate_detectors::finding::{Action, Tier};
+use checkgate_detectors::finding::{Action, Scope, Tier};
 use checkgate_detectors::maintenance::Maintenance;
 use checkgate_detectors::policy::Spans;
 use checkgate_detectors::rules::{About, Approval, Count, Course, Rule, Then, When};
 use checkgate_detectors::severity::Severity;
 use checkgate_detectors::tenants::{Tenant, TenantTag, Tenants};
+
+/// Where decisions of detectors hold.
+pub(super) fn scope(scope: settings::DecisionScope) -> Scope {
+    match scope {
+        settings::DecisionScope::Model => Scope::Model,
+        settings::DecisionScope::Everywhere => Scope::Everywhere,
+    }
+}
 
 /// What a model's policy says, whoever the client is.
 pub(super) fn course(policy: &settings::Policy) -> Course {

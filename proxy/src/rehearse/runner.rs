@@ -13,7 +13,7 @@ use checkgate_detectors::identity::Asker;
 use super::paces::Paces;
 use crate::capture::{Admission, Asked, Body, Entry};
 use crate::decode::Part;
-use crate::gate::{Gate, Origin};
+use crate::gate::{Aim, Gate, Origin};
 use crate::lane::desk::{Desk, Step};
 use crate::metrics::Metrics;
 use crate::plan::Plan;
@@ -143,11 +143,15 @@ impl Runner {
     fn ask(&mut self, mut asked: Asked) -> (Asker, Fate, Vec<DecisionId>) {
         let (id, asker, time, model) = (asked.id, asked.asker, asked.time, asked.model);
         let plan = self.desk.plan().model(model);
+        let configured = plan.map(|plan| plan.name.clone()).filter(|_| model.is_some());
+        let name = configured.unwrap_or_else(|| asked.name.clone());
         let acts = plan.is_some_and(|model| model.mode == Mode::Enforce);
         let holds = acts && plan.is_some_and(|model| model.holds_questions);
         let was_refused = asked.admission != Admission::Admitted;
         let pace = self.paces.of(plan.map_or("", |model| model.name.as_str()));
-        if let Some(refusal) = self.gate.enter(&asker, acts, pace, time) {
+        let models = [&*name];
+        let aim = Aim { models: &models, acts };
+        if let Some(refusal) = self.gate.enter(&asker, aim, pace, time) {
             asked.admission = Admission::Refused(refusal.decision);
             asked.body = Body::Not(NotInspected::NoPrediction);
             self.remember_refused(id);
@@ -157,10 +161,10 @@ impl Runner {
         let acting = self.step(Entry::Asked(asked));
         let fate = if was_refused {
             Fate::Unknown
-        } else if holds && self.refuses_held(&asker, time) {
+        } else if holds && self.refuses_held(&asker, aim, time) {
             self.remember_refused(id);
             Fate::Refused
-        } else if self.gate.degrades(&asker, acts, time) {
+        } else if self.gate.degrades(&asker, aim, time) {
             Fate::Degraded
         } else {
             Fate::Answered
@@ -168,12 +172,12 @@ impl Runner {
         (asker, fate, acting)
     }
 
-    fn refuses_held(&self, asker: &Asker, time: Time) -> bool {
+    fn refuses_held(&self, asker: &Asker, aim: Aim<'_>, time: Time) -> bool {
         let by_content = || {
             let decision = self.step.outbox.refused_by?;
             self.gate.refuse_content(asker, decision, Duration::ZERO)
         };
-        self.gate.admit(asker, true, time).or_else(by_content).is_some()
+        self.gate.admit(asker, aim, time).or_else(by_content).is_some()
     }
 
     fn remember_refused(&mut self, id: u64) {

@@ -16,6 +16,7 @@ fn decided(id: u64, client: u64, detector: &str, status: Status, held_back: Opti
         id: DecisionId(id),
         client: Identity::Key(client),
         model: Some("prices".into()),
+        scope: checkgate_detectors::finding::Scope::Everywhere,
         detector: detector.into(),
         action: Action::Block,
         time,

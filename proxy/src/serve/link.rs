@@ -24,7 +24,7 @@ use crate::gate::SavedGate;
 use crate::lane::desk::SavedEngine;
 
 /// The version of what is said; two processes hand over only if theirs are the same.
-pub const VERSION: u16 = 3;
+pub const VERSION: u16 = 4;
 /// Sockets at most: the kernel passes no more in one message (SCM_MAX_FD), and nobody listens on so many.
 const SOCKETS_MAX: usize = 64;
 /// Bytes of a message at most. A larger length is damage, not data.

@@ -161,6 +161,14 @@ pub fn victims(clients: &[Client]) -> BTreeSet<Identity> {
     of(true).flat_map(Client::identities).filter(|identity| !guilty.contains(identity)).collect()
 }
 
+/// Those who belong to an enterprise tenant, in some worlds: what some clients are known by.
+pub fn enterprise(clients: &[Client], dice: &mut Dice) -> BTreeSet<Identity> {
+    if dice.chance(0.5) {
+        return BTreeSet::new();
+    }
+    clients.iter().filter(|_| dice.chance(0.4)).flat_map(Client::identities).collect()
+}
+
 fn honest(number: usize, dice: &mut Dice) -> Client {
     let ip = match dice.below(4) {
         0 => IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 1, number as u16, 0, 0, 0, 7)),

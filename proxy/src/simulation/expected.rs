@@ -2,6 +2,7 @@
 //! by a clock that never steps. The gate is held against this.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use checkgate_detectors::facts::Time;
 use checkgate_detectors::finding::{Action, DecisionId};
@@ -16,6 +17,8 @@ use crate::ledger::entry::{Entry, Status, What};
 pub struct Standing {
     /// Whom it is about.
     pub client: Identity,
+    /// The one model at which it holds; everywhere without it.
+    pub only: Option<Arc<str>>,
     /// What is done to the client.
     pub action: Action,
     /// Its state.
@@ -44,6 +47,11 @@ pub struct Expected {
 }
 
 impl Standing {
+    /// Whether it holds at a model.
+    pub fn reaches(&self, model: &str) -> bool {
+        self.only.as_deref().is_none_or(|only| only == model)
+    }
+
     /// Whether it acts at a moment.
     pub fn acts_at(&self, now: i64) -> bool {
         let by_itself = self.status == Status::Proposed && self.itself_at.is_some_and(|at| at <= now);
@@ -59,6 +67,7 @@ impl Expected {
             What::Decision(decided) => {
                 let standing = Standing {
                     client: decided.client,
+                    only: decided.only(),
                     action: decided.action,
                     status: decided.status,
                     time: at(decided.time),
@@ -106,10 +115,10 @@ impl Expected {
         self.decisions.get_mut(&id).map(how);
     }
 
-    /// Decisions that act on whoever asks.
+    /// Decisions that act on whoever asks a model.
     pub fn on<'a>(
         &'a self,
-        asker: &'a Asker,
+        (asker, model): (&'a Asker, &'a str),
         key_is_proven: bool,
         now: i64,
     ) -> impl Iterator<Item = (&'a DecisionId, &'a Standing)> {
@@ -117,7 +126,9 @@ impl Expected {
             Identity::Key(key) => asker.key == Some(key),
             Identity::Address(address) => asker.address == address && !key_is_proven,
         };
-        self.decisions.iter().filter(move |(_, standing)| meets(standing) && standing.acts_at(now))
+        self.decisions
+            .iter()
+            .filter(move |(_, standing)| meets(standing) && standing.reaches(model) && standing.acts_at(now))
     }
 
     /// Whether no decision touches whoever asks.

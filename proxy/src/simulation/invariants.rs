@@ -4,6 +4,7 @@ use checkgate_detectors::finding::{Action, DecisionId, Kind, Mode, Record, Tier}
 use checkgate_detectors::identity::Identity;
 
 use super::expected::Standing;
+use super::plans;
 use super::world::{Happening, Met, Stepped, World, decision};
 use crate::ledger::entry::Status;
 
@@ -85,11 +86,43 @@ invariants! {
         ensure(meets, || format!("{id} on {} meets {:?}", standing.client, met.asker))
     }
 
+    /// A decision that holds at one model acts on requests to that model and to no other.
+    fn a_decision_acts_at_its_own_model_alone(world, happening) {
+        let (Some(met), Some((id, standing))) = (met(happening), acted(world, happening)?) else { return Ok(()) };
+        ensure(standing.reaches(&met.model), || format!("{id} acts at {}: {standing:?}", met.model))
+    }
+
+    /// No decision on a client of an enterprise tenant acts before somebody approved it.
+    fn enterprise_tenants_are_asked_about_first(world, happening) {
+        let Happening::Stepped(step) = happening else { return Ok(()) };
+        let of_enterprise = |client: Identity| world.enterprise.contains(&client);
+        let hasty = step.blocks.iter().find(|block| of_enterprise(block.client) && block.acts_from <= block.time);
+        ensure(hasty.is_none(), || format!("{hasty:?}"))
+    }
+
+    /// A rule that counts findings leads to a decision only where so many were told of the client within its time.
+    fn rules_count_within_their_window(world, happening) {
+        let Happening::Stepped(step) = happening else { return Ok(()) };
+        let by_count = |record: &&Record| {
+            let rule = record.grounds.rule.as_deref();
+            record.kind == Kind::Decision && rule.is_some_and(|rule| rule.ends_with(plans::COUNTED))
+        };
+        for decision in step.records.iter().filter(by_count) {
+            let told = world.findings.iter().filter(|(client, model, time)| {
+                let same = *client == decision.client && *model == decision.model;
+                same && decision.time.since(*time) <= plans::COUNTED_WITHIN
+            });
+            let told = told.count();
+            ensure(told >= plans::COUNTED_MIN as usize, || format!("{told} findings: {decision:?}"))?;
+        }
+        Ok(())
+    }
+
     /// While a block is in force, its client is refused: from every address of its /64, whatever it says of itself.
     fn a_block_in_force_refuses_its_client(world, happening) {
         let Some(met) = met(happening).filter(|met| met.acts && met.refusal.is_none()) else { return Ok(()) };
         let passes = world.expected.kill_switch || world.expected.spares(&met.asker) || world.crowded;
-        let mut on = world.expected.on(&met.asker, has_proven_key(world, met), world.passed());
+        let mut on = world.expected.on((&met.asker, &met.model), has_proven_key(world, met), world.passed());
         let block = on.find(|(_, standing)| standing.action == Action::Block && !passes);
         ensure(block.is_none(), || format!("{:?} passes {block:?}", met.asker))
     }

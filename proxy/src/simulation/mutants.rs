@@ -23,6 +23,12 @@ pub enum Mutant {
     BelievesTheFirstHop,
     /// A decision is handed on without the finding that it answers.
     LosesEvidence,
+    /// What holds at one model acts at all.
+    ForgetsTheScope,
+    /// Nobody knows which client belongs to which tenant.
+    ForgetsTheTenants,
+    /// Rules count findings of long ago.
+    CountsWhatIsLongOver,
     /// Now and then an entry is missing from the journal.
     ForgetsToJournal,
     /// A process that takes over begins with an empty table.
@@ -65,6 +71,9 @@ impl Mutant {
         (Self::ActsBeforeApproval, &["a_proposal_acts_only_once_it_is_approved"]),
         (Self::BelievesTheFirstHop, &["no_decision_is_about_a_victim"]),
         (Self::LosesEvidence, &["no_decision_without_evidence"]),
+        (Self::ForgetsTheScope, &["a_decision_acts_at_its_own_model_alone"]),
+        (Self::ForgetsTheTenants, &["enterprise_tenants_are_asked_about_first"]),
+        (Self::CountsWhatIsLongOver, &["rules_count_within_their_window"]),
         (Self::ForgetsToJournal, &["the_records_are_a_function_of_the_journal"]),
         (Self::LosesBlocksInAHandOver, &["a_block_in_force_refuses_its_client"]),
         (Self::AcknowledgesBeforeTheSync, &["nothing_acknowledged_is_lost"]),

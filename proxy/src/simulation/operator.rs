@@ -6,7 +6,7 @@ use std::time::Duration;
 use checkgate_detectors::engine::Block;
 use checkgate_detectors::finding::Grounds;
 use checkgate_detectors::finding::{
-    ATLAS_VERSION, Action, DecisionId, FindingId, Kind, Mode, Record, Tier, Window,
+    ATLAS_VERSION, Action, DecisionId, FindingId, Kind, Mode, Record, Scope, Tier, Window,
 };
 use checkgate_detectors::identity::Identity;
 use checkgate_detectors::networks::Networks;
@@ -139,7 +139,7 @@ impl World {
         let Some(block) = standing.filter(|block| !block.is_proposed(now)) else { return };
         let until = now.plus(self.dice.span(Duration::from_secs(3600)) + Duration::from_millis(1));
         self.say(|| format!("an operator has {id} end at another time"));
-        self.put(id, block.client, block.action, until.since(now));
+        self.put(id, (block.client, block.only), block.action, until.since(now));
     }
 
     /// Decides on somebody, with or without a reason.
@@ -149,11 +149,18 @@ impl World {
         let id = DecisionId(self.dice.below(1 << 50) as u64);
         let action = self.dice.pick(&[Action::Block, Action::Block, Action::Throttle, Action::Tag]);
         let lasts = self.dice.span(Duration::from_secs(3600)) + Duration::from_secs(1);
-        self.say(|| format!("an operator decides {id} on {client}"));
-        self.put(id, client, action, lasts);
+        let only: Option<Arc<str>> = self.dice.chance(0.5).then(|| "model-0".into());
+        self.say(|| format!("an operator decides {id} on {client}, at {only:?}"));
+        self.put(id, (client, only), action, lasts);
     }
 
-    fn put(&mut self, id: DecisionId, client: Identity, action: Action, lasts: Duration) {
+    fn put(
+        &mut self,
+        id: DecisionId,
+        (client, only): (Identity, Option<Arc<str>>),
+        action: Action,
+        lasts: Duration,
+    ) {
         let now = self.now();
         let until = now.plus(lasts);
         let block = Block {
@@ -167,10 +174,14 @@ impl World {
             may_act: true,
             clients_active: 0,
         };
-        let why = record(&block);
+        let mut why = record(&block);
+        if let Some(model) = &only {
+            (why.model, why.grounds.scope) = (Arc::clone(model), Some(Scope::Model));
+        }
         let acts = self.process.gate.impose(&block, &why, "operator", now) == Applied::Enforced;
         let evidence = records::line(&why).into();
-        let entered = ActiveBlock::new(&block, acts, evidence);
+        let mut entered = ActiveBlock::new(&block, acts, evidence);
+        entered.only = only;
         self.enter_as(&entered, if acts { Status::InForce } else { Status::Observed });
     }
 
@@ -178,7 +189,8 @@ impl World {
         let decided = Decided {
             id: block.id,
             client: block.client,
-            model: None,
+            model: block.only.clone(),
+            scope: if block.only.is_some() { Scope::Model } else { Scope::Everywhere },
             detector: "operator".into(),
             action: block.action,
             time: self.now(),
@@ -232,6 +244,7 @@ impl World {
         if !self.is(Mutant::ForgetsTheNeverBlockList) {
             plan.never_block = plans::as_prefixes(&self.expected.never_block);
         }
+        let plan = plans::as_understood(plan, self.mutant);
         self.crowded |= plan.limits.blocks < 1000;
         let plan = Arc::new(plan);
         self.say(|| "another plan comes into force".to_owned());

@@ -1,20 +1,23 @@
 //! Small plans: few detectors with low limits, short ladders, tight bounds, so that much happens within a hundred
 //! requests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use checkgate_detectors::contract::Contract;
-use checkgate_detectors::finding::{Action, Mode};
+use checkgate_detectors::finding::{Action, Mode, Scope};
+use checkgate_detectors::identity::Identity;
 use checkgate_detectors::policy::Spans;
-use checkgate_detectors::rules::Course;
+use checkgate_detectors::rules::{self, Count, Course, Rule, Then, When};
+use checkgate_detectors::tenants::{Tenant, TenantTag, Tenants};
 use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use super::clients::{COLUMNS, HASH_KEY, anything};
 use super::dice::Dice;
+use super::mutants::Mutant;
 use crate::decode::DECODERS;
 use crate::plan::{Limits, ModelPlan, Plan};
 
@@ -34,8 +37,17 @@ pub const MODELS: u16 = 2;
 /// The name of the model that no configuration names.
 pub const DISCOVERED: &str = "found";
 
-/// The first plan of a world.
-pub fn plan(dice: &mut Dice) -> Plan {
+/// The tier of tenants on whose clients nothing is decided without approval.
+pub const ENTERPRISE: &str = "enterprise";
+/// Where rules that count are written.
+pub const COUNTED: &str = "counted";
+/// Findings that such a rule asks for.
+pub const COUNTED_MIN: u32 = 2;
+/// The time in which it counts them.
+pub const COUNTED_WITHIN: Duration = Duration::from_secs(300);
+
+/// The first plan of a world, in which clients belong to an enterprise tenant.
+pub fn plan(enterprise: &BTreeSet<Identity>, dice: &mut Dice) -> Plan {
     let models = (0..MODELS).map(|id| (id, model(&format!("model-{id}"), dice))).collect();
     Plan {
         hash_key: HASH_KEY,
@@ -45,7 +57,8 @@ pub fn plan(dice: &mut Dice) -> Plan {
         never_block: Vec::new(),
         shared_addresses: Vec::new(),
         spans: Spans::default(),
-        tenants: Arc::default(),
+        scope: dice.pick(&[Scope::Model, Scope::Everywhere]),
+        tenants: Arc::new(tenants(enterprise)),
         blocks_per_minute: dice.pick(&[2, 30, 30]),
         share_of_clients: dice.pick(&[0.2, 1.0, 1.0]),
         limits: limits(dice),
@@ -56,12 +69,44 @@ pub fn plan(dice: &mut Dice) -> Plan {
 /// Another plan, for a reload.
 pub fn another(plan: &Plan, dice: &mut Dice) -> Plan {
     let mut plan = plan.clone();
-    match dice.below(4) {
+    match dice.below(5) {
         0 => plan.limits = limits(dice),
+        4 => plan.scope = dice.pick(&[Scope::Model, Scope::Everywhere]),
         1 => plan.blocks_per_minute = dice.pick(&[2, 30]),
         _ => {
             let id = dice.below(usize::from(MODELS)) as u16;
             plan.models.insert(id, model(&format!("model-{id}"), dice));
+        }
+    }
+    plan
+}
+
+fn tenants(enterprise: &BTreeSet<Identity>) -> Tenants {
+    let tag = TenantTag { name: "acme".to_owned(), tier: ENTERPRISE.to_owned() };
+    let mut tenant = Tenant { tag, keys: Vec::new(), networks: Vec::new() };
+    for client in enterprise {
+        match client {
+            Identity::Key(key) => tenant.keys.push(*key),
+            Identity::Address(address) => {
+                let length = if address.ip().is_ipv4() { 32 } else { 64 };
+                tenant.networks.push((address.ip(), length));
+            }
+        }
+    }
+    Tenants::new(vec![tenant])
+}
+
+/// The plan as a bug has it.
+pub fn as_understood(mut plan: Plan, mutant: Option<Mutant>) -> Plan {
+    if mutant == Some(Mutant::ForgetsTheTenants) {
+        plan.tenants = Arc::default();
+    }
+    if mutant == Some(Mutant::CountsWhatIsLongOver) {
+        let rules = plan.models.values_mut().chain(plan.unclaimed.as_mut());
+        for count in
+            rules.flat_map(|model| &mut model.course.rules).filter_map(|rule| rule.when.count.as_mut())
+        {
+            count.within = COUNTED_WITHIN * 1000;
         }
     }
     plan
@@ -98,22 +143,37 @@ fn model(name: &str, dice: &mut Dice) -> ModelPlan {
         reference: crowds.then(|| reference().to_owned()),
         drift: None,
         holds_questions: dice.chance(0.2),
-        course: Course {
-            on_tier_one: dice
-                .weighted(&[
-                    (6, Action::Block),
-                    (1, Action::Degrade),
-                    (1, Action::Throttle),
-                    (1, Action::Alert),
-                ])
-                .into(),
-            on_tier_two: dice.pick(&[Action::Alert, Action::Throttle]),
-            ..Course::default()
-        },
-        tiers: BTreeMap::new(),
+        course: if dice.chance(0.2) { counting() } else { course(dice) },
+        tiers: [(ENTERPRISE.to_owned(), only_with_approval())].into(),
         maintenance: Vec::new(),
         block_for: dice.pick(&[seconds(&[30, 120, 600]), seconds(&[900]), seconds(&[900]), seconds(&[5])]),
     }
+}
+
+fn course(dice: &mut Dice) -> Course {
+    let on_tier_one = [(6, Action::Block), (1, Action::Degrade), (1, Action::Throttle), (1, Action::Alert)];
+    Course {
+        on_tier_one: dice.weighted(&on_tier_one).into(),
+        on_tier_two: dice.pick(&[Action::Alert, Action::Throttle]),
+        ..Course::default()
+    }
+}
+
+/// Nothing follows from one finding, a block from the second.
+fn counting() -> Course {
+    let count = Count { findings: COUNTED_MIN, within: COUNTED_WITHIN };
+    let when = When { count: Some(count), ..When::default() };
+    Course {
+        on_tier_one: Action::Alert.into(),
+        rules: vec![Rule { when, then: Action::Block.into(), lasts: None, at_most: None }],
+        place: COUNTED.to_owned(),
+        ..Course::default()
+    }
+}
+
+fn only_with_approval() -> Course {
+    let approval = Some(rules::Approval { after: None });
+    Course { on_tier_one: Then { action: Action::Block, approval }, ..Course::default() }
 }
 
 fn contract(dice: &mut Dice) -> Contract {

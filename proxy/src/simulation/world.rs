@@ -21,7 +21,7 @@ use super::mutants::Mutant;
 use super::plans::{self, Approval};
 use super::process::{Process, Setting};
 use crate::capture::{Admission, Answered, Asked, Body, Entry, Outcome};
-use crate::gate::{Origin, Refusal};
+use crate::gate::{Aim, Origin, Refusal};
 use crate::identity::Identify;
 use crate::lane::desk::Step;
 use crate::ledger::Opening;
@@ -56,6 +56,8 @@ pub enum Happening {
 pub struct Met {
     /// Who asked.
     pub asker: Asker,
+    /// Which model.
+    pub model: String,
     /// Whether its model enforces.
     pub acts: bool,
     /// What it was told.
@@ -83,6 +85,7 @@ pub struct Open {
     id: u64,
     asker: Asker,
     client: usize,
+    model: String,
     acts: bool,
     rows: usize,
     since: Time,
@@ -94,6 +97,10 @@ pub struct World {
     pub clock: Clock,
     pub clients: Vec<Client>,
     pub victims: BTreeSet<Identity>,
+    /// What clients of an enterprise tenant are known by.
+    pub enterprise: BTreeSet<Identity>,
+    /// Findings that were told: of whom, at which model and when.
+    pub findings: Vec<(Identity, Arc<str>, Time)>,
     pub process: Process,
     pub expected: Expected,
     /// How often each decision and finding was told.
@@ -162,7 +169,8 @@ impl World {
         let clock = Clock::new();
         let clients = clients::population(&mut dice);
         let identify = clients::identify(&mut dice);
-        let plan = Arc::new(plans::plan(&mut dice));
+        let enterprise = clients::enterprise(&clients, &mut dice);
+        let plan = Arc::new(plans::as_understood(plans::plan(&enterprise, &mut dice), mutant));
         let crowded = plan.limits.blocks < 1000;
         let victims = clients::victims(&clients);
         let lies = Lies { harsh: setting.harsh, ..mutant.map(Mutant::lies).unwrap_or_default() };
@@ -174,6 +182,8 @@ impl World {
             clock,
             clients,
             victims,
+            enterprise,
+            findings: Vec::new(),
             process,
             expected: Expected::default(),
             told: Default::default(),
@@ -269,8 +279,10 @@ impl World {
         let Some(planned) = self.process.plan.model(model) else { return };
         let acts = planned.mode == Mode::Enforce || self.is(Mutant::ActsInObserve);
         let now = self.now();
-        let refusal = self.process.gate.enter(&asker, acts, PER_MINUTE, now);
-        self.meet(asker, acts, true, refusal);
+        let name = model.map_or_else(|| plans::DISCOVERED.to_owned(), |id| format!("model-{id}"));
+        let aim = Aim { models: &[&name], acts };
+        let refusal = self.process.gate.enter(&asker, aim, PER_MINUTE, now);
+        self.meet(asker, aim, true, refusal);
         let rows = self.clients[number].rows(&mut self.dice);
         self.requests += 1;
         let id = self.requests;
@@ -290,7 +302,7 @@ impl World {
             asker,
             model,
             protocol: Some(0),
-            name: model.map_or_else(|| plans::DISCOVERED.to_owned(), |id| format!("model-{id}")),
+            name: name.clone(),
             path: String::new(),
             headers: Vec::new(),
             length: body.held() as u64,
@@ -300,7 +312,15 @@ impl World {
         };
         self.process.queue(number, Entry::Asked(asked), LANE_MAX);
         if refused_by.is_none() {
-            self.open.push(Open { id, asker, client: number, acts, rows: rows.len(), since: now });
+            self.open.push(Open {
+                id,
+                asker,
+                client: number,
+                model: name,
+                acts,
+                rows: rows.len(),
+                since: now,
+            });
         }
     }
 
@@ -319,8 +339,9 @@ impl World {
         let place = self.dice.below(self.open.len());
         let open = self.open.swap_remove(place);
         let now = self.now();
-        let refusal = self.process.gate.admit(&open.asker, open.acts, now);
-        self.meet(open.asker, open.acts, false, refusal);
+        let aim = Aim { models: &[&open.model], acts: open.acts };
+        let refusal = self.process.gate.admit(&open.asker, aim, now);
+        self.meet(open.asker, aim, false, refusal);
         let client = &self.clients[open.client];
         let price = if client.habit == Habit::Breaks { -1.0 } else { 100.0 };
         let status = match refusal {
@@ -345,14 +366,15 @@ impl World {
         self.process.queue(open.client, Entry::Answered(answered), LANE_MAX);
     }
 
-    fn meet(&mut self, asker: Asker, acts: bool, enters: bool, refusal: Option<Refusal>) {
+    fn meet(&mut self, asker: Asker, aim: Aim<'_>, enters: bool, refusal: Option<Refusal>) {
         let now = self.now();
         self.counts.requests += u64::from(enters);
         self.counts.refused += u64::from(refusal.is_some());
-        let degraded = self.process.gate.degrades(&asker, acts, now);
-        let tagged = self.process.gate.tags(&asker, acts, now);
-        let acts = acts && !self.is(Mutant::ActsInObserve);
-        self.happened.push(Happening::Met(Met { asker, acts, refusal, degraded, tagged }));
+        let degraded = self.process.gate.degrades(&asker, aim, now);
+        let tagged = self.process.gate.tags(&asker, aim, now);
+        let acts = aim.acts && !self.is(Mutant::ActsInObserve);
+        let model = aim.models.concat();
+        self.happened.push(Happening::Met(Met { asker, model, acts, refusal, degraded, tagged }));
     }
 
     /// The lane takes a capture of one of the clients that wait.
@@ -382,7 +404,10 @@ impl World {
         for record in &step.outbox.records {
             let line = records::line(record);
             self.note(By::itself(), What::Finding { record: line.into() }, None);
-            *self.told.1.entry(record.id).or_default() += u32::from(record.kind == Kind::Finding);
+            if record.kind == Kind::Finding {
+                *self.told.1.entry(record.id).or_default() += 1;
+                self.findings.push((record.client, Arc::clone(&record.model), record.time));
+            }
         }
         let mode = self.process.desk.plan().model(step.model).map(|model| model.mode).unwrap_or_default();
         let acts_in = if self.is(Mutant::ActsInObserve) { Mode::Enforce } else { mode };
@@ -392,19 +417,25 @@ impl World {
             self.propose(block);
         }
         let origin = Origin { model: step.model, mode: acts_in };
+        let records = step.outbox.records.clone();
+        if self.is(Mutant::ForgetsTheScope) {
+            step.outbox.records.iter_mut().for_each(|record| record.grounds.scope = None);
+        }
         let acting = self.process.gate.apply_all(&step.outbox, origin, self.process.desk.rules()).acting();
         for block in step.outbox.blocks.clone() {
-            self.enter_decision(&block, &step.outbox.records, &acting);
+            self.enter_decision(&block, &records, &acting);
         }
         if !(step.outbox.records.is_empty() && step.outbox.blocks.is_empty()) {
             let blocks = step.outbox.blocks.clone();
-            let records = step.outbox.records.clone();
             self.happened.push(Happening::Stepped(Stepped { records, blocks, acting, mode }));
         }
     }
 
-    /// Makes a proposal of a decision, where the operator wants to be asked.
+    /// Makes a proposal of a decision, where the operator wants to be asked and the plan makes none.
     fn propose(&mut self, block: &mut Block) {
+        if block.is_proposed(block.time) {
+            return;
+        }
         match self.approval {
             Approval::NotNeeded => {}
             Approval::ByAnOperator(within) => {
@@ -420,7 +451,8 @@ impl World {
     fn enter_decision(&mut self, block: &Block, records: &[Record], acting: &[DecisionId]) {
         let now = self.now();
         let entered = self.process.gate.list(now).into_iter().find(|entered| entered.id == block.id);
-        let proposed = self.approval != Approval::NotNeeded && entered.as_ref().is_some_and(|it| it.acts);
+        let waits = block.is_proposed(block.time);
+        let proposed = waits && entered.as_ref().is_some_and(|it| it.acts);
         let status = match () {
             () if acting.contains(&block.id) => Status::InForce,
             () if proposed => Status::Proposed,
@@ -428,7 +460,7 @@ impl World {
         };
         self.counts.proposals += u64::from(status == Status::Proposed);
         let why = records.iter().find(|record| record.decision_id == Some(block.id));
-        let by_itself = matches!(self.approval, Approval::ByItself(_)).then_some(block.acts_from);
+        let by_itself = waits.then_some(block.acts_from).filter(|from| *from < block.until);
         if status == Status::Proposed && self.is(Mutant::ActsBeforeApproval) {
             self.process.gate.approve(block.id, now);
         }
@@ -436,6 +468,7 @@ impl World {
             id: block.id,
             client: block.client,
             model: why.map(|why| Arc::clone(&why.model)),
+            scope: why.and_then(|why| why.grounds.scope).unwrap_or_default(),
             detector: why.map_or("", |why| why.detector).into(),
             action: block.action,
             time: block.time,

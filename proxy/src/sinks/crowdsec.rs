@@ -1,7 +1,8 @@
 //! CrowdSec's Local API as a machine: each block becomes an alert with a decision, and its lift ends that decision there
 //! (v1; <https://docs.crowdsec.net/docs/next/local_api/intro>).
 //!
-//! Only what a bouncer could enforce is told: blocks on addresses. What a source over the Local API decided is never told
+//! Only what a bouncer could enforce is told: blocks on addresses that hold everywhere, since a bouncer knows no models.
+//! What a source over the Local API decided is never told
 //! on, or two programs would hold a ban for each other.
 
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use checkgate_config::parts::PartError;
 use checkgate_config::secret::SecretSource;
 use checkgate_config::settings::{EventKind, Secret};
 use checkgate_detectors::facts::Time;
-use checkgate_detectors::finding::{Action, DecisionId};
+use checkgate_detectors::finding::{Action, DecisionId, Scope};
 use checkgate_detectors::identity::Identity;
 use futures_util::future::BoxFuture;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
@@ -292,7 +293,7 @@ fn told(event: &Event, simulate: bool, now: Time) -> Told {
         return Told::Test;
     }
     let elsewhere = event.detector.as_deref().is_some_and(|detector| source_of(detector).is_some());
-    let blocks = event.action == Some(Action::Block) && !elsewhere;
+    let blocks = event.action == Some(Action::Block) && !elsewhere && event.scope != Some(Scope::Model);
     let (Some((scope, value)), Some(id), true) = (place(event), event.decision, blocks) else {
         return Told::Nothing;
     };

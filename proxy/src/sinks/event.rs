@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use checkgate_config::settings::EventKind;
 use checkgate_detectors::facts::Time;
-use checkgate_detectors::finding::{Action, DecisionId, Mode, Tier};
+use checkgate_detectors::finding::{Action, DecisionId, Mode, Scope, Tier};
 use checkgate_detectors::severity::Severity;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -49,6 +49,9 @@ pub struct Event {
     pub client: Option<Arc<str>>,
     /// The model that was asked.
     pub model: Option<Arc<str>>,
+    /// Where the decision holds: at that model alone, or everywhere.
+    #[serde(default)]
+    pub scope: Option<Scope>,
     /// Whose client it is about.
     pub tenant: Option<Arc<str>>,
     /// The detector that found why.
@@ -101,6 +104,7 @@ impl Event {
             severity: Severity::Low,
             client: None,
             model: None,
+            scope: None,
             tenant: None,
             detector: None,
             action: None,
@@ -138,6 +142,7 @@ impl Event {
             severity: Severity::Low,
             client: None,
             model: None,
+            scope: None,
             tenant: None,
             detector: None,
             action: None,
@@ -168,6 +173,7 @@ impl Event {
         more("explanation", Some(Value::from(&*self.explanation)));
         more("client", text(&self.client));
         more("model", text(&self.model));
+        more("scope", self.scope.map(|scope| scope.as_str().into()));
         more("tenant", text(&self.tenant));
         more("detector", text(&self.detector));
         more("action", self.action.map(|action| action.as_str().into()));
@@ -221,6 +227,7 @@ impl Event {
         self.tenant = self.of_record("tenant").and_then(|tenant| tenant.get("name")?.as_str().map(Arc::from));
         self.action = self.word_of_record("action");
         self.mode = self.word_of_record("mode");
+        self.scope = self.word_of_record("scope");
         self.until = self.of_record("until").and_then(Value::as_f64).map(moment);
         self.decision = self.decision.or_else(|| self.word_of_record("decision_id"));
     }
@@ -229,6 +236,7 @@ impl Event {
         let Some(decided) = about else { return };
         self.client = Some(decided.client.to_string().into());
         self.model = decided.model.clone();
+        self.scope = Some(decided.scope);
         self.detector = Some(Arc::clone(&decided.detector));
         self.tenant = decided.tenant.clone().or(self.tenant.take());
         self.action = Some(decided.action);

@@ -60,6 +60,7 @@ pub(crate) fn entries(text: &str) -> Vec<Entry> {
     let taken = Decided {
         evidence: record(text).into(),
         model: Some(text.into()),
+        scope: checkgate_detectors::finding::Scope::Everywhere,
         tenant: Some(text.into()),
         ..decided(7)
     };

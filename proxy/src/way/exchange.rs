@@ -22,7 +22,7 @@ use super::route::{Guard, Route};
 use crate::capture::{Admission, Answered, Asked, Body, Entry, Judged, Outcome};
 use crate::clock;
 use crate::decode::{KeptLine, keep_headers};
-use crate::gate::Refusal;
+use crate::gate::{Aim, Refusal};
 use crate::identity::allowance;
 use crate::lane::queue::{Bell, Offered, Parcel};
 use crate::metrics::labels::CodeClass;
@@ -38,6 +38,8 @@ pub struct Exchange {
     pub asker: Asker,
     /// Where it goes.
     pub route: Route,
+    /// The model by name, as decisions name it.
+    model: Arc<str>,
     /// How its client understands a problem.
     form: Form,
     /// What the asked part says of the head; it is handed over once, and there is none where nothing is looked into.
@@ -117,6 +119,7 @@ impl Exchange {
         tls: bool,
     ) -> Arc<Self> {
         let (form, id) = (Form::of(request.headers()), way.next_id());
+        let model = route.named();
         let name = std::mem::take(&mut route.name);
         let question = route.inspected.then(|| QuestionHead {
             name,
@@ -129,6 +132,7 @@ impl Exchange {
             way: Arc::clone(way),
             asker,
             route,
+            model,
             form,
             question: Mutex::new(question),
             started: Instant::now(),
@@ -163,17 +167,21 @@ impl Exchange {
     /// A decision that refuses this request as it comes; to be asked once, for a throttle counts, and so do the requests
     /// that meet an observation.
     pub fn entry_refusal(&self) -> Option<Refusal> {
-        let Guard { enforces, ref policy, .. } = *self.route.guard;
-        let (gate, per_minute) = (&self.way.gate, policy.requests_per_minute);
+        let (gate, per_minute) = (&self.way.gate, self.route.guard.policy.requests_per_minute);
         if gate.holds_nothing() {
             return None;
         }
-        gate.enter(&self.asker, enforces, per_minute, clock::now())
+        self.aimed(|aim| gate.enter(&self.asker, aim, per_minute, clock::now()))
     }
 
     /// Whether a decision degrades the answers to this client at this moment.
     pub fn is_degraded(&self) -> bool {
-        self.is_decided_on() && self.way.gate.degrades(&self.asker, true, clock::now())
+        self.is_decided_on() && self.aimed(|aim| self.way.gate.degrades(&self.asker, aim, clock::now()))
+    }
+
+    /// Asks something about what is asked of which model.
+    fn aimed<T>(&self, ask: impl FnOnce(Aim<'_>) -> T) -> T {
+        ask(Aim { models: &[&self.model], acts: self.route.guard.enforces })
     }
 
     /// Whether any decision could meet this request; the common case, where none can, reads no clock.
@@ -183,8 +191,8 @@ impl Exchange {
 
     /// The decision that the model server is told of with this request.
     pub fn tagged_by(&self) -> Option<DecisionId> {
-        let acts = self.route.guard.enforces;
-        let decision = acts.then(|| self.way.gate.tags(&self.asker, acts, clock::now())).flatten();
+        let tags = || self.aimed(|aim| self.way.gate.tags(&self.asker, aim, clock::now()));
+        let decision = self.is_decided_on().then(tags).flatten();
         if let (Some(trace), Some(decision)) = (self.trace(), decision) {
             trace.decided(decision, "tag");
         }
@@ -193,7 +201,8 @@ impl Exchange {
 
     /// A decision that refuses this client at this moment, whatever it sends.
     pub fn refusal(&self) -> Option<Refusal> {
-        self.is_decided_on().then(|| self.way.gate.admit(&self.asker, true, clock::now())).flatten()
+        let admit = || self.aimed(|aim| self.way.gate.admit(&self.asker, aim, clock::now()));
+        self.is_decided_on().then(admit).flatten()
     }
 
     /// The refusal of a question for what it holds, by the lane's decision, as far as the gate lets it act.

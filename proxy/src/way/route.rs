@@ -96,6 +96,11 @@ impl Route {
         self.model.is_none() && self.protocol.is_none()
     }
 
+    /// The model as decisions name it: as it is configured, or as it would be discovered.
+    pub fn named(&self) -> Arc<str> {
+        if self.model.is_some() { Arc::clone(&self.guard.name) } else { self.name.as_str().into() }
+    }
+
     /// The decoder of its bodies.
     pub fn decoder<'a>(&'a self, defaults: &'a [Option<Box<dyn Decoder>>]) -> Option<&'a dyn Decoder> {
         decode::chosen(self.guard.decoder.as_deref(), defaults, self.protocol)

@@ -40,7 +40,7 @@ impl Fixture {
     fn refuses(&self, client: &str) -> bool {
         let Some(Identity::Address(address)) = crate::identity::written(client) else { return false };
         let asker = Asker { address, standing: Standing::Declared, key: None, keys_verified: false };
-        self.state.gate.admit(&asker, true, NOW).is_some()
+        self.state.gate.admit(&asker, crate::gate::Aim { models: &["prices"], acts: true }, NOW).is_some()
     }
 
     fn status_of(&self, id: &str) -> Status {
@@ -70,6 +70,7 @@ impl Fixture {
         self.state.gate.apply(&block, &why, (origin, &rules), NOW, &mut Vec::new());
         let decided = Decided {
             model: Some("prices".into()),
+            scope: checkgate_detectors::finding::Scope::Everywhere,
             client: block.client,
             ..crate::ledger::line::tests::decided(id)
         };

@@ -51,6 +51,7 @@ fn what_no_bouncer_can_or_may_enforce_is_not_told() {
         (Event { client: Some("key:00000000000000ab".into()), ..block.clone() }, "a key"),
         (Event { action: Some(Action::Throttle), ..block.clone() }, "a throttle"),
         (Event { status: Some(Status::Proposed), ..block.clone() }, "a proposal"),
+        (Event { scope: Some(Scope::Model), ..block.clone() }, "what holds at one model"),
         (Event { detector: Some("crowdsec:lan".into()), ..block.clone() }, "what a source decided"),
         (Event { until: Some(NOW), ..block.clone() }, "what is over"),
         (Event { kind: EventKind::Finding, ..block.clone() }, "a finding"),
