@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use checkgate_config::settings::{ClientIdentity, Mode, Model};
+use checkgate_config::settings::{ClientIdentity, DecisionScope, Mode, Model};
 
 use super::Answer;
 use super::facts::{Facts, Running};
@@ -356,6 +356,21 @@ pub fn mode(facts: &Facts) -> Vec<Answer> {
         )
     } else {
         Answer::ok("every model is in observe: nothing is ever blocked")
+    }]
+}
+
+/// Whether firewalls and other bouncers are told of what detectors decide.
+pub fn bouncers(facts: &Facts) -> Vec<Answer> {
+    let settings = &facts.settings;
+    let told =
+        settings.crowdsec.serve.is_some() || settings.sinks.iter().any(|sink| sink.part.name == "crowdsec");
+    vec![match (told, settings.decisions.scope) {
+        (false, _) => Answer::ok("no bouncer is told of decisions"),
+        (true, DecisionScope::Everywhere) => Answer::ok("bouncers are told of every block on an address"),
+        (true, DecisionScope::Model) => Answer::warn(
+            "bouncers are told of decisions, and what detectors decide holds at one model, so it is kept from them",
+            "set decisions.scope to everywhere if firewalls should refuse whom a detector blocks",
+        ),
     }]
 }
 

@@ -40,6 +40,7 @@ pub const CHECKS: &[Check] = &[
     Check { name: "identity", judge: checks::identity },
     Check { name: "never_block", judge: checks::never_block },
     Check { name: "mode", judge: checks::mode },
+    Check { name: "bouncers", judge: checks::bouncers },
 ];
 
 /// How grave an answer is.

@@ -60,7 +60,11 @@ fn status() -> serde_json::Value {
 
 /// A machine on which everything is wrong, next to a checkgate in trouble.
 fn sick() -> Facts {
-    let mut facts = sound("upstream: http://127.0.0.1:8080\nmode: enforce\n");
+    let bouncer = format!(
+        "crowdsec: {{serve: {{listen: '127.0.0.1:8089', bouncers: [{{name: fw, sha256: {}}}]}}}}\n",
+        "0a".repeat(32)
+    );
+    let mut facts = sound(&format!("upstream: http://127.0.0.1:8080\nmode: enforce\n{bouncer}"));
     let mut status = status();
     status["kill_switch"]["on"] = true.into();
     status["brake"]["engaged"] = true.into();
