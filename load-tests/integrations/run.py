@@ -33,8 +33,37 @@ REASONS = [
     'a|b=c\\d]e"f [x="y"] CEF:0|a|b|',
     "\u001b[2J\u202etxt.exe\u0000\u2028",
     "Zürich 😀 " + "x" * 480,
+    # In the manner of the Big List of Naughty Strings, all of which the unit tests send.
+    "".join(map(chr, range(1, 32))),
+    "".join(map(chr, range(127, 160))),
+    "\xad\u0600\u061c\u070f\u180e\u200b\u200c\u200d\u200e\u2028\u2029\u2060\u2066\u206a\ufeff\ufff9\U0001d173",
+    "\U000e0001\U000e0041\U000e0042\U000e007f",
+    "\ufffe\uffff\ue000\U0010fffd",
+    "\u0085\u2002\u3000 blanks at both ends \u00a0",
+    " ",
+    "\\u001b[2J and \\u005c and \\ud83d",
+    "ends in a backslash\\",
+    "\\\\n\\r\\t",
+    "a=b cs1=c msg=d suser=e",
+    "a\tb=c\td=e",
+    '"] <13>1 - - - - - - [checkgate@32473 id="x"]',
+    "<13>1 2023-11-14T22:13:20Z a b - - - c",
+    "12 <13>1 - a",
+    "CEF:0|a|b|1|2|3|4|cs1=x\nLEEF:2.0|a|b|1|2|x09|",
+    '","kind":"test","x":"',
+    "{{7*7}}${jndi:ldap://a/b}$(id)`id`%n%s%x",
+    "'; DROP TABLE clients; -- ",
+    "=cmd|' /C calc'!A0",
+    "</td><script>alert('x')</script><![CDATA[&amp;",
+    "../../etc/passwd\x00.png",
+    "%0d%0aSet-Cookie: a=b",
+    "Z\u0351\u036b\u0343\u036a\u0302a\u030b\u035bl\u0348\u0353g\u0337o\u0321",
+    "\u0645\u064f\u0646\u064e\u0627\u0642\u064e\u0634\u064e\u0629\u064f, \u05d1\u05e8\u05d0\u05e9\u05d9\u05ea test",
+    "田中さんにあげて下さい 𠜎𠜱 ﾟ･✿ヾ╲(｡◕‿◕｡)╱✿･ﾟ",
+    "🏳0🌈\ufe0f👨\u200d👩\u200d👧",
+    "\u0c1c\u0c4d\u0c1e\u200c\u0c3e",
+    "undefined", "NaN", "0x0", "-1E+02", "1/0",
 ]
-STEERS = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\u2028\u2029\ufeff\ufffe\uffff]")
 
 CONFIG = """
 upstream: "http://127.0.0.1:{model}"
@@ -160,10 +189,10 @@ def operate(proxy, token):
     ask("DELETE", f"/v1/decisions/{decision}?why={urllib.parse.quote(REASONS[2])}")
 
 
-def replaced(text, length):
-    """A text as forms show it that escape nothing: what steers is U+FFFD, and it is cut at so many bytes."""
-    cut = text.encode()[:length].decode(errors="ignore")
-    return STEERS.sub("\ufffd", cut)
+def read_back(text):
+    """A text as it was, where a form has no escapes of its own: each \\uXXXX is its UTF-16 unit, once, from left to right."""
+    units = re.sub(r"\\u([0-9a-f]{4})", lambda at: chr(int(at.group(1), 16)), text)
+    return units.encode("utf-16", "surrogatepass").decode("utf-16")
 
 
 def plain(value, event):
@@ -251,9 +280,9 @@ def check_head(parsed, event):
         return [("structured-data", parsed["structured-data"])]
     for name in ["id", "kind", "severity", "client", "model", "tenant", "detector", "action", "decision"]:
         expected = plain(name, event)
-        expected = None if expected is None else replaced(expected, 255)
-        if data.get(name) != expected:
-            wrong.append((name, data.get(name), expected))
+        told = None if name not in data else read_back(data[name])
+        if told != expected:
+            wrong.append((name, told, expected))
     return wrong
 
 
@@ -268,14 +297,9 @@ def check_body(host, body, event):
              "LEEF:2.0": ("identClient", "model", "detector", "decision", "action", "reason")}[head[0]]
     wrong = []
     for name, key in zip(names, ["client", "model", "detector", "decision", "action", "why"]):
-        expected = plain(key, event)
-        if expected and head[0] == "LEEF:2.0":
-            expected = replaced(re.sub("[\t\r\n]", " ", expected.encode()[:1023].decode(errors="ignore")), 5000)
-        elif expected:
-            cut = expected.encode()[:255].decode(errors="ignore")
-            expected = STEERS.sub(lambda at: at.group() if at.group() in "\r\n" else "\ufffd", cut)
-        if (pairs.get(name) or None) != (expected or None):
-            wrong.append((name, pairs.get(name), expected))
+        expected, told = plain(key, event) or "", read_back(pairs.get(name, ""))
+        if told != expected:
+            wrong.append((name, told, expected))
     if pairs["externalId"] != event["event_id"] or head[1:3] != ["checkgate", "checkgate"]:
         wrong.append((head, pairs["externalId"]))
     return wrong

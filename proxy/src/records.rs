@@ -23,6 +23,7 @@ use serde::Deserialize;
 use crate::gate::Reason;
 use crate::metrics::Metrics;
 use crate::metrics::labels::Label;
+use crate::told::clean_json;
 
 /// Lines that may wait for the writer.
 const WAITING_MAX: usize = 8192;
@@ -35,13 +36,13 @@ const BATCH_BYTES: usize = 64 * 1024;
 #[must_use]
 pub fn line(record: &Record) -> String {
     // A record is made of strings and numbers, which always serialise; a number that is not finite becomes null.
-    serde_json::to_string(record).unwrap_or_default()
+    clean_json(serde_json::to_string(record).unwrap_or_default())
 }
 
 /// A change of drift as one line of JSON, as [`line`] does it.
 #[must_use]
 pub fn drift_line(record: &DriftRecord) -> String {
-    serde_json::to_string(record).unwrap_or_default()
+    clean_json(serde_json::to_string(record).unwrap_or_default())
 }
 
 /// A decision's line as it is printed: with the member `held_back` where something keeps it from acting of which the
@@ -303,6 +304,22 @@ pub(crate) mod tests {
         let explanation = "\",\"action\":\"alert\",\"x\":\"".to_owned();
         let hostile: Arc<str> = line(&Record { explanation, ..record(Kind::Decision, 7) }).into();
         assert!(printed(&hostile, Some(Reason::Brake)).contains("held_back"), "no text hides it");
+    }
+
+    #[test]
+    fn every_naughty_string_reads_back_from_a_line_that_steers_nothing() {
+        for text in naughty_strings::BLNS {
+            let written = line(&Record {
+                model: (*text).into(),
+                fields: vec![(*text).into()],
+                explanation: (*text).into(),
+                ..record(Kind::Finding, 7)
+            });
+            assert!(!written.contains(crate::told::clean::steers), "{written:?}");
+            let read: serde_json::Value = serde_json::from_str(&written).unwrap();
+            let [model, field, told] = [&read["model"], &read["fields"][0], &read["explanation"]];
+            assert_eq!([model, field, told], [*text; 3]);
+        }
     }
 
     /// A record to test with.

@@ -3,6 +3,7 @@
 //! It is read from a record's JSON line, so that the admin API, `checkgate explain` and a file of findings that is
 //! years old all give the same page.
 
+pub mod clean;
 mod drift;
 
 use std::fmt::Write;
@@ -10,6 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
 
+pub use self::clean::{clean, clean_json, replaced};
 use crate::control::OPERATOR;
 use crate::lapi::CROWDSEC;
 
@@ -260,18 +262,6 @@ pub fn moment(seconds: f64) -> String {
     httpdate::fmt_http_date(if known { SystemTime::UNIX_EPOCH + since } else { SystemTime::UNIX_EPOCH })
 }
 
-/// Names come from traffic: nothing of them may steer a terminal.
-#[must_use]
-pub fn clean(text: &str) -> String {
-    text.chars().map(|c| if steers(c) { '\u{fffd}' } else { c }).collect()
-}
-
-/// Whether a character could steer a terminal, or have text read in another order than it stands.
-#[must_use]
-pub fn steers(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
 #[cfg(test)]
 mod tests {
     use checkgate_detectors::facts::Time;
@@ -280,6 +270,7 @@ mod tests {
 
     use super::*;
     use crate::records::{line, tests::record};
+    use crate::told::clean::tests::read_back;
 
     #[test]
     fn a_page_tells_who_what_how_far_and_what_next() {
@@ -288,7 +279,7 @@ mod tests {
 f-0000000000000007  one_field_sweep (tier 1)  Tue, 14 Nov 2023 22:13:20 GMT
 client 192.0.2.7, model prices
 
-it moved one field \"area\"\u{fffd}and nothing else
+it moved one field \"area\"\\u000aand nothing else
 
   statistic  ████████████████████████████████████████ 12
   limit      ████████████████████████████████████▋    11
@@ -333,7 +324,23 @@ it moved one field \"area\"\u{fffd}and nothing else
         record.model = "\u{1b}[2Jprices\u{202e}".into();
         record.fields = vec!["a\nb".into()];
         let page = page(&line(&record)).unwrap();
-        assert!(!page.contains(['\u{1b}', '\u{202e}']) && page.contains("a\u{fffd}b"), "{page}");
+        assert!(!page.contains(['\u{1b}', '\u{202e}']) && page.contains("a\\u000ab"), "{page}");
+    }
+
+    #[test]
+    fn every_naughty_string_is_on_the_page_and_steers_nothing() {
+        for text in naughty_strings::BLNS {
+            let shown = page(&crate::sinks::tests::record(text)).unwrap();
+            assert!(!shown.contains(|c| clean::steers(c) && c != '\n'), "{shown:?}");
+            let lines: Vec<String> = shown.split('\n').map(read_back).collect();
+            for line in [
+                format!("client key:{text}, model {text}"),
+                (*text).to_owned(),
+                format!("  fields     {text}"),
+            ] {
+                assert!(lines.contains(&line), "{line:?} is not on the page: {shown:?}");
+            }
+        }
     }
 
     #[test]

@@ -88,5 +88,5 @@ async fn erase(
         durable: true,
         not_reached: NOT_REACHED.to_vec(),
     };
-    Ok(durable(true, axum::Json(body).into_response()))
+    Ok(durable(true, Json(body).into_response()))
 }

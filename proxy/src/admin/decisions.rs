@@ -323,7 +323,7 @@ async fn list(State(state): State<AdminState>, Params(wanted): Params<Wanted>) -
         decisions: decided.iter().map(|decided| Decision::of(decided, now)).collect(),
         next,
     };
-    Ok(axum::Json(list).into_response())
+    Ok(Json(list).into_response())
 }
 
 /// A line of JSON as a value.
@@ -335,8 +335,8 @@ pub fn parsed(line: &str) -> Value {
 #[utoipa::path(get, path = "/v1/decisions/{id}", tag = "decisions",
     params(("id" = String, Path, pattern = "^d-[0-9a-f]{16}$", description = "Its id")),
     responses((status = 200, description = "The decision", body = Decision)))]
-async fn show(State(state): State<AdminState>, Id(id): Id) -> Result<axum::Json<Decision>, Problem> {
-    find(&state, id).map(axum::Json)
+async fn show(State(state): State<AdminState>, Id(id): Id) -> Result<Json<Decision>, Problem> {
+    find(&state, id).map(Json)
 }
 
 fn find(state: &AdminState, id: DecisionId) -> Result<Decision, Problem> {
@@ -440,7 +440,7 @@ fn taken(state: &AdminState, block: &ActiveBlock, durable: bool) -> Result<Taken
 }
 
 fn answer(status: StatusCode, taken: &Taken) -> Response {
-    durable(taken.durable, (status, axum::Json(taken)).into_response())
+    durable(taken.durable, (status, Json(taken)).into_response())
 }
 
 /// Lift a decision: it ends now.
@@ -560,7 +560,7 @@ async fn link(
         reject: path(Proposal::Reject)?,
         expires: expires.seconds(),
     };
-    Ok((StatusCode::CREATED, axum::Json(pair)).into_response())
+    Ok((StatusCode::CREATED, Json(pair)).into_response())
 }
 
 /// Where a request came from, as the ledger says it.

@@ -23,6 +23,7 @@ use super::problem::Problem;
 use super::readiness::{Phase, Readiness};
 use crate::ledger::entry::{Decided, Entry, What};
 use crate::metrics::labels::AdminBound;
+use crate::told::clean_json;
 
 /// Listeners at once.
 const LISTENERS_MAX: usize = 32;
@@ -92,7 +93,7 @@ impl Listener {
 fn event(entry: &Entry) -> Event {
     let told = view(entry);
     let kind = told.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
-    Event::default().id(entry.number.to_string()).event(kind).data(told.to_string())
+    Event::default().id(entry.number.to_string()).event(kind).data(clean_json(told.to_string()))
 }
 
 /// An entry as programs read it: times in Unix seconds, clients and ids as everywhere else in this API.

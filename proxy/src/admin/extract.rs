@@ -3,18 +3,21 @@
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::response::{IntoResponse, Response};
 use checkgate_detectors::finding::DecisionId;
-use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
+use http::{HeaderValue, StatusCode};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
+use crate::told::clean_json;
 
 /// Bytes of a request body.
 pub const BODY_BYTES_MAX: usize = 64 << 10;
 
-/// A JSON body. An empty one stands for an empty object.
+/// A JSON body. An empty one of a request stands for an empty object; in one of an answer nothing steers a terminal.
 #[derive(Debug)]
 pub struct Json<T>(pub T);
 
@@ -33,6 +36,14 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
         }
         let text: &[u8] = if body.is_empty() { b"{}" } else { &body };
         serde_json::from_slice(text).map(Self).map_err(|error| unreadable(&error))
+    }
+}
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        // What this API answers with is made of texts, numbers and their lists, which always serialise.
+        let text = clean_json(serde_json::to_string(&self.0).unwrap_or_default());
+        ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], text).into_response()
     }
 }
 

@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 
 use super::AdminState;
 use super::decisions::parsed;
-use super::extract::{Params, Text};
+use super::extract::{Json, Params, Text};
 use super::list::{Moment, Page, cursor_schema};
 use super::problem::Problem;
 use crate::told;
@@ -97,7 +97,7 @@ async fn list(State(state): State<AdminState>, Params(wanted): Params<Wanted>) -
     let cursors = count == 0;
     let all = remembered.into_iter().chain(numbered).map(|(number, line)| (number, parsed(&line)));
     let (findings, next) = page.fill(all, |record| wanted.takes(record));
-    Ok(axum::Json(Findings { findings, next: next.filter(|_| cursors) }).into_response())
+    Ok(Json(Findings { findings, next: next.filter(|_| cursors) }).into_response())
 }
 
 /// One finding, by its id or its decision's: the record, or with `Accept: text/plain` the page of `checkgate explain`.

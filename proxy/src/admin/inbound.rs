@@ -17,6 +17,7 @@ use super::AdminState;
 use super::access::bearer;
 use super::changed::durable;
 use super::decisions::place;
+use super::extract::Json;
 use super::problem::Problem;
 use crate::inbound::ask::Fault;
 use crate::inbound::{Dealt, Desk, Endpoint, Letter, Outcome};
@@ -171,7 +172,7 @@ async fn answer(name: &str, dealt: Dealt) -> Result<Response, Problem> {
     if dealt.repeated {
         headers.insert(REPLAYED, HeaderValue::from_static("true"));
     }
-    let response = (headers, axum::Json(received)).into_response();
+    let response = (headers, Json(received)).into_response();
     Ok(if changed { durable(kept, response) } else { response })
 }
 

@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 use super::AdminState;
 use super::access::Actor;
 use super::changed::{WhyParams, durable};
-use super::extract::Params;
+use super::extract::{Json, Params};
 use super::problem::Problem;
 
 /// The paths of this resource.
@@ -36,7 +36,7 @@ async fn read(State(state): State<AdminState>) -> Response {
 }
 
 fn position(on: bool) -> Response {
-    axum::Json(KillSwitch { on }).into_response()
+    Json(KillSwitch { on }).into_response()
 }
 
 /// Switch enforcement off. Doing it twice is doing it once. Where the switch's file cannot follow, it holds for this

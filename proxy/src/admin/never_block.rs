@@ -16,7 +16,7 @@ use utoipa_axum::routes;
 use super::AdminState;
 use super::access::Actor;
 use super::changed::{WhyParams, durable};
-use super::extract::{Params, Text};
+use super::extract::{Json, Params, Text};
 use super::problem::Problem;
 
 /// The paths of this resource.
@@ -91,7 +91,7 @@ async fn list(State(state): State<AdminState>) -> Response {
         state.control.configured().into_iter().map(|network| entry(network, Source::Configuration));
     let book = state.ledger.book();
     let by_hand = book.never_block().iter().map(|network| entry(*network, Source::Operators));
-    axum::Json(NeverBlock { entries: configured.chain(by_hand).collect() }).into_response()
+    Json(NeverBlock { entries: configured.chain(by_hand).collect() }).into_response()
 }
 
 /// Put an address or a network on the list: decisions on it cease to act at once. The slash is written %2F, as in
@@ -108,7 +108,7 @@ async fn put(
     let changed = state.control.spare_network(network(&text)?, actor.by(&params.why), (state.clock)())?;
     let (network, kept) = changed.kept().await;
     let spared = Spared { network: network.to_string(), durable: kept };
-    Ok(durable(kept, axum::Json(spared).into_response()))
+    Ok(durable(kept, Json(spared).into_response()))
 }
 
 /// Take an address or a network off the list. Decisions that are still in force act again.

@@ -46,7 +46,7 @@ async fn list(State(state): State<AdminState>) -> Response {
     let with = |model: super::ModelStatus| {
         model.reference.map(|reference| Reference { model: model.name, reference })
     };
-    axum::Json(References { references: models.into_iter().filter_map(with).collect() }).into_response()
+    Json(References { references: models.into_iter().filter_map(with).collect() }).into_response()
 }
 
 /// A reference that decisions may rest on.
@@ -85,5 +85,5 @@ async fn promote(
     let (promotion, noted) = changed.kept().await;
     let kept = noted && promotion.kept;
     let body = Promoted { model, rows: promotion.rows, durable: kept };
-    Ok(durable(kept, axum::Json(body).into_response()))
+    Ok(durable(kept, Json(body).into_response()))
 }

@@ -13,7 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::AdminState;
-use super::extract::Params;
+use super::extract::{Json, Params};
 use super::list::Moment;
 use crate::report::Report;
 
@@ -47,6 +47,5 @@ async fn report(State(state): State<AdminState>, Params(wanted): Params<Wanted>)
     // What stands at the gate counts on; the ledger notes it when it ends.
     let met: BTreeMap<DecisionId, u64> =
         state.gate.list(now).iter().map(|block| (block.id, block.met.requests())).collect();
-    axum::Json(Report::of(&state.ledger.book(), &met, since, now.plus(Duration::from_micros(1))))
-        .into_response()
+    Json(Report::of(&state.ledger.book(), &met, since, now.plus(Duration::from_micros(1)))).into_response()
 }

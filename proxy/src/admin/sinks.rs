@@ -8,6 +8,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::AdminState;
+use super::extract::Json;
 use crate::sinks::courier::Shown;
 
 /// The path of this resource.
@@ -26,5 +27,5 @@ struct Sinks {
 #[utoipa::path(get, path = "/v1/sinks", tag = "sinks",
     responses((status = 200, description = "Sinks", body = Sinks)))]
 async fn list(State(state): State<AdminState>) -> Response {
-    axum::Json(Sinks { sinks: (state.sinks)() }).into_response()
+    Json(Sinks { sinks: (state.sinks)() }).into_response()
 }

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::extract::Json;
 use super::readiness::Phase;
 use super::{AdminState, ModelStatus, StateStatus};
 use crate::sinks::courier::Shown;
@@ -124,7 +125,7 @@ async fn status(extract::State(state): extract::State<AdminState>) -> Response {
         sinks: (state.sinks)().into_iter().map(SinkStatus::from).collect(),
         models: (state.models)(),
     };
-    axum::Json(status).into_response()
+    Json(status).into_response()
 }
 
 /// Metrics in Prometheus' text format.

@@ -19,6 +19,8 @@ use crate::gate::brake::BrakeLimits;
 use crate::gate::{Applied, GateSettings, Origin, Rules};
 use crate::ledger::entry::{By, Decided, Status, What};
 use crate::records;
+use crate::told::clean::steers;
+use crate::told::clean::tests::read_back;
 
 mod inbound;
 
@@ -122,6 +124,36 @@ async fn a_finding_is_told_by_its_id_and_by_its_decisions() {
     }
     let (status, body) = get_with(&fixture, "/v1/findings/f-0000000000000008", "text/plain").await;
     assert_eq!((status, body.contains("mend")), (StatusCode::NOT_FOUND, true), "{body}");
+}
+
+#[tokio::test]
+async fn every_naughty_string_comes_back_from_the_api_and_steers_no_terminal() {
+    let fixture = fixture();
+    for (id, text) in (1..).zip(naughty_strings::BLNS) {
+        let record = records::tests::record(Kind::Finding, id);
+        let text = *text;
+        let record = checkgate_detectors::finding::Record {
+            model: text.into(),
+            fields: vec![text.into()],
+            explanation: text.to_owned(),
+            ..record
+        };
+        fixture.state.outlet.offer(None, &record);
+    }
+    let (status, body) = get_with(&fixture, "/v1/findings?limit=1000", "application/json").await;
+    assert_eq!((status, body.contains(steers)), (StatusCode::OK, false), "{body:?}");
+    let body: Value = serde_json::from_str(&body).unwrap();
+    let findings = body["findings"].as_array().unwrap();
+    assert_eq!(findings.len(), naughty_strings::BLNS.len());
+    for (finding, text) in findings.iter().rev().zip(naughty_strings::BLNS) {
+        let got = [&finding["model"], &finding["fields"][0], &finding["explanation"]];
+        assert_eq!(got, [*text; 3]);
+        let path = format!("/v1/findings/{}", finding["id"].as_str().unwrap());
+        let (_, page) = get_with(&fixture, &path, "text/plain").await;
+        assert!(!page.contains(|c| steers(c) && c != '\n'), "{page:?}");
+        let line = format!("client 192.0.2.7, model {text}");
+        assert!(page.split('\n').any(|shown| read_back(shown) == line), "{line:?} is not on {page:?}");
+    }
 }
 
 async fn get_with(fixture: &Fixture, path: &str, accept: &str) -> (StatusCode, String) {

@@ -9,6 +9,7 @@ use anyhow::Context;
 use checkgate_detectors::facts::Time;
 use checkgate_detectors::identity::Identity;
 use clap::{Args, Subcommand};
+use serde::Serialize;
 
 use super::print;
 use crate::ledger::disk::{Disk, Folder, ReadOnly};
@@ -158,13 +159,17 @@ fn shown(disk: &dyn Disk, show: &ShowArgs) -> anyhow::Result<String> {
                 && client.as_ref().is_none_or(|client| about.as_ref() == Some(client));
             match (&line.entry, show.json) {
                 _ if !is_wanted => {}
-                (Some(entry), true) => _ = say!(said, "{}", serde_json::to_string(entry).unwrap_or_default()),
-                (None, true) => _ = say!(said, "{}", serde_json::to_string(&line.header).unwrap_or_default()),
+                (Some(entry), true) => _ = say!(said, "{}", json(entry)),
+                (None, true) => _ = say!(said, "{}", json(&line.header)),
                 (entry, false) => say_line(&mut said, line, entry.as_ref(), place),
             }
         })
         .context("the ledger cannot be read")?;
     Ok(said)
+}
+
+fn json(value: &impl Serialize) -> String {
+    told::clean_json(serde_json::to_string(value).unwrap_or_default())
 }
 
 fn say_line(said: &mut String, line: &Line, entry: Option<&Entry>, place: Place) {

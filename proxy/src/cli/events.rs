@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::print;
 use super::remote::Remote;
 use super::table::{moment, text};
-use crate::told::clean;
+use crate::told::{clean, clean_json};
 
 /// Bytes of one event.
 const EVENT_BYTES_MAX: usize = 1 << 20;
@@ -53,7 +53,7 @@ fn told(line: &str, json: bool) -> anyhow::Result<()> {
     let Some(data) = line.strip_prefix("data:") else { return Ok(()) };
     let data = data.trim();
     if json {
-        return print(&format!("{data}\n")).map(drop);
+        return print(&(clean_json(data.to_owned()) + "\n")).map(drop);
     }
     print(&(clean(&words(&serde_json::from_str(data)?)) + "\n")).map(drop)
 }

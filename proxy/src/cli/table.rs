@@ -41,21 +41,29 @@ pub fn items<'v>(value: &'v Value, key: &str) -> impl Iterator<Item = &'v Value>
     value.get(key).and_then(Value::as_array).into_iter().flatten()
 }
 
-/// JSON over several lines.
+/// JSON over several lines, which steers no terminal.
 #[must_use]
 pub fn pretty(value: &Value) -> String {
-    format!("{value:#}\n")
+    told::clean_json(format!("{value:#}\n"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::told::clean::steers;
+    use crate::told::clean::tests::read_back;
 
     #[test]
     fn columns_are_as_wide_as_they_must_be_and_steer_nothing() {
         let rows = [vec!["a".into(), "\u{1b}[2Jx".into()], vec!["bcd".into(), String::new()]];
         let shown = table(&["ID", "CLIENT"], &rows);
         let lines: Vec<_> = shown.lines().collect();
+        for text in naughty_strings::BLNS {
+            let shown = table(&["CLIENT"], &[vec![format!("{text}.")]]);
+            let line = shown.split('\n').nth(1).unwrap();
+            assert_eq!(read_back(line), format!("{text}."), "{shown:?}");
+            assert!(!line.contains(steers), "{shown:?}");
+        }
         assert!(lines[0] == "ID   CLIENT" && lines[2] == "bcd" && !shown.contains('\u{1b}'), "{shown}");
     }
 }

@@ -154,7 +154,7 @@ fn splunk_id(body: &Value) -> Result<String, Fault> {
     let row = hash(result.to_string().as_bytes());
     let row: String = row.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     let sid: String = sid.chars().take(ID_MAX / 2).collect();
-    Ok(format!("{}/{row}", told::clean(&sid)))
+    Ok(format!("{}/{row}", told::replaced(&sid)))
 }
 
 fn alerts(endpoint: &settings::Inbound, body: &Value) -> Result<Vec<Result<Ask, Fault>>, Fault> {
@@ -235,7 +235,7 @@ impl Reader<'_> {
             decision,
             lasts: self.seconds()?,
             model,
-            why: told::clean(&why).chars().take(WHY_MAX).collect(),
+            why: told::replaced(&why).chars().take(WHY_MAX).collect(),
             at: self.at.clone(),
         })
     }
@@ -279,7 +279,7 @@ impl Reader<'_> {
         if id.chars().count() > ID_MAX {
             return Err(Fault::unreadable(&place, "the sender's own id is longer than 256 letters", mend));
         }
-        Ok(told::clean(id))
+        Ok(told::replaced(id))
     }
 
     /// The first of `pointers` at which something stands, as text, and its place.

@@ -174,7 +174,7 @@ impl Holdings {
             return Ok(None);
         }
         let why = format!("{} ({})", decision.scenario, decision.origin);
-        let why: String = told::clean(&why).chars().take(WHY_MAX).collect();
+        let why: String = told::replaced(&why).chars().take(WHY_MAX).collect();
         Ok(Some(Ban { client, value: (*decision.value).into(), until: now.plus(lasts), why: why.into() }))
     }
 

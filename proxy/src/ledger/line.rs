@@ -311,6 +311,16 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn every_naughty_string_reads_back_from_the_log() {
+        let all = naughty_strings::BLNS.iter().flat_map(|text| crate::sinks::tests::entries(text));
+        for entry in all {
+            let (line, _) = write(&entry, Hash([7; 32]), [9; SALT_BYTES]).unwrap();
+            assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1, "one line: {entry:?}");
+            assert_eq!(read(&line[..line.len() - 1]).unwrap().entry, Some(entry));
+        }
+    }
+
+    #[test]
     fn every_flipped_bit_is_seen() {
         let (line, hash) = write(&entry(2), Hash::default(), [9; SALT_BYTES]).unwrap();
         let line = &line[..line.len() - 1];

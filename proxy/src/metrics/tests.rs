@@ -1,6 +1,6 @@
 //! What must hold for all metrics at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use checkgate_detectors::engine::Gauges;
 use checkgate_detectors::facts::NotInspected;
@@ -75,6 +75,57 @@ fn declaration_names() -> Vec<String> {
         .collect();
     assert!(names.len() > 40, "the list was not found");
     names
+}
+
+/// Name, labels and value of a sample, as the text format (version 0.0.4) has it: in a label's value a backslash, a quote
+/// and a line feed are escaped, and nothing else is.
+pub(crate) fn sample(line: &str) -> (String, BTreeMap<String, String>, f64) {
+    let (name, mut rest) = line.split_once('{').unwrap_or_else(|| line.split_once(' ').unwrap());
+    let mut labels = BTreeMap::new();
+    while let Some((label, value)) = rest.split_once("=\"").filter(|_| line.contains('{')) {
+        let (mut said, mut letters) = (String::new(), value.chars());
+        loop {
+            match letters.next().expect("a quote ends a label's value") {
+                '"' => break,
+                '\\' => said.push(match letters.next() {
+                    Some('n') => '\n',
+                    Some(letter @ ('"' | '\\')) => letter,
+                    other => panic!("{other:?} is no escape: {line:?}"),
+                }),
+                letter => said.push(letter),
+            }
+        }
+        assert!(labels.insert(label.to_owned(), said).is_none(), "{label} stands twice: {line:?}");
+        rest = letters.as_str();
+        match rest.strip_prefix(',') {
+            Some(more) => rest = more,
+            None => {
+                rest = rest.strip_prefix("} ").expect("labels end");
+                break;
+            }
+        }
+    }
+    let value = rest.parse().unwrap_or_else(|_| panic!("no number ends {line:?}"));
+    (name.to_owned(), labels, value)
+}
+
+#[test]
+fn every_naughty_string_comes_back_as_a_models_label() {
+    let names: BTreeSet<&str> = naughty_strings::BLNS.iter().copied().collect();
+    let configured: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let text = Metrics::new(&configured, &["one_field_sweep"]).unwrap().encode();
+    let mut seen = BTreeSet::new();
+    for line in text.split_terminator('\n').filter(|line| !line.starts_with('#')) {
+        let (name, mut labels, _) = sample(line);
+        assert!(name.starts_with("checkgate_"), "{line:?}");
+        seen.extend(labels.remove("model"));
+    }
+    let missing: Vec<_> = names.iter().filter(|name| !seen.contains(**name)).collect();
+    assert!(missing.is_empty(), "these do not come back: {missing:?}");
+    assert!(
+        seen.len() <= names.len() + 2,
+        "and nothing else stands there, but for what is discovered and none"
+    );
 }
 
 #[test]

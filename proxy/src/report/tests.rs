@@ -7,6 +7,9 @@ use checkgate_detectors::finding::{Action, DecisionId};
 use super::*;
 use crate::ledger::book::Bounds;
 use crate::ledger::entry::{By, Entry, What};
+use crate::rehearse::form::tests::markup;
+use crate::told::clean::steers;
+use crate::told::clean::tests::read_back;
 
 const DAY: u64 = 86_400_000_000;
 
@@ -87,4 +90,47 @@ fn every_form_tells_the_same_and_shows_nothing_from_traffic_as_markup() {
     assert!(!page.contains("://"), "the page must hold all that it needs");
     let read: Report = serde_json::from_str(&serde_json::to_string(&report).unwrap()).unwrap();
     assert_eq!(read, report);
+}
+
+#[test]
+fn every_naughty_string_comes_back_from_page_and_text() {
+    let report = |text: &str| {
+        let client = Client {
+            client: format!("key:{text}"),
+            tenant: Some(text.into()),
+            decisions: 1,
+            requests: 3,
+            outcome: Outcome::Acted,
+            action: "block".into(),
+            detector: "one_field_sweep".into(),
+            model: text.into(),
+            decision: "d-0000000000000007".into(),
+            never_block: false,
+        };
+        let all = Tally { decisions: 1, clients: 1, requests: 3 };
+        Report {
+            since: 1_700_000_000.0,
+            until: 1_700_086_400.0,
+            findings: 1,
+            outcomes: [(Outcome::Acted, all.clone())].into(),
+            held_back: BTreeMap::new(),
+            detectors: BTreeMap::new(),
+            models: [(text.to_owned(), ByOutcome { all: all.clone(), outcomes: BTreeMap::new() })].into(),
+            tenants: BTreeMap::new(),
+            clients: vec![client],
+            clients_left_out: 0,
+            all,
+        }
+    };
+    let plain = html::write(&report("prices"));
+    let elements = markup(&plain).0;
+    for naughty in naughty_strings::BLNS {
+        let (page, shown) = (html::write(&report(naughty)), text::write(&report(naughty)));
+        assert!(!format!("{page}{shown}").contains(|c| steers(c) && c != '\n'), "{naughty:?}");
+        let (names, texts) = markup(&page);
+        assert_eq!(names, elements, "{naughty:?} is markup");
+        assert!(texts.contains(&format!("key:{naughty}")) && texts.iter().any(|text| text == naughty));
+        let line = format!("key:{naughty} of {naughty}: block, by one_field_sweep on {naughty}, d-");
+        assert!(shown.split('\n').any(|shown| read_back(shown).contains(&line)), "{line:?}: {shown}");
+    }
 }

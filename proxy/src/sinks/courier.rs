@@ -589,7 +589,7 @@ fn failure_of(error: &SinkError) -> SinkFailure {
 }
 
 fn shortened(why: &str) -> String {
-    told::clean(&why.chars().take(ERROR_MAX).collect::<String>())
+    told::replaced(&why.chars().take(ERROR_MAX).collect::<String>())
 }
 
 /// A number from 0 to 1 that nobody can foresee; 1, the longest pause, where the system gives none.

@@ -189,7 +189,7 @@ fn items(items: &[Value]) -> Result<(), SinkError> {
 fn shown(status: u64, done: &Value) -> String {
     let part = |key: &str| done.pointer(&format!("/error/{key}")).and_then(Value::as_str).unwrap_or_default();
     let text: String = format!("{}: {}", part("type"), part("reason")).chars().take(SHOWN_MAX).collect();
-    format!("a document is answered {status}: {}", told::clean(&text))
+    format!("a document is answered {status}: {}", told::replaced(&text))
 }
 
 #[cfg(test)]

@@ -148,7 +148,7 @@ impl Answer {
         let text = String::from_utf8_lossy(&self.body);
         let text: String =
             text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(SHOWN_MAX).collect();
-        let text = told::clean(&text);
+        let text = told::replaced(&text);
         let status = self.status.as_u16();
         if text.is_empty() { format!("it answers {status}") } else { format!("it answers {status}: {text}") }
     }
@@ -461,7 +461,7 @@ mod tests {
     async fn an_answer_is_shown_in_part_and_steers_nothing() {
         let body = format!("\u{1b}[2J\r\n\u{202e}{}", "long ".repeat(100_000));
         let error = judged(with("500 a", "", &body)).await.unwrap_err().to_string();
-        assert!(error.len() < 400 && !error.contains(told::steers), "{error:?}");
+        assert!(error.len() < 400 && !error.contains(told::clean::steers), "{error:?}");
     }
 
     #[tokio::test]

@@ -20,7 +20,7 @@ use tokio::time::sleep;
 use super::address::Connection;
 use super::http::{Answer, Client, Url};
 use super::render::bodies::{Format, JOINED, encoded_with, item, packed};
-use super::render::{cut, replaced};
+use super::render::cut;
 use super::steps::step;
 use super::{Bounds, Event, Ground, Parameters, Sink, SinkError, SinkSpec};
 
@@ -248,7 +248,7 @@ fn fields(event: &Event) -> Value {
         ("tenant", event.tenant.as_deref()),
     ] {
         if let Some(value) = value.filter(|value| !value.is_empty()) {
-            fields.insert(name.to_owned(), replaced(cut(value, FIELD_BYTES)).into());
+            fields.insert(name.to_owned(), cut(value, FIELD_BYTES).into());
         }
     }
     Value::Object(fields)

@@ -2,6 +2,7 @@
 
 mod courier;
 mod drill;
+mod naughty;
 mod spool;
 
 use std::collections::BTreeSet;

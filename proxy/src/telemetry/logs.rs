@@ -190,6 +190,7 @@ fn body(text: &str) -> Option<AnyValue> {
 #[cfg(test)]
 mod tests {
     use checkgate_detectors::finding::Kind;
+    use prost::Message;
 
     use super::*;
     use crate::records::{self, tests::record as a_record};
@@ -219,6 +220,25 @@ mod tests {
         is("checkgate.window.rows", Any::IntValue(12));
         assert_eq!(value(&told, "checkgate.explanation"), None, "it is the body");
         assert!(told.trace_id.is_empty(), "no request of it is known");
+    }
+
+    #[test]
+    fn every_naughty_string_comes_back_from_the_wire() {
+        for naughty in naughty_strings::BLNS {
+            let line = crate::sinks::tests::record(naughty);
+            let sent = log_record(&Told::Record(line.into()), &Traces::default(), 7).encode_to_vec();
+            let read = LogRecord::decode(&*sent).unwrap();
+            assert_eq!(read.body, body(naughty));
+            let text = |text: &str| Some(Any::StringValue(text.to_owned()));
+            assert_eq!(value(&read, "checkgate.client"), text(&format!("key:{naughty}")));
+            assert_eq!(value(&read, "checkgate.model"), text(naughty));
+            assert!(
+                read.attributes.contains(&texts("checkgate.fields", [(*naughty).to_owned()])),
+                "{read:?}"
+            );
+            let label = super::text("model", naughty).encode_to_vec();
+            assert_eq!(KeyValue::decode(&*label).unwrap().value.unwrap().value, text(naughty));
+        }
     }
 
     #[test]

@@ -16,8 +16,6 @@ impl fmt::Display for Escaped<'_> {
                 '>' => f.write_str("&gt;")?,
                 '"' => f.write_str("&quot;")?,
                 '\'' => f.write_str("&#39;")?,
-                // XML has no such characters, not even escaped.
-                '\u{fffe}' | '\u{ffff}' => f.write_str("\u{fffd}")?,
                 other => write!(f, "{other}")?,
             }
         }

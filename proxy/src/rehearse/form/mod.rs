@@ -9,12 +9,15 @@ mod junit;
 pub mod page;
 mod plot;
 mod sarif;
+#[cfg(test)]
+pub(crate) mod tests;
 mod text;
 pub mod words;
 
 use serde::Serialize;
 
 use super::{Report, Severity};
+use crate::told::clean_json;
 
 /// In which form a report is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize)]
@@ -55,5 +58,5 @@ impl Form {
 }
 
 fn json(value: &impl Serialize) -> anyhow::Result<String> {
-    Ok(format!("{}\n", serde_json::to_string_pretty(value)?))
+    Ok(clean_json(serde_json::to_string_pretty(value)? + "\n"))
 }

@@ -7,14 +7,20 @@ pub mod leef;
 pub mod ocsf;
 pub mod syslog;
 
-use std::fmt::Write as _;
-
 use checkgate_config::settings::EventKind;
 use checkgate_detectors::facts::Time;
 use serde_json::Value;
 
 use super::Event;
-use crate::told::steers;
+use crate::told::clean::{letters, write_escape};
+use crate::told::clean_json;
+
+/// Bytes of a value in a form of one line, as it is written. Dictionaries of such forms give 1023 to 4000 letters; who
+/// keeps less cuts for himself.
+pub const VALUE_BYTES: usize = 2048;
+/// Bytes of a value where the line would be too long, and where even that is.
+const SHORTER_VALUE_BYTES: usize = 256;
+const SHORTEST_VALUE_BYTES: usize = 64;
 
 /// A time as RFC 3339 in UTC, with microseconds.
 #[must_use]
@@ -41,34 +47,50 @@ fn civil(days: u64) -> (u64, u64, u64) {
     (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }
 
-/// A value as JSON on one line. What could steer a terminal is escaped there as well, though JSON does not ask for it:
-/// many tools show what they get.
+/// A value as JSON on one line, in which nothing steers a terminal.
 #[must_use]
 pub fn json_text(value: &Value) -> String {
-    let plain = value.to_string();
-    if !plain.contains(is_risky) {
-        return plain;
-    }
-    let mut text = String::with_capacity(plain.len() + 64);
-    let mut units = [0; 2];
-    for letter in plain.chars() {
-        if is_risky(letter) {
-            // Outside of texts JSON has none of these.
-            for unit in letter.encode_utf16(&mut units) {
-                // Writing to a String cannot fail.
-                let _ = write!(text, "\\u{unit:04x}");
-            }
-        } else {
-            text.push(letter);
-        }
-    }
-    text
+    clean_json(value.to_string())
 }
 
-/// The text without anything that steers: each such character is replaced by U+FFFD.
+/// A text as a value of a form of one line: in at most `bytes_max` bytes, whole letters only. `own` is how the form writes
+/// a letter that has a meaning in it, a backslash among them; the rest of what steers is escaped as everywhere
+/// ([`told::clean`](crate::told::clean)), and so is a blank at either end, which readers may trim.
 #[must_use]
-pub fn replaced(text: &str) -> String {
-    text.chars().map(|letter| if is_risky(letter) { '\u{fffd}' } else { letter }).collect()
+pub fn written(text: &str, own: fn(char) -> Option<&'static str>, bytes_max: usize) -> String {
+    let backslash = own('\\').unwrap_or("\\");
+    let (mut written, mut at) = (String::with_capacity(text.len()), 0);
+    for (letter, escape) in letters(text) {
+        let at_an_end = at == 0 || at + letter.len_utf8() == text.len();
+        at += letter.len_utf8();
+        let before = written.len();
+        match own(letter) {
+            // A backslash that would read as the beginning of an escape.
+            Some(_) if escape && letter == '\\' => write_escape(letter, backslash, &mut written),
+            Some(own) => written.push_str(own),
+            None if escape || at_an_end && letter.is_whitespace() => {
+                write_escape(letter, backslash, &mut written);
+            }
+            None => written.push(letter),
+        }
+        if written.len() > bytes_max {
+            written.truncate(before);
+            break;
+        }
+    }
+    written
+}
+
+/// The first of the texts that `form` makes of events with values of at most so many bytes which is no longer than
+/// `bytes_max`; where none is, the shortest.
+#[must_use]
+pub fn fitting(bytes_max: usize, form: impl Fn(usize) -> String) -> String {
+    let whole = form(VALUE_BYTES);
+    if whole.len() <= bytes_max {
+        return whole;
+    }
+    let shorter = form(SHORTER_VALUE_BYTES);
+    if shorter.len() <= bytes_max { shorter } else { form(SHORTEST_VALUE_BYTES) }
 }
 
 /// What kind of event it is, for programs that sort by one word: its kind, and the detector where there is one.
@@ -106,12 +128,6 @@ pub fn title(event: &Event) -> String {
     }
 }
 
-/// What steers, and what ends a line for some readers (U+2028, U+2029) or is no character (U+FEFF, U+FFFE, U+FFFF).
-#[must_use]
-pub fn is_risky(letter: char) -> bool {
-    steers(letter) || matches!(letter, '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}')
-}
-
 /// The beginning of `text`: at most `bytes` bytes, whole letters only.
 #[must_use]
 pub fn cut(text: &str, bytes: usize) -> &str {
@@ -125,6 +141,7 @@ pub fn cut(text: &str, bytes: usize) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::told::clean::steers;
 
     #[test]
     fn times_are_those_of_the_calendar() {
@@ -146,7 +163,7 @@ mod tests {
         for text in crate::sinks::tests::HOSTILE {
             let value = serde_json::json!({ text: [text] });
             let written = json_text(&value);
-            assert!(!written.contains(is_risky), "{written:?}");
+            assert!(!written.contains(steers), "{written:?}");
             assert_eq!(serde_json::from_str::<Value>(&written).unwrap(), value);
         }
     }
@@ -162,8 +179,8 @@ mod tests {
         let head =
             syslog::Head { facility: Default::default(), host: "gate-1".into(), app: "checkgate".into() };
         let form = |name: &str, event: &Event| match name {
-            "cef" => cef::line(event),
-            "leef" => leef::line(event),
+            "cef" => cef::line(event, usize::MAX),
+            "leef" => leef::line(event, usize::MAX),
             "syslog" => syslog::message(&head, syslog::Format::Json, event, 8192),
             _ => json_text(&event.plain()),
         };

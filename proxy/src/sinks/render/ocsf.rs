@@ -14,7 +14,7 @@ use checkgate_detectors::severity::Severity;
 use ipnet::IpNet;
 use serde_json::{Map, Value, json};
 
-use super::{cut, replaced, title};
+use super::{cut, title};
 use crate::control::OPERATOR;
 use crate::ledger::entry::Status;
 use crate::sinks::Event;
@@ -313,9 +313,8 @@ fn evidence_of(client: &str, evidence: &mut Map<String, Value>, observables: &mu
         set(evidence, "src_endpoint", json!({ "name": client }));
         observables.push(observable("evidences[].src_endpoint.name", 12, "Subnet", client));
     } else {
-        let client = replaced(client);
         set(evidence, "user", json!({ "uid": client }));
-        observables.push(observable("evidences[].user.uid", 31, "User Object: uid", &client));
+        observables.push(observable("evidences[].user.uid", 31, "User Object: uid", client));
     }
 }
 

@@ -25,7 +25,11 @@ const SPOILT: usize = 3;
 pub(super) struct Receiver {
     pub(super) address: SocketAddr,
     got: Arc<Mutex<Vec<u8>>>,
+    requests: Requests,
 }
+
+/// Heads and bodies of what came by HTTP, uncompressed.
+type Requests = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
 
 impl Receiver {
     pub(super) async fn new(spoilt: usize) -> Self {
@@ -33,7 +37,8 @@ impl Receiver {
         let address = listener.local_addr().unwrap();
         let datagrams = UdpSocket::bind(address).await.unwrap();
         let got = Arc::<Mutex<Vec<u8>>>::default();
-        let (by_udp, by_tcp) = (Arc::clone(&got), Arc::clone(&got));
+        let requests = Requests::default();
+        let (by_udp, by_tcp, by_http) = (Arc::clone(&got), Arc::clone(&got), Arc::clone(&requests));
         tokio::spawn(async move {
             let mut datagram = vec![0; 65_536];
             while let Ok(length) = datagrams.recv(&mut datagram).await {
@@ -44,18 +49,32 @@ impl Receiver {
             let tries = Arc::new(AtomicUsize::new(0));
             while let Ok((stream, _)) = listener.accept().await {
                 let (tries, got) = (Arc::clone(&tries), Arc::clone(&by_tcp));
-                tokio::spawn(async move { take(stream, &tries, spoilt, &got).await });
+                let requests = Arc::clone(&by_http);
+                tokio::spawn(async move { take(stream, &tries, spoilt, (&got, &requests)).await });
             }
         });
-        Self { address, got }
+        Self { address, got, requests }
     }
 
     pub(super) fn text(&self) -> String {
         String::from_utf8_lossy(&self.got.lock()).into_owned()
     }
+
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        self.got.lock().clone()
+    }
+
+    pub(super) fn requests(&self) -> Vec<(String, Vec<u8>)> {
+        self.requests.lock().clone()
+    }
 }
 
-async fn take(mut stream: TcpStream, tries: &AtomicUsize, spoilt: usize, got: &Mutex<Vec<u8>>) {
+async fn take(
+    mut stream: TcpStream,
+    tries: &AtomicUsize,
+    spoilt: usize,
+    (got, requests): (&Mutex<Vec<u8>>, &Requests),
+) {
     let mut bytes = Vec::new();
     let mut chunk = vec![0; 65_536];
     loop {
@@ -77,7 +96,12 @@ async fn take(mut stream: TcpStream, tries: &AtomicUsize, spoilt: usize, got: &M
             _ => "200 OK",
         };
         if status == "200 OK" {
-            got.lock().extend_from_slice(&plain(&bytes));
+            let request = plain(&bytes);
+            got.lock().extend_from_slice(&request);
+            if let Some(end) = head_end(&request).filter(|_| is_http) {
+                let (head, body) = request.split_at(end);
+                requests.lock().push((String::from_utf8_lossy(head).into_owned(), body.to_vec()));
+            }
         }
         bytes.clear();
         if is_http {
@@ -94,14 +118,17 @@ async fn take(mut stream: TcpStream, tries: &AtomicUsize, spoilt: usize, got: &M
 
 /// A request as it was before its body was compressed.
 fn plain(bytes: &[u8]) -> Vec<u8> {
-    let head_end = bytes.windows(4).position(|four| four == b"\r\n\r\n").map_or(0, |at| at + 4);
-    let (head, body) = bytes.split_at(head_end);
+    let (head, body) = bytes.split_at(head_end(bytes).unwrap_or_default());
     if !String::from_utf8_lossy(head).to_lowercase().contains("content-encoding: gzip") {
         return bytes.to_vec();
     }
     let mut read = head.to_vec();
     GzDecoder::new(body).read_to_end(&mut read).unwrap();
     read
+}
+
+fn head_end(bytes: &[u8]) -> Option<usize> {
+    bytes.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4)
 }
 
 fn whole(text: &str, bytes: usize) -> bool {
@@ -173,7 +200,7 @@ async fn every_sink_delivers_every_kind_of_event_after_an_outage_whatever_it_hol
                     event.kind
                 );
             }
-            let risky = |c: char| render::is_risky(c) && !"\r\n\t".contains(c);
+            let risky = |c: char| crate::told::clean::steers(c) && !"\r\n\t".contains(c);
             assert!(!got.contains(risky), "{} lets through what steers: {text:?}", spec.name);
         }
     }
