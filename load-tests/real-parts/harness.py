@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import random
 import socket
 import subprocess
 import time
@@ -10,9 +11,16 @@ PATIENCE_SECONDS = 60
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port below those that the system gives to clients, so that no connection takes it before a server does. It is
+    drawn, so that runs beside each other do not meet."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 def wait_until(ready, what):
