@@ -20,13 +20,20 @@ pub const LATENCY: &str = "latency";
 pub const STATUS: &str = "status";
 
 /// The value of a cell, labels under the key of the reference.
+#[inline]
 #[must_use]
 pub fn value(cell: Cell, features: &Features, label_key: [u64; 2]) -> Value {
     match cell {
         Cell::Missing => Value::Missing,
         Cell::Number(number) => Value::Number(number),
-        Cell::Text(start, end) => Value::label(label_key, features.text_of(start, end)),
+        Cell::Text(start, end) => label(start, end, features, label_key),
     }
+}
+
+/// Out of line, so that what is done for a number stays short.
+#[inline(never)]
+fn label(start: u32, end: u32, features: &Features, label_key: [u64; 2]) -> Value {
+    Value::label(label_key, features.text_of(start, end))
 }
 
 /// The feature that an answer's column is.
@@ -50,6 +57,8 @@ pub fn of_exchange(name: &str, status: u16, latency: Duration) -> Option<Value> 
 pub struct Mapping {
     known: Option<(Names, usize)>,
     places: Vec<Option<u32>>,
+    /// So many of the first names are called like the column at their own position.
+    in_order: usize,
     found: bool,
 }
 
@@ -87,9 +96,27 @@ impl Mapping {
             };
             let place = |name: &'n str| columns.get(bare(name)?).copied();
             self.places = names.map(place).collect();
+            let own = |(name, place): (u32, &Option<u32>)| *place == Some(name);
+            self.in_order = (0..).zip(&self.places).take_while(|pair| own(*pair)).count();
             self.found = self.places.iter().any(Option::is_some);
         }
         &self.places
+    }
+
+    /// The values of a row of the last body: one to a name, in their order. O(names).
+    pub fn pick(
+        &self,
+        row: &[Cell],
+        features: &Features,
+        label_key: [u64; 2],
+        values: &mut Vec<Option<Value>>,
+    ) {
+        // Nearly always all columns are known and in order.
+        let in_order = row.iter().take(self.in_order);
+        let other = self.places.get(in_order.len()..).unwrap_or_default();
+        values.extend(in_order.map(|cell| Some(value(*cell, features, label_key))));
+        let cell = |place: &Option<u32>| row.get(place.map(|place| place as usize)?).copied();
+        values.extend(other.iter().map(|place| cell(place).map(|cell| value(cell, features, label_key))));
     }
 
     /// Whether the last body has a column of any of the names.
@@ -123,6 +150,27 @@ mod tests {
         assert_eq!(look(&named, Part::Answer), [None, None, Some(0), None]);
         assert_eq!(look(&bare, Part::Answer), [None, None, None, Some(0)]);
         assert_eq!((answer_name(&named, 0), answer_name(&bare, 0)), ("answer:age".into(), "answer:0".into()));
+    }
+
+    #[test]
+    fn a_row_is_picked_by_name_whatever_the_order_of_its_columns() {
+        let numbers = |numbers: &[f64]| numbers.iter().map(|number| Cell::Number(*number)).collect();
+        let picked = |names: &[&str], cells| {
+            let (body, mut mapping, mut values) = (body(names, cells), Mapping::default(), Vec::new());
+            mapping.look_at(["a", "b", "c"].into_iter(), &body, Part::Question);
+            mapping.pick(body.row(0), &body, [1, 2], &mut values);
+            values
+        };
+        let number = |number| Some(Value::Number(number));
+        let all = [number(1.0), number(2.0), number(3.0)];
+        assert_eq!(picked(&["a", "b", "c"], numbers(&[1.0, 2.0, 3.0])), all);
+        assert_eq!(picked(&["c", "b", "a"], numbers(&[3.0, 2.0, 1.0])), all);
+        assert_eq!(picked(&["a", "c", "b", "d"], numbers(&[1.0, 3.0, 2.0, 9.0])), all);
+        assert_eq!(
+            picked(&["a", "b"], vec![Cell::Missing, Cell::Number(2.0)]),
+            [Some(Value::Missing), all[1], None]
+        );
+        assert_eq!(picked(&["x"], numbers(&[1.0])), [None; 3]);
     }
 
     #[test]

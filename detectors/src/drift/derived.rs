@@ -10,12 +10,23 @@
 use serde::{Deserialize, Serialize};
 
 use super::bins::{Bins, Value};
+use super::counts::Counts;
 use super::event::raised;
-use super::measure::{power, rate_bound};
+use super::measure::rate_bound;
+use super::powers::powers;
 use super::space_saving::SpaceSaving;
 
 /// What the bets add to the rate.
 const BETS: [f64; 6] = [1e-4, 1e-3, 0.005, 0.02, 0.1, 0.3];
+/// What each bet is multiplied by where an event does not hold.
+const MISSES: [f64; BETS.len()] = {
+    let (mut misses, mut bet) = (BETS, 0);
+    while bet < BETS.len() {
+        misses[bet] = 1.0 - BETS[bet];
+        bet += 1;
+    }
+    misses
+};
 /// Values among which a repeat is looked for.
 pub const LATEST: usize = 64;
 /// New labels that are followed.
@@ -52,10 +63,23 @@ pub struct Hits {
 /// What the derived features look back at.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Memory {
-    /// Folded bits of the latest values; empty where repeats tell nothing.
-    latest: Vec<u32>,
+    /// Nothing where repeats tell nothing.
+    latest: Lately,
     next: u32,
     new_labels: SpaceSaving<()>,
+}
+
+/// The latest values.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Vec<u32>", into = "Vec<u32>")]
+struct Lately(Option<Box<Folded>>);
+
+/// Folded bits of the latest values, 0 in places that were never taken. The first byte of each stands apart: one line of
+/// memory nearly always tells that a value was not there.
+#[derive(Clone, Debug, PartialEq)]
+struct Folded {
+    firsts: [u8; LATEST],
+    values: [u32; LATEST],
 }
 
 /// The factors of a bet's hit and miss, for each derived feature that can tell something.
@@ -74,51 +98,51 @@ impl Memory {
     /// An empty memory. Repeats are looked for where `repeats`.
     #[must_use]
     pub fn new(repeats: bool) -> Self {
-        let latest = if repeats { vec![0; LATEST] } else { Vec::new() };
-        Self { latest, next: 0, new_labels: SpaceSaving::new(NEW_LABELS) }
+        let latest = repeats.then(|| Box::new(Folded::NONE));
+        Self { latest: Lately(latest), next: 0, new_labels: SpaceSaving::new(NEW_LABELS) }
     }
 
     /// Looks at a value that falls into `slot`, and remembers it.
-    #[inline]
     pub fn look(&mut self, bins: &Bins, value: Value, slot: usize, hits: &mut Hits) {
         hits.values = hits.values.saturating_add(1);
+        let [_, _, outside, not_there] = &mut hits.held;
         let there = slot < bins.scale();
-        let [repeats, new_label, outside, not_there] = &mut hits.held;
         *not_there += u32::from(!there);
-        if !there {
-            return;
-        }
+        *outside += u32::from(there && matches!(value, Value::Number(_)) && bins.is_outside(slot));
+        self.look_back(bins, value, slot, hits);
+    }
+
+    /// The part of [`Memory::look`] that is about the values before, which no count of slots tells: whether it was among
+    /// them. The other hits are [`Hits::by_slot`].
+    pub fn look_back(&mut self, bins: &Bins, value: Value, slot: usize, hits: &mut Hits) {
         match value {
-            Value::Number(number) => {
-                *outside += u32::from(bins.is_outside(slot));
-                *repeats += u32::from(self.repeats(number));
-            }
+            Value::Number(number) if slot < bins.scale() => self.look_back_at(number, hits),
             Value::Label(label) if bins.is_outside(slot) => {
+                let [_, new_label, _, _] = &mut hits.held;
                 *new_label += u32::from(self.new_labels.holds(label));
                 let _ = self.new_labels.add(label, || ());
             }
-            Value::Label(_) | Value::Missing => {}
+            Value::Number(_) | Value::Label(_) | Value::Missing => {}
         }
     }
 
-    #[inline]
-    fn repeats(&mut self, number: f64) -> bool {
+    /// The same of a number that is of the feature's type.
+    #[inline(always)]
+    pub fn look_back_at(&mut self, number: f64, hits: &mut Hits) {
         let bits = (number + 0.0).to_bits().wrapping_mul(0x9e37_79b9_7f4a_7c15);
         // Zero stands for a place that was never taken.
         let folded = (bits >> 32) as u32 | 1;
-        let repeats = self.latest.iter().fold(false, |found, other| found | (*other == folded));
         let place = self.next as usize % LATEST;
         self.next = self.next.wrapping_add(1);
-        if let Some(place) = self.latest.get_mut(place) {
-            *place = folded;
-        }
-        repeats
+        let Lately(Some(latest)) = &mut self.latest else { return };
+        let [repeats, ..] = &mut hits.held;
+        *repeats += u32::from(latest.exchange(folded, place));
     }
 
     /// Bytes on the heap.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.latest.capacity() * size_of::<u32>() + self.new_labels.bytes()
+        self.latest.0.as_ref().map_or(0, |_| size_of::<Folded>()) + self.new_labels.bytes()
     }
 
     /// New labels that had to give their place to others, ever.
@@ -129,8 +153,66 @@ impl Memory {
 
     /// Forgets what a change brought.
     pub fn reset(&mut self) {
-        self.latest.fill(0);
+        self.latest.0.iter_mut().for_each(|folded| **folded = Folded::NONE);
         self.new_labels.clear();
+    }
+}
+
+impl Folded {
+    const NONE: Self = Self { firsts: [0; LATEST], values: [0; LATEST] };
+
+    /// Puts a value in a place. Says whether it was among the latest.
+    #[inline(always)]
+    fn exchange(&mut self, value: u32, place: usize) -> bool {
+        let first = first_byte(value);
+        let may_be = self.firsts.iter().fold(false, |found, byte| found | (*byte == first));
+        let was = may_be && self.holds(value);
+        if let (Some(kept), Some(byte)) = (self.values.get_mut(place), self.firsts.get_mut(place)) {
+            (*kept, *byte) = (value, first);
+        }
+        was
+    }
+
+    #[inline(never)]
+    fn holds(&self, value: u32) -> bool {
+        self.values.iter().fold(false, |found, other| found | (*other == value))
+    }
+}
+
+fn first_byte(value: u32) -> u8 {
+    (value >> 24) as u8
+}
+
+impl From<Vec<u32>> for Lately {
+    fn from(values: Vec<u32>) -> Self {
+        let mut folded = Box::new(Folded::NONE);
+        folded.values.iter_mut().zip(&values).for_each(|(kept, value)| *kept = *value);
+        let Folded { firsts, values: kept } = &mut *folded;
+        firsts.iter_mut().zip(kept).for_each(|(first, value)| *first = first_byte(*value));
+        Self((!values.is_empty()).then_some(folded))
+    }
+}
+
+impl From<Lately> for Vec<u32> {
+    fn from(latest: Lately) -> Self {
+        latest.0.map(|folded| folded.values.to_vec()).unwrap_or_default()
+    }
+}
+
+impl Hits {
+    /// Puts in place of those that depend on the slot alone what was counted by slot.
+    pub fn by_slot(&mut self, bins: &Bins, counts: &Counts) {
+        let slots = counts.slots();
+        let sum = |counts: &[u32]| counts.iter().fold(0_u32, |sum, count| sum.saturating_add(*count));
+        let [_, _, outside, not_there] = &mut self.held;
+        self.values = sum(slots);
+        *not_there = sum(slots.get(bins.scale()..).unwrap_or_default());
+        *outside = match bins {
+            Bins::Numbers(_) if bins.is_outside(0) => {
+                counts.at(0).saturating_add(counts.at(bins.scale() - 1))
+            }
+            Bins::Numbers(_) | Bins::Labels(_) => 0,
+        };
     }
 }
 
@@ -161,13 +243,18 @@ impl Rates {
 impl Evidence {
     /// Settles a tick.
     pub fn take(&mut self, rates: &Rates, hits: &Hits) {
+        let none = powers(MISSES, hits.values);
         for ((levels, bound), held) in self.levels.iter_mut().zip(&rates.bounds).zip(hits.held) {
             let Some(bound) = bound else { continue };
             let held = held.min(hits.values);
-            for (level, bet) in levels.iter_mut().zip(BETS) {
-                let factor = power(1.0 - bet + bet / bound, held) * power(1.0 - bet, hits.values - held);
-                *level = raised(*level, hits.values, factor);
+            let mut factors = none;
+            if held > 0 {
+                let hit = powers(BETS.map(|bet| 1.0 - bet + bet / bound), held);
+                factors = powers(MISSES, hits.values - held);
+                factors.iter_mut().zip(hit).for_each(|(factor, hit)| *factor *= hit);
             }
+            let pairs = levels.iter_mut().zip(factors);
+            pairs.for_each(|(level, factor)| *level = raised(*level, hits.values, factor));
         }
     }
 
@@ -214,6 +301,34 @@ mod tests {
         let labels = [1, 2, 3].map(Value::Label);
         let new = looked(&[1, 77, 77, 78, 77].map(Value::Label), &labels);
         assert_eq!(new, Hits { held: [0, 2, 0, 0], values: 5 }, "the second and third time of one new label");
+    }
+
+    #[test]
+    fn what_slots_tell_is_the_same_as_what_each_value_tells() {
+        let numbers: Vec<Value> = (0..100).map(|row| Value::Number(f64::from(row % 60))).collect();
+        let labels: Vec<Value> = (0..100).map(|row| Value::Label(row % 40)).collect();
+        let live = |row: u32| match row % 7 {
+            0 => Value::Missing,
+            1 => Value::Label(u64::from(row % 50)),
+            2 => Value::Number(f64::NAN),
+            _ => Value::Number(f64::from(row % 80) - 10.0),
+        };
+        for reference in [numbers, labels, vec![Value::Missing; 9]] {
+            let bins = Bins::of(&reference);
+            let mut counts = Counts::new(bins.slots());
+            let (mut memory, mut both) = (Memory::new(true), Hits::default());
+            let mut halves = (memory.clone(), Hits::default());
+            for value in (0..500).map(live) {
+                let slot = bins.slot(value);
+                counts.add(slot);
+                memory.look(&bins, value, slot, &mut both);
+                halves.0.look_back(&bins, value, slot, &mut halves.1);
+            }
+            halves.1.by_slot(&bins, &counts);
+            assert_eq!((&memory, both), (&halves.0, halves.1), "{bins:?}");
+            let read: Memory = postcard::from_bytes(&postcard::to_stdvec(&memory).unwrap()).unwrap();
+            assert_eq!(read, memory, "it is read back as it was");
+        }
     }
 
     #[test]

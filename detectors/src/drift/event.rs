@@ -18,6 +18,7 @@ use super::measure::{
     chi_square, chi_square_quantile, divergence, normal_quantile, power, rate_bound, smoothed,
     total_variation,
 };
+use super::powers::{exponentials, powers};
 
 /// Bets along a score function of the slots: its number, and the exponent of one unit of the score.
 const TILTS: [(usize, f64); 18] = [
@@ -244,26 +245,64 @@ impl Evidence {
         if events == 0 {
             return;
         }
+        self.take_tilts(bank, counts, events);
+        self.take_bumps(bank, counts, events);
+        self.take_adaptive(bank, counts, events);
+    }
+
+    fn take_tilts(&mut self, bank: &Bank, counts: &Counts, events: u32) {
         let mut sums = [0.0_f64; SCORES];
         for (scores, count) in bank.scores.iter().zip(counts.slots()) {
-            sums.iter_mut()
-                .zip(scores)
-                .for_each(|(sum, score)| *sum += f64::from(*score) * f64::from(*count));
+            let count = f64::from(*count);
+            sums.iter_mut().zip(scores).for_each(|(sum, score)| *sum += f64::from(*score) * count);
         }
         let all = f64::from(events);
-        for ((level, (score, slope)), divisor) in self.tilts.iter_mut().zip(TILTS).zip(&bank.levels) {
-            let factor = libm::exp(slope * sums.get(score).copied().unwrap_or(0.0) - divisor * all);
-            *level = raised(*level, events, factor);
+        let mut factors = [0.0; TILTS.len()];
+        for ((factor, (score, slope)), divisor) in factors.iter_mut().zip(TILTS).zip(&bank.levels) {
+            *factor = slope * sums.get(score).copied().unwrap_or(0.0) - divisor * all;
         }
+        exponentials(&mut factors);
+        let pairs = self.tilts.iter_mut().zip(factors);
+        pairs.for_each(|(level, factor)| *level = raised(*level, events, factor));
+    }
+
+    fn take_bumps(&mut self, bank: &Bank, counts: &Counts, events: u32) {
         let slots = counts.slots().iter().zip(&bank.p0).skip(bank.first);
         for ((levels, bumps), (count, p)) in self.bumps.iter_mut().zip(&bank.bumps).zip(slots) {
             let inside = (*count).min(events);
-            for ((level, height), divisor) in levels.iter_mut().zip(HEIGHTS).zip(bumps) {
-                let (hit, miss) = ((1.0 - height + height / p) * divisor, (1.0 - height) * divisor);
-                *level = raised(*level, events, power(hit, inside) * power(miss, events - inside));
+            let mut misses = [0.0; HEIGHTS.len()];
+            let parts = misses.iter_mut().zip(HEIGHTS).zip(bumps);
+            parts.for_each(|((miss, height), divisor)| *miss = (1.0 - height) * divisor);
+            let mut factors = powers(misses, events - inside);
+            if inside > 0 {
+                let mut hits = [0.0; HEIGHTS.len()];
+                let parts = hits.iter_mut().zip(HEIGHTS).zip(bumps);
+                parts.for_each(|((hit, height), divisor)| *hit = (1.0 - height + height / p) * divisor);
+                factors.iter_mut().zip(powers(hits, inside)).for_each(|(factor, hits)| *factor *= hits);
             }
+            levels
+                .iter_mut()
+                .zip(factors)
+                .for_each(|(level, factor)| *level = raised(*level, events, factor));
         }
-        self.adaptive.iter_mut().for_each(|bet| bet.take(bank, counts, events));
+    }
+
+    /// Settles a tick with what was learned before it, then learns from it.
+    fn take_adaptive(&mut self, bank: &Bank, counts: &Counts, events: u32) {
+        let mut ratios = [[0.0; SLOTS]; HALF_LIVES.len()];
+        let bets = self.adaptive.iter().zip(&mut ratios);
+        bets.for_each(|(bet, ratios)| bet.ratios(bank, ratios));
+        let [short, middle, long] = &ratios;
+        let mut factors = [1.0; HALF_LIVES.len()];
+        let slots = counts.slots().iter().zip(short).zip(middle).zip(long);
+        for (((count, short), middle), long) in slots.filter(|(((count, _), _), _)| **count > 0) {
+            let parts = powers([*short, *middle, *long], *count);
+            factors.iter_mut().zip(parts).for_each(|(factor, part)| *factor *= part);
+        }
+        for (bet, factor) in self.adaptive.iter_mut().zip(factors) {
+            bet.level = raised(bet.level, events, factor);
+            bet.learn(counts, events);
+        }
     }
 
     /// The evidence: the weighted mean of the bets. Where nothing changed its expectation is at most the number of
@@ -297,24 +336,30 @@ impl Evidence {
 }
 
 impl Adaptive {
-    /// Settles a tick with what was learned before it, then learns from it.
-    fn take(&mut self, bank: &Bank, counts: &Counts, events: u32) {
+    /// By what each slot's events multiply; 0 where too little was learned to say anything.
+    fn ratios(&self, bank: &Bank, ratios: &mut [f64; SLOTS]) {
         let prior = 2.0 * bank.p0.len() as f64;
         let whole = self.events + prior;
-        let mut q = [0.0; SLOTS];
-        let (mut apart, mut squares) = (0.0, 0.0);
-        for ((q, p), kept) in q.iter_mut().zip(&bank.p0).zip(&self.counts) {
-            *q = (kept + prior * p) / whole;
-            let difference = *q - p;
-            apart += difference.abs();
-            squares += difference * difference / p;
+        let (mut differences, mut squares) = ([0.0; SLOTS], [0.0; SLOTS]);
+        let slots = bank.p0.iter().zip(&self.counts).zip(ratios.iter_mut());
+        for (((p, kept), ratio), (apart, square)) in slots.zip(differences.iter_mut().zip(&mut squares)) {
+            *ratio = (kept + prior * p) / whole;
+            let difference = *ratio - p;
+            *apart = difference.abs();
+            *square = difference * difference / p;
         }
+        let used = bank.p0.len();
+        let sum = |parts: &[f64; SLOTS]| parts.iter().take(used).sum::<f64>();
         // Twice the total variation is the sum of the differences.
-        let margin = 1.0 + bank.tolerance * apart + bank.adaptive_error * squares.sqrt();
-        let ratios = q.iter().zip(&bank.p0).zip(counts.slots());
-        let product: f64 = ratios.map(|((q, p), count)| power(q / (p * margin), *count)).product();
-        let factor = if margin < 1.0 + MARGIN_MIN { 0.0 } else { product };
-        self.level = raised(self.level, events, factor);
+        let margin = 1.0 + bank.tolerance * sum(&differences) + bank.adaptive_error * sum(&squares).sqrt();
+        if margin < 1.0 + MARGIN_MIN {
+            *ratios = [0.0; SLOTS];
+            return;
+        }
+        ratios.iter_mut().zip(&bank.p0).for_each(|(ratio, p)| *ratio /= p * margin);
+    }
+
+    fn learn(&mut self, counts: &Counts, events: u32) {
         let keep = power(self.keep, events);
         self.events = self.events * keep + f64::from(events);
         for (kept, count) in self.counts.iter_mut().zip(counts.slots()) {
@@ -336,4 +381,41 @@ pub fn raised(level: f64, events: u32, factor: f64) -> f64 {
 fn mean(values: impl Iterator<Item = f64>) -> f64 {
     let (count, sum) = values.fold((0_u32, 0.0), |(count, sum), value| (count + 1, sum + value));
     sum / f64::from(count.max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tick_is_worth_what_its_events_multiply_to() {
+        let tolerance = Tolerance { relative: 0.01, error: 0.01 };
+        let reference = Counts::from_slots(vec![0, 700, 900, 1000, 1100, 900, 400, 0, 10, 0]);
+        let bank = Bank::new(&reference, 8, 1..7, tolerance);
+        let mut evidence = Evidence::new(&bank);
+        let tick = Counts::from_slots(vec![1, 0, 2, 0, 3, 1, 7, 0, 2, 0]);
+        let near = |found: f64, expected: f64| (found - expected).abs() <= 1e-12 * expected.abs();
+        for _ in 0..50 {
+            let before = evidence.clone();
+            evidence.take(&bank, &tick);
+            let slots = || tick.slots().iter().map(|count| f64::from(*count)).enumerate();
+            for (place, ((score, slope), divisor)) in TILTS.iter().zip(&bank.levels).enumerate() {
+                let ratio = |slot: usize| slope * score_of(&bank.scores[slot], *score) - divisor;
+                let all: f64 = slots().map(|(slot, count)| count * ratio(slot)).sum();
+                let expected = raised(before.tilts[place], 16, libm::exp(all));
+                assert!(near(evidence.tilts[place], expected), "tilt {place}: {expected}");
+            }
+            for (place, divisors) in bank.bumps.iter().enumerate() {
+                let (p, inside) = (bank.p0[bank.first + place], tick.at(bank.first + place));
+                for (number, height) in HEIGHTS.iter().enumerate() {
+                    let [hit, miss] =
+                        [1.0 - height + height / p, 1.0 - height].map(|part| part * divisors[number]);
+                    let factor = power(hit, inside) * power(miss, 16 - inside);
+                    let expected = raised(before.bumps[place][number], 16, factor);
+                    assert_eq!(evidence.bumps[place][number], expected, "bump {place}, {height}");
+                }
+            }
+        }
+        assert!(evidence.level() > 1e6, "it differs much from the reference: {}", evidence.level());
+    }
 }

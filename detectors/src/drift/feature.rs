@@ -98,14 +98,29 @@ impl FeatureState {
     /// Counts a value: all that happens for each event. Gives its slot.
     #[inline]
     pub fn see(&mut self, feature: &Feature, value: Value) -> usize {
+        let (Bins::Numbers(bins), Value::Number(number)) = (&feature.bins, value) else {
+            return self.see_other(feature, value);
+        };
+        let slot = bins.slot(number);
+        self.tick.add(slot);
+        if slot < bins.scale() {
+            self.memory.look_back_at(number, &mut self.hits);
+        }
+        slot
+    }
+
+    /// What [`FeatureState::see`] does with what is no number.
+    #[inline(never)]
+    fn see_other(&mut self, feature: &Feature, value: Value) -> usize {
         let slot = feature.bins.slot(value);
         self.tick.add(slot);
-        self.memory.look(&feature.bins, value, slot, &mut self.hits);
+        self.memory.look_back(&feature.bins, value, slot, &mut self.hits);
         slot
     }
 
     /// Turns what was counted since the last tick into evidence of the early layer.
     pub fn settle(&mut self, feature: &Feature, now: Time) {
+        self.hits.by_slot(&feature.bins, &self.tick);
         self.early.take(&feature.bank, &self.tick);
         self.derived.take(&feature.rates, &self.hits);
         self.stretch.merge(&self.tick);
@@ -160,7 +175,7 @@ impl FeatureState {
         recent
     }
 
-    /// The counts of the window that gauges are shown for.
+    /// The counts of the window that gauges are shown for; empty where there is none.
     #[must_use]
     pub fn window(&self) -> &Counts {
         self.window.sum()

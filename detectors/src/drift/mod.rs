@@ -39,6 +39,7 @@ pub mod latest;
 pub mod learner;
 pub mod measure;
 pub mod parameters;
+pub mod powers;
 pub mod quality;
 pub mod record;
 pub mod reference;

@@ -315,21 +315,14 @@ impl Room {
             self.memory.counts.unknown += question.rows() as u64;
             return Kept::default();
         }
-        let places = self.question.look_at(self.names.iter(), question, Part::Question);
-        let width = places.len();
-        let mut values = Vec::with_capacity(width * question.rows());
-        for row in 0..question.rows() {
-            let row = question.row(row);
-            let cell = |place: &Option<u32>| row.get(place.map(|place| place as usize)?).copied();
-            values.extend(
-                places
-                    .iter()
-                    .map(|place| cell(place).map(|cell| cells::value(cell, question, self.label_key))),
-            );
-        }
+        let width = self.question.look_at(self.names.iter(), question, Part::Question).len();
         if !self.question.found() {
             self.memory.counts.unknown += question.rows() as u64;
             return Kept::default();
+        }
+        let mut values = Vec::with_capacity(width * question.rows());
+        for row in 0..question.rows() {
+            self.question.pick(question.row(row), question, self.label_key, &mut values);
         }
         Kept { generation: self.memory.generation, width, values }
     }
@@ -385,11 +378,12 @@ impl Room {
         if let Some(answer) = answer {
             let cells = answer.row(row);
             let places = self.answer.look_at(self.names.iter(), answer, Part::Answer);
-            for (value, place) in self.row.iter_mut().zip(places) {
+            let unknown = self.row.iter_mut().zip(places).filter(|(value, _)| value.is_none());
+            for (value, place) in unknown {
                 let cell = place.and_then(|place| cells.get(place as usize));
                 // What neither the question nor the answer has is missing, where there is an answer to this row.
-                let there = || cell.map(|cell| cells::value(*cell, answer, self.label_key));
-                *value = value.or_else(there).or((!cells.is_empty()).then_some(Value::Missing));
+                let there = cell.map(|cell| cells::value(*cell, answer, self.label_key));
+                *value = there.or((!cells.is_empty()).then_some(Value::Missing));
             }
         }
         for &place in &self.names.of_exchange {
