@@ -83,6 +83,8 @@ pub enum Pace {
     Events(u64),
     /// After so many microseconds, at least 1, whether anything comes or not.
     Microseconds(u64),
+    /// There is no window: nothing is kept, for nobody looks.
+    Never,
 }
 
 /// The counts of the last [`PARTS`] sub-windows, the one under way included, with their sum.
@@ -101,12 +103,16 @@ impl Ring {
     /// An empty window over `slots` slots.
     #[must_use]
     pub fn new(slots: usize, pace: Pace) -> Self {
+        let slots = if pace == Pace::Never { 0 } else { slots };
         let parts = vec![0; slots * PARTS];
         Self { pace, parts, sum: Counts::new(slots), number: 0, events: 0 }
     }
 
     /// Takes what was counted up to `now`. Counts that come at once stay together, in one part.
     pub fn take(&mut self, counts: &Counts, now: Time) {
+        if self.pace == Pace::Never {
+            return;
+        }
         self.advance(now);
         self.sum.merge(counts);
         for (kept, count) in self.part(self.number).iter_mut().zip(counts.slots()) {
@@ -120,6 +126,7 @@ impl Ring {
         let number = match self.pace {
             Pace::Events(each) => self.number + u64::from(self.events >= each.max(1)),
             Pace::Microseconds(each) => now.0 / each.max(1),
+            Pace::Never => return,
         };
         // A clock that went back leaves the window where it is.
         let steps = number.saturating_sub(self.number).min(PARTS as u64);
@@ -184,6 +191,14 @@ mod tests {
         assert_eq!(ring.sum().total(), 6 * 50, "a clock that goes back changes nothing");
         ring.advance(Time(u64::MAX));
         assert_eq!(ring.sum().total(), 0, "a long silence empties it");
+    }
+
+    #[test]
+    fn without_a_pace_nothing_is_kept() {
+        let mut ring = Ring::new(3, Pace::Never);
+        ring.take(&one(1), Time(5));
+        ring.advance(Time(u64::MAX));
+        assert_eq!((ring.sum().total(), ring.bytes()), (0, 0));
     }
 
     #[test]

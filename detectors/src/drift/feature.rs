@@ -77,7 +77,7 @@ impl FeatureState {
         size_of::<Self>() + counts + self.window.bytes() + self.early.bytes() + self.memory.bytes()
     }
 
-    /// Nothing seen yet; the window for gauges goes on at `pace`.
+    /// Nothing seen yet; the window for gauges, if there is one, goes on at `pace`.
     #[must_use]
     pub fn new(feature: &Feature, pace: Pace) -> Self {
         let slots = feature.bins.slots();

@@ -46,7 +46,7 @@ impl Quality {
         let mut held = vec![Held::default(); reference.features().len()];
         let features = reference.features();
         let mut states: Vec<FeatureState> =
-            features.iter().map(|feature| FeatureState::new(feature, Pace::Events(u64::MAX))).collect();
+            features.iter().map(|feature| FeatureState::new(feature, Pace::Never)).collect();
         let mut quality = Self { rows: rows.len() as u64, ..Self::default() };
         let mut stretch = Stretch::default();
         for (number, row) in rows.clone().enumerate() {

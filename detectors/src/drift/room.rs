@@ -275,7 +275,8 @@ impl Room {
         watch::Settings {
             tick_rows: early.tick_rows,
             rules: Rules { cool_down_rows: *cool_down_rows, ..Rules::default() },
-            pace: Pace::Microseconds(150_000_000),
+            // What is shown of a model is its evidence and the effect of its latest stretches.
+            pace: Pace::Never,
         }
     }
 

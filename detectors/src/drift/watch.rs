@@ -26,7 +26,7 @@ const FEATURES_A_ROW: usize = 2;
 pub struct Settings {
     /// Rows between two ticks, at least 1, and at least half as many as there are features.
     pub tick_rows: u32,
-    /// How the window of the gauges goes on.
+    /// How the window of the gauges goes on, where there is one.
     pub pace: Pace,
     /// When something is told.
     pub rules: Rules,
@@ -34,7 +34,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { tick_rows: 16, pace: Pace::Microseconds(150_000_000), rules: Rules::default() }
+        Self { tick_rows: 16, pace: Pace::Never, rules: Rules::default() }
     }
 }
 
