@@ -21,14 +21,14 @@ use super::measure::{
 use super::powers::{exponentials, powers};
 
 /// Bets along a score function of the slots: its number, and the exponent of one unit of the score.
-const TILTS: [(usize, f64); 18] = [
+const TILTS: [(usize, f64); 20] = [
     // Location, by normal scores.
     (0, 0.1),
     (0, -0.1),
-    (0, 0.25),
-    (0, -0.25),
-    (0, 0.6),
-    (0, -0.6),
+    (0, 0.22),
+    (0, -0.22),
+    (0, 0.5),
+    (0, -0.5),
     // Scale, by their squares.
     (1, 0.08),
     (1, 0.25),
@@ -43,24 +43,30 @@ const TILTS: [(usize, f64); 18] = [
     (3, -0.25),
     (3, 0.6),
     (3, -0.6),
+    // Two populations in place of one: the score is the whole logarithm of the ratio.
+    (4, 1.0),
+    (5, 1.0),
 ];
 /// Score functions.
-const SCORES: usize = 4;
-/// Where among [`TILTS`] the location bets end, and where those of scale.
+const SCORES: usize = 6;
+/// Where among [`TILTS`] the bets on location end, those on scale, and those on skew and humps.
 const LOCATION: usize = 6;
 const SCALE: usize = 10;
+const SHAPE: usize = 18;
+/// How far from the middle the two populations lie, in standard deviations of both together; mean and deviation stay.
+const APART: [f64; 2] = [0.7, 0.87];
 /// What a bump adds to one slot, as a share of all events.
-const HEIGHTS: [f64; 3] = [0.01, 0.05, 0.25];
+const HEIGHTS: [f64; 2] = [0.02, 0.15];
 /// Half-lives of the adaptive bets, in events.
 const HALF_LIVES: [f64; 3] = [64.0, 512.0, 4096.0];
-/// What each location bet has of their share, in the order of [`TILTS`]: most where a shift is small, for there a nat costs
-/// hundreds of events, and for a large one it costs a few.
-const LOCATION_WEIGHTS: [f64; LOCATION] = [0.3, 0.3, 0.07, 0.07, 0.13, 0.13];
-/// The part of the reference's error that the location bets have, for the same reason: the fewer share it, the smaller
-/// the margin of each.
+/// What each location bet has of their share, in the order of [`TILTS`]. The one between has less, for the others see its
+/// shifts as well.
+const LOCATION_WEIGHTS: [f64; LOCATION] = [0.2, 0.2, 0.1, 0.1, 0.2, 0.2];
+/// The part of the reference's error that the location bets have, since a nat costs hundreds of events where a shift is
+/// small: the fewer share it, the smaller the margin of each.
 const LOCATION_ERROR: f64 = 0.5;
-/// Shares of the bank: location, scale, skew and humps, bumps of one slot, adaptive.
-const SHARES: [f64; 5] = [0.5, 0.15, 0.1, 0.15, 0.1];
+/// Shares of the bank: location, scale, skew and humps, two populations, bumps of one slot, adaptive.
+const SHARES: [f64; 6] = [0.4, 0.12, 0.05, 0.2, 0.13, 0.1];
 /// Normal scores are cut here: a slot that the reference hardly knows must not outweigh all others.
 const SCORE_MAX: f64 = 4.0;
 /// A bet with a smaller margin says nothing, as all do of a feature that hardly varies: its sum would merely count
@@ -205,9 +211,21 @@ fn scores(p0: &[f64], scale: usize) -> Vec<[f32; SCORES]> {
         // Legendre polynomials of the third and fourth degree, scaled to a variance of 1 over uniform ranks.
         let skew = 7.0_f64.sqrt() * 0.5 * (5.0 * square - 3.0) * rank;
         let humps = 3.0 * 0.125 * (35.0 * square * square - 30.0 * square + 3.0);
-        [normal, normal * normal, skew, humps].map(|score| score as f32)
+        let [near, far] = APART.map(|place| parted(normal, place));
+        [normal, normal * normal, skew, humps, near, far].map(|score| score as f32)
     };
     p0.iter().enumerate().map(score).collect()
+}
+
+/// The logarithm of how much more likely a normal score is where there are two populations, at `place` on either side,
+/// than where there is one of the same mean and deviation.
+fn parted(normal: f64, place: f64) -> f64 {
+    let width = (1.0 - place * place).sqrt();
+    let density = |middle: f64| {
+        let away = (normal - middle) / width;
+        libm::exp(0.5 * (normal * normal - away * away)) / width
+    };
+    libm::log(0.5 * (density(place) + density(-place)))
 }
 
 fn score_of(scores: &[f32; SCORES], number: usize) -> f64 {
@@ -314,7 +332,8 @@ impl Evidence {
         let groups = [
             location.map(|(level, weight)| level * weight).sum(),
             tilts(LOCATION, SCALE),
-            tilts(SCALE, TILTS.len()),
+            tilts(SCALE, SHAPE),
+            tilts(SHAPE, TILTS.len()),
             mean(self.bumps.iter().flatten().copied()),
             mean(self.adaptive.iter().map(|bet| bet.level)),
         ];

@@ -11,7 +11,7 @@ use super::stretch::{self, Calibration, Worth};
 use crate::facts::Time;
 
 /// The share of a feature's evidence that the derived features have together, where one of them can tell something.
-const DERIVED_SHARE: f64 = 0.25;
+const DERIVED_SHARE: f64 = 0.3;
 
 /// One feature of a frozen reference.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -195,7 +195,7 @@ pub struct Early {
 
 impl Default for Early {
     fn default() -> Self {
-        Self { tolerance: 0.01, reference_error: 0.01, tick_rows: 16 }
+        Self { tolerance: 0.01, reference_error: 0.01, tick_rows: 8 }
     }
 }
 

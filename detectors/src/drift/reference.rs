@@ -18,7 +18,7 @@ use super::stretch::{Calibration, STRETCHES_MAX, Worth};
 use crate::facts::Time;
 
 /// The version of the bytes that [`DriftReference::to_bytes`] writes.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 /// Fewest rows of a reference.
 pub const ROWS_MIN: usize = 500;
 /// Most features that are watched; those beyond are left out and counted.
@@ -332,13 +332,14 @@ fn bumped(bins: &Bins) -> Range<usize> {
 }
 
 /// How often the derived features held in a reference, and of how many values. Nothing lies outside of a range that it
-/// made itself: of n exchangeable values the two outermost would have been outside of what the others span. New labels
+/// made itself: what n independent values leave outside of their range is Beta(2, n - 1) distributed, whose quantiles are
+/// Clopper and Pearson's bound of one such value (Wilks, Annals of Mathematical Statistics 1941). New labels
 /// are those of the second half that the first half did not have.
 fn rates(bins: &Bins, values: &[Value], hits: &Hits) -> [(u64, u64); 4] {
     let count = u64::from(hits.values);
     let [repeats, _, _, not_there] = hits.held.map(u64::from);
     match bins {
-        Bins::Numbers(_) => [(repeats, count), (0, 0), (2.min(count), count), (not_there, count)],
+        Bins::Numbers(_) => [(repeats, count), (0, 0), (1.min(count), count), (not_there, count)],
         Bins::Labels(_) => {
             let (first, second) = values.split_at(values.len() / 2);
             let halved = Bins::of(first);

@@ -34,7 +34,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { tick_rows: 16, pace: Pace::Never, rules: Rules::default() }
+        Self { tick_rows: 8, pace: Pace::Never, rules: Rules::default() }
     }
 }
 

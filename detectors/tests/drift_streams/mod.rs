@@ -227,6 +227,8 @@ pub struct Seen {
     pub early: Option<u64>,
     /// Events of the paging layer.
     pub paging: Option<u64>,
+    /// The most evidence that the paging layer had.
+    pub paging_most: f64,
 }
 
 /// Watches `events` of a stream; gives when each layer first reached its threshold. Stops when both have, or, with
@@ -248,7 +250,9 @@ pub fn watch(
         if watch.evidence(reference, Layer::Early) >= thresholds.early {
             seen.early = seen.early.or(Some(event));
         }
-        if watch.evidence(reference, Layer::Paging) >= thresholds.paging {
+        let paging = watch.evidence(reference, Layer::Paging);
+        seen.paging_most = seen.paging_most.max(paging);
+        if paging >= thresholds.paging {
             seen.paging = seen.paging.or(Some(event));
         }
         if seen.early.is_some() && (early_alone || seen.paging.is_some()) {
@@ -290,7 +294,12 @@ impl Trial {
 }
 
 /// The middle value, with `None` above all others; of an even number, the upper one of the two.
-pub fn median(mut values: Vec<Option<u64>>) -> Option<u64> {
+pub fn median(values: Vec<Option<u64>>) -> Option<u64> {
+    quarter(values, 2)
+}
+
+/// The value that so many quarters of all lie below, as the median.
+pub fn quarter(mut values: Vec<Option<u64>>, quarters: usize) -> Option<u64> {
     values.sort_by_key(|value| value.unwrap_or(u64::MAX));
-    values.get(values.len() / 2).copied().flatten()
+    values.get(values.len() * quarters / 4).copied().flatten()
 }
