@@ -303,7 +303,7 @@ struct Case {
 const MEASURED_EVERY: u32 = 64;
 
 /// The version of the form that [`Engine::save`] writes.
-const SNAPSHOT_VERSION: u16 = 8;
+const SNAPSHOT_VERSION: u16 = 9;
 
 /// A snapshot: version, model, bounds, memory, name, quarantine and memory of each detector, and memory of drift.
 type Snapshot<M, D> = (u16, Arc<str>, Limits, M, Vec<SavedDetector>, Option<D>);

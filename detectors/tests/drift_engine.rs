@@ -41,6 +41,8 @@ struct World {
     numbers: Numbers,
     engine: Engine,
     id: u64,
+    /// Microseconds between two exchanges.
+    pace: u64,
     out: Outbox,
     told: Vec<DriftRecord>,
     frozen: Option<DriftReference>,
@@ -122,6 +124,7 @@ impl World {
             numbers: Numbers(9),
             engine: engine(Some(Drift { settings, reference }), detectors),
             id: 0,
+            pace: 100_000,
             out: Outbox::default(),
             told: Vec::new(),
             frozen: None,
@@ -134,7 +137,6 @@ impl World {
         Self::new(Settings::default(), trusted(), false)
     }
 
-    /// Ten exchanges a second.
     fn exchange(&mut self, kind: Kind) {
         let rows = [row(&mut self.numbers, kind.client, kind.shift)];
         self.send(kind, &rows, &features(&NAMES, &rows));
@@ -142,7 +144,7 @@ impl World {
 
     fn send(&mut self, kind: Kind, rows: &[Vec<f64>], question: &Features) {
         self.id += 1;
-        let time = Time(1_800_000_000_000_000 + self.id * 100_000);
+        let time = Time(1_800_000_000_000_000 + self.id * self.pace);
         let asker = asker(kind.client);
         let asked = Asked { id: self.id, time, asker, bytes: 9, question: Question::Rows(question) };
         self.engine.asked(&asked, &mut self.out);
@@ -199,6 +201,27 @@ fn a_shift_of_everybody_is_told_once_from_its_beginning_to_its_end_and_blocks_no
     assert!(world.clients.is_empty(), "nobody is told of: {:?}", world.clients);
     assert!(!first.reference.provisional && first.explanation.contains("Nobody is blocked"), "{first:#?}");
     assert!(world.blocked.is_empty());
+}
+
+#[test]
+fn a_slow_walk_shows_as_a_gap_between_the_references() {
+    let mut world = World { pace: 2_000_000, ..World::watched() };
+    let gaps = |world: &World| {
+        let gaps = world.engine.drift().unwrap().features.into_iter();
+        gaps.map(|feature| feature.gap.map_or(0.0, |gap| gap.distance / gap.expected.max(1e-9))).collect()
+    };
+    world.honest(8 * 1800, 0.0);
+    let before: Vec<f64> = gaps(&world);
+    assert!(before.iter().all(|gap| *gap < 2.0), "traffic like the reference leaves none: {before:?}");
+    let walk = |day_third: u64| {
+        (0..8).for_each(|hour| world.honest(1800, (day_third * 8 + hour) as f64 * 0.01));
+        gaps(&world)
+    };
+    let seen: Vec<Vec<f64>> = (0..4).map(walk).collect();
+    let last: &Vec<f64> = seen.last().unwrap();
+    assert!(last[0] > 2.0, "a hundredth of a deviation an hour, after 32 hours: {seen:?}");
+    assert!(last[1..4].iter().all(|gap| *gap < 2.0), "the others stayed: {seen:?}");
+    assert!(seen.is_sorted_by(|one, next| one[0] < next[0]), "it grows all the time: {seen:?}");
 }
 
 #[test]

@@ -137,6 +137,8 @@ families! {
     drift_feature_effect: GaugeVec = "checkgate_drift_feature_effect", ["model", "feature"];
     /// The evidence that a feature moved, as a share of the threshold. The largest, and each where an operator named the reference.
     drift_feature_evidence: GaugeVec = "checkgate_drift_feature_evidence_ratio", ["model", "feature"];
+    /// How far clean traffic has moved from the reference by now: the Jensen-Shannon distance of the rolling reference, 0 to 1. The largest, and each where an operator named the reference.
+    drift_reference_gap: GaugeVec = "checkgate_drift_reference_gap_ratio", ["model", "feature"];
     /// Rows that were counted for drift.
     drift_rows: IntCounterVec = "checkgate_drift_rows_total", ["model"];
     /// Rows, and questions for want of room, that were not counted for drift, by why not.

@@ -13,6 +13,7 @@ use super::attribution::{Attribution, Sides, attribute};
 use super::feature::Feature;
 use super::measure::chi_square_quantile;
 use super::reference::DriftReference;
+use super::rolling::Rolling;
 use super::senders::{COARSE, Senders, total};
 use super::watch::UNKNOWN;
 use crate::hashing::Hashing;
@@ -111,6 +112,28 @@ impl Latest {
         self.slots.extend(slots);
         self.since += 1;
         self.since >= rows_max
+    }
+
+    /// Has the rolling reference follow the rows since the last time, but for those of whom `speaks_against` anything.
+    /// O(rows x features), once for as many rows as are kept.
+    pub fn roll(
+        &self,
+        rolling: &mut Rolling,
+        reference: &DriftReference,
+        speaks_against: impl Fn(Identity) -> bool,
+    ) {
+        let features = reference.features().len();
+        let skipped = self.senders.len().saturating_sub(self.since);
+        let rows = self.senders.iter().enumerate().skip(skipped);
+        let clean: Vec<usize> =
+            rows.filter(|(_, sender)| !speaks_against(sender.client)).map(|(row, _)| row).collect();
+        rolling.fade(reference, clean.len());
+        for row in clean {
+            let slots = self.slots.iter().skip(row * features).take(features);
+            for (feature, slot) in slots.enumerate().filter(|(_, slot)| **slot != UNKNOWN) {
+                rolling.add(feature, usize::from(*slot));
+            }
+        }
     }
 
     /// Makes the rows past, where `calm` says that nothing drifts. Rows of whom `speaks_against` anything are left out.

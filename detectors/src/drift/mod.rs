@@ -14,7 +14,7 @@
 //! alarm. [`watch`] puts it together for one endpoint, [`state`] says what is told, [`attribution`] who is
 //! behind a shift. [`room`] is what an engine keeps: it makes rows of exchanges by the rule of [`cells`], lets no client
 //! speak for everybody ([`shares`]), learns a reference where none is named ([`learner`]), remembers who sent the latest
-//! rows ([`latest`]) and writes what is told ([`record`]). Time is an argument, state is plain data of bounded size, and the same rows give the same findings.
+//! rows ([`latest`]), shows how far traffic has moved without an alarm ([`rolling`]) and writes what is told ([`record`]). Time is an argument, state is plain data of bounded size, and the same rows give the same findings.
 //!
 //! [`DRIFT`] is the visible list. A gauge is one function and one entry.
 
@@ -43,6 +43,7 @@ pub mod powers;
 pub mod quality;
 pub mod record;
 pub mod reference;
+pub mod rolling;
 pub mod room;
 pub mod senders;
 pub mod shares;

@@ -16,6 +16,7 @@ use super::latest::{Carried, Carrier, Latest, Level, Sender};
 use super::learner::Learner;
 use super::record::{About, DriftRecord, Matter, Spent};
 use super::reference::DriftReference;
+use super::rolling::{Gap, Rolling};
 use super::shares::Shares;
 use super::state::{Change, Condition, Rules};
 use super::watch::{self, Finding, Layer, Shifted, Watch};
@@ -98,6 +99,7 @@ struct Watched {
     frozen: Frozen,
     watch: Watch,
     latest: Latest,
+    rolling: Rolling,
     since: Option<Time>,
     pending: Option<Pending>,
 }
@@ -265,8 +267,8 @@ impl Room {
         let reference = frozen.reference.without(&self.settings.leave_out);
         let watch = Watch::new(&reference, self.watch_settings(), self.thresholds(&reference, 0.0).1);
         let frozen = Frozen { reference, ..frozen };
-        self.memory.watched =
-            Some(Watched { frozen, watch, latest: Latest::default(), since: None, pending: None });
+        let (latest, rolling) = (Latest::default(), Rolling::default());
+        self.memory.watched = Some(Watched { frozen, watch, latest, rolling, since: None, pending: None });
         self.rename();
     }
 
@@ -419,7 +421,7 @@ impl Room {
     }
 
     fn count(&mut self, ended: &Ended<'_>, hashing: &Hashing) -> Vec<Told> {
-        let Some(Watched { frozen, watch, latest, since, .. }) = &mut self.memory.watched else {
+        let Some(Watched { frozen, watch, latest, rolling, since, .. }) = &mut self.memory.watched else {
             return Vec::new();
         };
         let reference = &frozen.reference;
@@ -428,6 +430,7 @@ impl Room {
         if latest.take(ended.sender, &self.slots) {
             let calm = !matches!(watch.condition(), Condition::Drifting { .. } | Condition::Warned { .. });
             let learner = &self.memory.learner;
+            latest.roll(rolling, reference, |client| learner.suspects(client));
             latest.make_past(reference, hashing, calm, |client| learner.suspects(client));
         }
         if is_due { self.settle(ended.time, since, hashing) } else { Vec::new() }
@@ -544,7 +547,7 @@ impl Room {
     pub fn standing(&self) -> Standing {
         let learned = self.memory.learner.len() as u64;
         let counts = self.memory.counts;
-        let Some(Watched { frozen, watch, .. }) = &self.memory.watched else {
+        let Some(Watched { frozen, watch, rolling, .. }) = &self.memory.watched else {
             return Standing { learned, counts, ..Standing::default() };
         };
         let reference = &frozen.reference;
@@ -559,6 +562,7 @@ impl Room {
                 name: feature.name.clone(),
                 effect: watch.effect(reference, place),
                 evidence: share(state.early(feature), early).max(share(state.paging(), paging)),
+                gap: rolling.gap(reference, place),
             }
         };
         Standing {
@@ -610,6 +614,9 @@ pub struct FeatureStanding {
     pub effect: f64,
     /// Its evidence as a share of the threshold, of the layer that has more, 0 to 1.
     pub evidence: f64,
+    /// How far clean traffic has moved away from the reference by now; nothing while little of it was seen. Alarms do not
+    /// rest on it.
+    pub gap: Option<Gap>,
 }
 
 /// The features that a finding names; where it names none, those that moved most. What is over names none.

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use checkgate_detectors::drift::record;
-use checkgate_detectors::drift::room::Standing;
+use checkgate_detectors::drift::room::{FeatureStanding, Standing};
 use checkgate_detectors::drift::state::{Change, Condition};
 use checkgate_detectors::reference::Trust;
 use parking_lot::Mutex;
@@ -32,6 +32,7 @@ pub struct DriftMetrics {
     paging: Gauge,
     effects: GaugeVec,
     evidence: GaugeVec,
+    gaps: GaugeVec,
     /// Features that have series.
     features: Mutex<BTreeSet<String>>,
 }
@@ -53,10 +54,12 @@ impl DriftMetrics {
             paging: all.drift_evidence.with_label_values(&[name, "paging"]),
             effects: all.drift_feature_effect.clone(),
             evidence: all.drift_feature_evidence.clone(),
+            gaps: all.drift_reference_gap.clone(),
             features: Mutex::default(),
         };
         metrics.effects.with_label_values(&[name, LARGEST]);
         metrics.evidence.with_label_values(&[name, LARGEST]);
+        metrics.gaps.with_label_values(&[name, LARGEST]);
         metrics
     }
 
@@ -96,18 +99,20 @@ impl DriftMetrics {
         };
         self.early.set(largest(|standing| standing.early));
         self.paging.set(largest(|standing| standing.paging));
-        let of_features = |value: fn(&checkgate_detectors::drift::room::FeatureStanding) -> f64| {
+        let of_features = |value: fn(&FeatureStanding) -> f64| {
             let all = standings.iter().flat_map(|standing| &standing.features);
             all.map(value).fold(0.0, f64::max)
         };
         self.effects.with_label_values(&[&self.name, LARGEST]).set(of_features(|feature| feature.effect));
         self.evidence.with_label_values(&[&self.name, LARGEST]).set(of_features(|feature| feature.evidence));
+        self.gaps.with_label_values(&[&self.name, LARGEST]).set(of_features(gap));
         let named = standings.iter().filter(|standing| standing.trust == Some(Trust::Trusted));
         let mut shown = BTreeSet::new();
         for feature in named.flat_map(|standing| &standing.features) {
             let labels = [self.name.as_str(), feature.name.as_str()];
             self.effects.with_label_values(&labels).set(feature.effect);
             self.evidence.with_label_values(&labels).set(feature.evidence);
+            self.gaps.with_label_values(&labels).set(gap(feature));
             shown.insert(feature.name.clone());
         }
         let mut features = self.features.lock();
@@ -115,9 +120,15 @@ impl DriftMetrics {
             // It was there, so removing it cannot fail; if it were not, nothing would be wrong.
             self.effects.remove_label_values(&[&self.name, gone]).ok();
             self.evidence.remove_label_values(&[&self.name, gone]).ok();
+            self.gaps.remove_label_values(&[&self.name, gone]).ok();
         }
         *features = shown;
     }
+}
+
+/// The gap of a feature; 0 while too little of it was seen.
+fn gap(feature: &FeatureStanding) -> f64 {
+    feature.gap.map_or(0.0, |gap| gap.distance)
 }
 
 fn place(standing: &Standing) -> usize {

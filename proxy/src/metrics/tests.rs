@@ -251,13 +251,19 @@ fn every_alert_has_its_page() {
 
 #[test]
 fn features_are_labels_only_where_an_operator_named_the_reference_and_go_with_it() {
+    use checkgate_detectors::drift::rolling::Gap;
     use checkgate_detectors::drift::room::{FeatureStanding, Standing};
     use checkgate_detectors::drift::state::Condition;
     use checkgate_detectors::facts::Time;
     use checkgate_detectors::reference::Trust;
     let metrics = Metrics::new(&["prices".to_owned()], &[]).unwrap();
     let drift = &metrics.model(Some(0)).drift;
-    let feature = |name: &str, effect| FeatureStanding { name: name.into(), effect, evidence: 0.5 };
+    let feature = |name: &str, effect| FeatureStanding {
+        name: name.into(),
+        effect,
+        evidence: 0.5,
+        gap: Some(Gap { distance: effect / 2.0, expected: 0.01 }),
+    };
     let learned = Standing {
         trust: Some(Trust::Provisional),
         condition: Condition::Drifting { since: Time(1) },
@@ -280,6 +286,10 @@ fn features_are_labels_only_where_an_operator_named_the_reference_and_go_with_it
     drift.show(&[&named]);
     let text = metrics.encode();
     assert!(text.contains(r#"checkgate_drift_feature_effect{feature="too",model="prices"} 0.1"#), "{text}");
+    assert!(
+        text.contains(r#"checkgate_drift_reference_gap_ratio{feature="too",model="prices"} 0.05"#),
+        "{text}"
+    );
     assert!(text.contains(r#"checkgate_drift_state{model="prices",state="drifting"} 0"#));
     let other = Standing { features: vec![feature("other", 0.0)], ..named.clone() };
     drift.show(&[&other]);
