@@ -51,6 +51,12 @@ impl Names {
         self.len() == 0
     }
 
+    /// Whether no column was named by itself: there are no names, or those of whole tensors alone.
+    #[must_use]
+    pub fn are_of_tensors(&self) -> bool {
+        self.groups.iter().all(|group| group.numbered)
+    }
+
     /// Names the next column.
     pub fn push(&mut self, name: &str) {
         self.push_group(name, 1, false);

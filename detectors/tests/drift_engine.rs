@@ -225,6 +225,30 @@ fn a_slow_walk_shows_as_a_gap_between_the_references() {
 }
 
 #[test]
+fn a_shift_of_a_wide_tensor_is_told_by_its_projections() {
+    let leave_out = vec!["answer:price".to_owned()];
+    let settings = Settings { warm_up_rows: 1500, leave_out, ..Settings::default() };
+    let mut world = World::new(settings, None, false);
+    let ask = |world: &mut World, count: u64, shift: f64| {
+        for turn in 0..count {
+            let rows = [(0..300).map(|_| world.numbers.normal() + shift).collect::<Vec<f64>>()];
+            let kind = Kind { client: turn * 7 % CLIENTS, shift, status: 200 };
+            world.send(kind, &rows, &features(&[], &rows));
+        }
+    };
+    ask(&mut world, 3500, 0.0);
+    let learned = world.frozen.as_ref().expect("a reference is learned");
+    let names: Vec<&str> = learned.features().iter().map(|feature| feature.name.as_str()).collect();
+    assert_eq!(names.len(), 18, "sixteen projections, the length and the status: {names:?}");
+    assert_eq!((names[0], names[16]), ("embedding[0]", "embedding_norm"));
+    assert_eq!(world.changes(), [], "{:#?}", world.told);
+    ask(&mut world, 2500, 0.5);
+    let told = world.told.first().expect("it is told");
+    let by_projection = told.features.iter().filter(|feature| feature.name.starts_with("embedding")).count();
+    assert!(by_projection > 0, "{told:#?}");
+}
+
+#[test]
 fn one_client_that_probes_never_pages_as_drift_without_being_named() {
     for share in [5, 3, 2] {
         let mut world = World::watched();

@@ -14,6 +14,7 @@ use super::cells::{self, LATENCY, Mapping, Part, STATUS};
 use super::counts::Pace;
 use super::latest::{Carried, Carrier, Latest, Level, Sender};
 use super::learner::Learner;
+use super::projection;
 use super::record::{About, DriftRecord, Matter, Spent};
 use super::reference::DriftReference;
 use super::rolling::{Gap, Rolling};
@@ -314,6 +315,8 @@ impl Room {
 
     /// Takes a question, and gives what is to be kept of it until its answer comes. O(rows x features).
     pub fn question(&mut self, question: &Features) -> Kept {
+        let projected = projection::of(question);
+        let question = projected.as_ref().unwrap_or(question);
         if self.memory.watched.is_none() && !self.may_learn_from(question) {
             self.memory.counts.unknown += question.rows() as u64;
             return Kept::default();
@@ -345,6 +348,8 @@ impl Room {
         kept: &Kept,
         hashing: &Hashing,
     ) -> (Vec<Told>, Option<DriftReference>) {
+        let projected = ended.answer.and_then(projection::of);
+        let ended = &Ended { answer: projected.as_ref().or(ended.answer), ..*ended };
         if self.memory.watched.is_none()
             && let Some(answer) = ended.answer
             && self.memory.learner.see_answer(answer, &self.settings.leave_out)

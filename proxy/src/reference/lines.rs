@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::io::BufRead;
 
+use checkgate_detectors::drift::projection;
 use checkgate_detectors::drift::reference::ANSWER;
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -99,6 +100,11 @@ fn row(
     Ok(())
 }
 
+/// Whether names say no more than where each column stands, as a tensor's do.
+fn are_positions(names: &[String]) -> bool {
+    names.iter().enumerate().all(|(place, name)| *name == place.to_string())
+}
+
 struct Writer<'a> {
     source: &'a Source,
     line: u64,
@@ -111,6 +117,19 @@ struct Writer<'a> {
 impl Writer<'_> {
     fn part(&mut self, prefix: &str, leaf: Leaf<'_>, names: &[String]) -> Result<(), SourceError> {
         match leaf {
+            Leaf::List(list) if list.len() > projection::WIDE && are_positions(names) => {
+                let number = |leaf: &Leaf<'_>| match leaf {
+                    Leaf::Number(number) => Some(*number),
+                    _ => None,
+                };
+                let Some(projected) = projection::project(list.iter().map(number), list.len()) else {
+                    return Ok(());
+                };
+                projection::names()
+                    .iter()
+                    .zip(projected)
+                    .try_for_each(|(name, value)| self.cell(&format!("{prefix}{name}"), &Leaf::Number(value)))
+            }
             Leaf::List(list) => {
                 for (place, leaf) in list.iter().enumerate() {
                     let name = names.get(place).cloned().unwrap_or_else(|| place.to_string());

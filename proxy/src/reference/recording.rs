@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use checkgate_detectors::drift::projection;
 use checkgate_detectors::drift::reference::ANSWER;
 use checkgate_detectors::facts::{Cell, Features, Time};
 use checkgate_detectors::names::Names;
@@ -154,6 +155,9 @@ impl Reader {
 
 /// Writes the rows of an exchange, the columns of the answer after those of the question.
 fn write(question: &Features, answer: Option<&Features>, time: Time, rows: &mut Rows) -> Result<(), String> {
+    // What is too wide is projected as the lane does it, so that both have the same columns.
+    let (asked, answered) = (projection::of(question), answer.and_then(projection::of));
+    let (question, answer) = (asked.as_ref().unwrap_or(question), answered.as_ref().or(answer));
     let columns = places(question, "", rows)?;
     let answers = answer.map(|answer| places(answer, ANSWER, rows)).transpose()?;
     for row in 0..question.rows() {
