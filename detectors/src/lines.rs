@@ -138,6 +138,8 @@ pub struct LineHit {
     pub values: usize,
     /// The rows of the line.
     pub trail: Trail,
+    /// Whether another field, too, was moved to two or more other values from the line's first row or from this one.
+    pub crossed: bool,
 }
 
 /// A base row, and what was varied from it, as of one row.
@@ -145,6 +147,8 @@ pub struct LineHit {
 pub struct BaseHit {
     /// Fields varied one at a time.
     pub fields: Marks,
+    /// Those of them that were moved to two or more other values.
+    pub twice: Marks,
     /// The base and the rows varied from it.
     pub trail: Trail,
 }
@@ -168,7 +172,22 @@ struct Line {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Base {
     fields: Marks,
+    twice: Marks,
     trail: Trail,
+}
+
+impl Base {
+    /// Whether a field other than `field` was moved to two or more other values.
+    fn is_crossed(&self, field: u32) -> bool {
+        self.twice.len() > usize::from(self.twice.has(field))
+    }
+}
+
+/// A field as it was varied: by its mark, and over how many values, that of the base included.
+#[derive(Clone, Copy, Debug)]
+struct Varied {
+    field: u32,
+    values: usize,
 }
 
 /// A row on its way into the store.
@@ -220,12 +239,12 @@ impl Lines {
             let Some((base, values, trail)) = self.join(row, line, Marks::of(cell), rows) else {
                 continue;
             };
-            line_hits.push(LineHit { column, values, trail });
-            let field = field.mark();
+            let varied = Varied { field: field.mark(), values };
             let base_origin = rows.get(row.client, base).copied().unwrap_or(row.origin);
-            self.vary(row.client, base, field, base_origin, row.origin, base_hits);
+            let before = self.vary(row.client, base, varied, base_origin, row.origin, base_hits);
             // This row may be the base too, sent after the rows that vary it.
-            self.vary(row.client, row.key, field, row.origin, base_origin, base_hits);
+            let after = self.vary(row.client, row.key, varied, row.origin, base_origin, base_hits);
+            line_hits.push(LineHit { column, values, trail, crossed: before || after });
         }
     }
 
@@ -283,23 +302,28 @@ impl Lines {
         Some((first.row, 2, trail))
     }
 
-    /// Notes that `field` was varied from the row `base`.
+    /// Notes that a field was varied from the row `base`, and says whether another one was moved to two values or more.
     fn vary(
         &mut self,
         client: ClientIndex,
         base: u64,
-        field: u32,
+        varied: Varied,
         base_origin: Origin,
         spoke: Origin,
         hits: &mut Vec<BaseHit>,
-    ) {
-        let Some(base) = self.base(client, base, base_origin) else { return };
-        if base.fields.add(field) {
+    ) -> bool {
+        let Some(base) = self.base(client, base, base_origin) else { return false };
+        if base.fields.add(varied.field) {
             base.trail.add(spoke);
         }
-        if base.fields.len() >= BASE_FIELDS_MIN {
-            hits.push(BaseHit { fields: base.fields.clone(), trail: base.trail });
+        if varied.values > 2 {
+            base.twice.add(varied.field);
         }
+        if base.fields.len() >= BASE_FIELDS_MIN {
+            let (fields, twice) = (base.fields.clone(), base.twice.clone());
+            hits.push(BaseHit { fields, twice, trail: base.trail });
+        }
+        base.is_crossed(varied.field)
     }
 
     fn base(&mut self, client: ClientIndex, key: u64, origin: Origin) -> Option<&mut Base> {

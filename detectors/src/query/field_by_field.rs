@@ -1,7 +1,10 @@
 //! STAR: one row from which many different fields were varied one at a time.
 //!
 //! Gradients are estimated, sensitivities listed and decision boundaries approached this way, coordinate by
-//! coordinate. Honest clients change what they need to know: 3 fields at most on the recorded ones.
+//! coordinate. Honest clients change what they need to know: 3 fields at most on the recorded ones. Explanations do vary
+//! all fields of a case, but put one usual value in the place of each; whoever differentiates or searches moves a field
+//! both ways, or by less than the steps that honest values keep. So where a reference is named, a star of usual values
+//! that moves no field twice is only told. Without one it may block: there nothing else can.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,7 +15,8 @@ use super::{
 };
 use crate::finding::Tier;
 use crate::lines::{BASE_FIELDS_MIN, BaseHit, Marks};
-use crate::seen::Seen;
+use crate::marginals::Marginal;
+use crate::seen::{Seen, SeenRow};
 
 /// The entry of the visible list.
 pub const SPEC: QuerySpec = QuerySpec {
@@ -23,7 +27,7 @@ pub const SPEC: QuerySpec = QuerySpec {
     owasp: "ML01:2023",
     tier: Tier::One,
     needs: Needs::Question,
-    state_bytes_max: 16,
+    state_bytes_max: 24,
     schema: super::schema_of::<Star>,
     defaults: super::defaults_of::<Star>,
     example: r#"{"fields": 8, "free_fields": ["excess"]}"#,
@@ -35,7 +39,9 @@ pub const SPEC: QuerySpec = QuerySpec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Star {
-    /// Different fields varied one at a time from one row at which the detector speaks: 3 to 64.
+    /// Different fields varied one at a time from one row at which the detector speaks: 3 to 64. Where a reference is
+    /// named, it may block only if so many fields took two or more other values, or so many rows values finer than the
+    /// steps that the reference's keep.
     #[schemars(range(min = 3, max = 64))]
     pub fields: usize,
     /// Fields that customers may vary, by name or by position from 0; they do not count.
@@ -69,22 +75,56 @@ struct Mark<'a> {
     columns: Vec<usize>,
     /// How many fields were varied, those included that the question at hand does not have.
     fields: usize,
+    /// How many of them took two or more other values.
+    twice: usize,
+}
+
+/// What is kept of a client.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Slot {
+    habit: Habit,
+    /// Rows that differ from an earlier one in a single field, whose value is finer than the reference's.
+    fine: u32,
 }
 
 impl QueryDetector for FieldByField {
-    type Slot = Habit;
+    type Slot = Slot;
     type Population = ();
     const HEARS_ANSWERS: bool = false;
 
-    fn observe(&self, exchange: &Exchange<'_>, seen: &Seen, (): &mut (), me: &mut Habit, out: &mut Findings) {
+    fn observe(&self, exchange: &Exchange<'_>, seen: &Seen, (): &mut (), me: &mut Slot, out: &mut Findings) {
+        let fine = seen.rows().iter().filter(|row| is_fine(exchange, seen, row));
+        me.fine = me.fine.saturating_add(fine.count() as u32);
         let hits = seen.rows().iter().flat_map(|row| seen.base_hits(row));
         let marks = hits.filter_map(|hit| self.mark(exchange, hit));
-        let tiers = marks.map(|mark| (me.tier(exchange.id, &mark.hit.trail), mark));
+        let tiers = marks.map(|mark| (self.tier(exchange, me, &mark), mark));
         tell_first(tiers, out, |tier, mark| self.word(exchange, tier, &mark));
     }
 }
 
+/// Whether a row differs from an earlier one in a single field, and its value there is finer than the reference's steps.
+fn is_fine(exchange: &Exchange<'_>, seen: &Seen, row: &SeenRow) -> bool {
+    let hits = seen.line_hits(row);
+    let (Some(reference), Some(columns)) = (exchange.trusted(), exchange.columns.of_reference()) else {
+        return false;
+    };
+    let moved = |column: Option<&usize>| hits.iter().any(|hit| Some(&hit.column) == column);
+    let is_finer = |(marginal, value): (&Marginal, f64)| {
+        moved(columns.get(marginal.column)) && marginal.grid().is_some_and(|grid| !grid.holds(value))
+    };
+    !hits.is_empty() && reference.marginals().values(exchange.question, row.index, columns).any(is_finer)
+}
+
 impl FieldByField {
+    fn tier(&self, exchange: &Exchange<'_>, me: &mut Slot, mark: &Mark<'_>) -> Tier {
+        let searches = mark.twice >= self.star.fields || me.fine as usize >= self.star.fields;
+        if searches || exchange.trusted().is_none() {
+            me.habit.tier(exchange.id, &mark.hit.trail)
+        } else {
+            Tier::Two
+        }
+    }
+
     fn mark<'a>(&self, exchange: &Exchange<'_>, hit: &'a BaseHit) -> Option<Mark<'a>> {
         if hit.fields.len() < self.star.fields {
             return None;
@@ -100,7 +140,11 @@ impl FieldByField {
             .map(|(column, _)| column)
             .partition(|&column| is_one_of(&self.star.free_fields, exchange.question, column));
         let fields = hit.fields.len().saturating_sub(free.len());
-        (fields >= self.star.fields).then_some(Mark { hit, columns, fields })
+        let is_twice = |column: &&usize| {
+            exchange.columns.fields().get(**column).is_some_and(|field| hit.twice.has(field.mark()))
+        };
+        let twice = hit.twice.len().saturating_sub(free.iter().filter(is_twice).count());
+        (fields >= self.star.fields).then_some(Mark { hit, columns, fields, twice })
     }
 
     fn word(&self, exchange: &Exchange<'_>, tier: Tier, mark: &Mark<'_>) -> Finding {

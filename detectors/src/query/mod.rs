@@ -154,6 +154,14 @@ pub struct Exchange<'a> {
     pub neighbours: &'a Neighbours,
 }
 
+impl<'a> Exchange<'a> {
+    /// The reference, if an operator named it: what was learned from traffic may have been taught by an attacker.
+    #[must_use]
+    pub fn trusted(&self) -> Option<&'a Reference> {
+        self.reference.filter(|reference| reference.trust == Trust::Trusted)
+    }
+}
+
 /// An answer as a detector gets it.
 #[derive(Clone, Copy, Debug)]
 pub struct Reply<'a> {

@@ -4,7 +4,9 @@
 //! the reference: the smallest distance of one of its rows to its tenth nearest among 800. A row is marked when its
 //! own tenth nearest, among the client's latest 1,000 rows, is closer than 0.4 of that. Only the client's own rows
 //! count: near copies that somebody else sends mark nothing, and neither its pace nor the rest of the traffic matters.
-//! A marked row that lies where the reference's rows lie densely is no evidence: there everybody asks.
+//! A marked row that lies where the reference's rows lie densely is no evidence: there everybody asks. Neither is one on
+//! a line of eleven rows that differ in one field alone, such as the stops of a slider: sweeps have a detector of their
+//! own.
 //!
 //! The idea is Chen, Carlini and Wagner's (Stateful Detection of Black-Box Adversarial Attacks, 2019), without an
 //! encoder and with a limit that follows from the reference. It is blind to noise larger than the limit, and silent
@@ -67,6 +69,9 @@ impl Parameters for Near {
     }
 }
 
+/// The neighbour that a row's distance is measured to.
+const NEAREST: usize = 10;
+
 struct NearDuplicates {
     near: Near,
 }
@@ -86,7 +91,7 @@ impl QueryDetector for NearDuplicates {
             let ratio = exchange.neighbours.of(position).and_then(|found| found.tenth_own());
             let Some(ratio) = ratio.filter(|ratio| *ratio < self.near.ratio) else { continue };
             out.mark(position);
-            if exchange.neighbours.is_dense(position, reference) {
+            if exchange.neighbours.is_dense(position, reference) || is_swept(seen, position) {
                 continue;
             }
             me.get_or_insert_default().add(Origin { request: exchange.id, time: exchange.time });
@@ -99,6 +104,12 @@ impl QueryDetector for NearDuplicates {
             out.push(self.word(reference.trust, closest, *trail));
         }
     }
+}
+
+/// Whether the row lies on a line long enough for its ten nearest to be on it, too.
+fn is_swept(seen: &Seen, position: usize) -> bool {
+    let row = seen.rows().get(position);
+    row.is_some_and(|row| seen.line_hits(row).iter().any(|hit| hit.values > NEAREST))
 }
 
 impl NearDuplicates {

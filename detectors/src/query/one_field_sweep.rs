@@ -1,7 +1,11 @@
 //! LINE: many values of one field, everything else unchanged.
 //!
 //! Price lists are read out, decision trees walked and attributes inferred by moving one field over its range. An
-//! honest what-if form or slider stays at a handful of values (5 at most on the recorded honest clients).
+//! honest what-if form or slider stays at a handful of values (5 at most on the recorded honest clients). A slider that
+//! asks at every stop, or a report over all regions, moves one field over more, and shows how the model hangs on one
+//! field of one case. Whoever reads a model out goes on: over the rest of the range, or along other fields of the same
+//! case. So where a reference is named, a line is told from `values` on, and may block once another field of the case was
+//! moved, too, or the line has `alone` values. Without one, a line may block from `values` on: there nothing else can.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -35,28 +39,34 @@ pub const SPEC: QuerySpec = QuerySpec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Sweep {
-    /// Distinct values of one field, all other fields equal, at which the detector speaks: 3 to 64.
+    /// Distinct values of one field, all other fields equal, at which the detector speaks: 3 to 64. Where a reference is
+    /// named, it may block only if one more field was moved from one of these rows, to two or more other values.
     #[schemars(range(min = 3, max = 64))]
     pub values: usize,
+    /// Distinct values at which it may block though no other field was moved: `values` to 64. The stops of a slider and
+    /// the regions of a country mostly stay below. Without a named reference, `values` is enough.
+    #[schemars(range(min = 3, max = 64))]
+    pub alone: usize,
     /// Fields that customers may sweep, by name or by position from 0.
     pub free_fields: Vec<String>,
 }
 
 impl Default for Sweep {
     fn default() -> Self {
-        Self { values: 12, free_fields: Vec::new() }
+        Self { values: 12, alone: 24, free_fields: Vec::new() }
     }
 }
 
 impl Parameters for Sweep {
     fn check(&self) -> Result<(), ParameterError> {
-        if (3..=Marks::MAX).contains(&self.values) {
-            return Ok(());
+        let out_of_range = |value, least| format!("{value} is out of range; give {least} to {}", Marks::MAX);
+        if !(3..=Marks::MAX).contains(&self.values) {
+            return Err(ParameterError::at("values", out_of_range(self.values, 3)));
         }
-        Err(ParameterError::at(
-            "values",
-            format!("{} is out of range; give 3 to {}", self.values, Marks::MAX),
-        ))
+        if !(self.values..=Marks::MAX).contains(&self.alone) {
+            return Err(ParameterError::at("alone", out_of_range(self.alone, self.values)));
+        }
+        Ok(())
     }
 }
 
@@ -72,7 +82,7 @@ impl QueryDetector for OneFieldSweep {
     fn observe(&self, exchange: &Exchange<'_>, seen: &Seen, (): &mut (), me: &mut Habit, out: &mut Findings) {
         let hits = seen.rows().iter().flat_map(|row| seen.line_hits(row));
         let marks =
-            hits.filter(|hit| self.marks(exchange, hit)).map(|hit| (me.tier(exchange.id, &hit.trail), hit));
+            hits.filter(|hit| self.marks(exchange, hit)).map(|hit| (self.tier(exchange, me, hit), hit));
         tell_first(marks, out, |tier, hit| self.word(exchange, tier, hit));
     }
 }
@@ -80,6 +90,11 @@ impl QueryDetector for OneFieldSweep {
 impl OneFieldSweep {
     fn marks(&self, exchange: &Exchange<'_>, hit: &LineHit) -> bool {
         hit.values >= self.sweep.values && !is_one_of(&self.sweep.free_fields, exchange.question, hit.column)
+    }
+
+    fn tier(&self, exchange: &Exchange<'_>, me: &mut Habit, hit: &LineHit) -> Tier {
+        let suffices = exchange.trusted().is_none() || hit.crossed || hit.values >= self.sweep.alone;
+        if suffices { me.tier(exchange.id, &hit.trail) } else { Tier::Two }
     }
 
     fn word(&self, exchange: &Exchange<'_>, tier: Tier, hit: &LineHit) -> Finding {

@@ -1,0 +1,96 @@
+//! Sliders, reports and explanations are told; whoever goes on reading the model out is blocked.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod support;
+
+use checkgate_detectors::finding::Tier;
+use checkgate_detectors::reference::ReferenceValue;
+use support::{Request, Stream, engine, first_block, reference, run};
+
+/// A row that an honest client of the model may ask about.
+fn case(model: &str) -> Vec<f64> {
+    let number =
+        |value: &ReferenceValue| if let ReferenceValue::Number(number) = value { *number } else { 0.0 };
+    reference(model).rows()[0].x.iter().map(number).collect()
+}
+
+fn with(row: &[f64], column: usize, value: f64) -> Vec<f64> {
+    let mut changed = row.to_vec();
+    changed[column] = value;
+    changed
+}
+
+/// One row to a request, each answered with the same number.
+fn singly(name: &str, rows: Vec<Vec<f64>>) -> Stream {
+    let request =
+        |(turn, row)| Request { seconds: f64::from(turn), rows: vec![row], predictions: vec![vec![500.0]] };
+    Stream { name: name.to_owned(), requests: (0..).zip(rows).map(request).collect() }
+}
+
+/// `stops` distances in steps of 1,000 km a year.
+fn slider(customer: &[f64], stops: usize) -> Vec<Vec<f64>> {
+    (0..stops).map(|stop| with(customer, 5, 3000.0 + 1000.0 * stop as f64)).collect()
+}
+
+#[test]
+fn with_a_reference_one_field_of_one_case_is_told_and_not_blocked() {
+    let slid = singly("pricing", slider(&case("pricing"), 16));
+    let records = run(&slid, engine(Some(reference("pricing")), &[]));
+    assert_eq!(first_block(&records), None, "{records:?}");
+    let told: Vec<_> = records.iter().filter(|(_, record)| record.detector == "one_field_sweep").collect();
+    assert!(matches!(told.as_slice(), [(12, record)] if record.tier == Tier::Two), "{told:?}");
+}
+
+#[test]
+fn without_a_reference_a_line_blocks_at_once() {
+    let slid = singly("pricing", slider(&case("pricing"), 16));
+    assert_eq!(first_block(&run(&slid, engine(None, &[]))), Some((12, "one_field_sweep")));
+}
+
+#[test]
+fn a_long_line_and_a_crossed_one_block() {
+    let customer = with(&case("pricing"), 5, 3000.0);
+    let long = singly("pricing", slider(&customer, 30));
+    let trusted = || engine(Some(reference("pricing")), &[]);
+    assert_eq!(first_block(&run(&long, trusted())), Some((24, "one_field_sweep")));
+    let mut rows = vec![customer.clone(), with(&customer, 2, 9900.0), with(&customer, 2, 9800.0)];
+    rows.extend(slider(&customer, 14).split_off(1));
+    assert_eq!(first_block(&run(&singly("pricing", rows), trusted())), Some((14, "one_field_sweep")));
+}
+
+#[test]
+fn near_rows_on_one_long_line_are_left_to_the_sweep() {
+    let customer = case("pricing");
+    let fine = (0..20).map(|stop| with(&customer, 2, customer[2] + 100.0 * f64::from(stop))).collect();
+    let records = run(&singly("pricing", fine), engine(Some(reference("pricing")), &[]));
+    assert_eq!(first_block(&records), None, "{records:?}");
+}
+
+/// The case, and the case with each of ten fields moved by `moves` in turn.
+fn star(model: &str, moves: &[fn(f64) -> f64]) -> Vec<Vec<f64>> {
+    let case = case(model);
+    let arms = (0..10).flat_map(|column| moves.iter().map(move |moved| (column, moved)));
+    let arms = arms.map(|(column, moved)| with(&case, column, moved(case[column])));
+    std::iter::once(case.clone()).chain(arms).collect()
+}
+
+#[test]
+fn usual_values_put_in_once_are_an_explanation() {
+    let explained = star("digits", &[|value| if value > 0.5 { value - 0.5 } else { value + 0.5 }]);
+    let records = run(&singly("digits", explained), engine(Some(reference("digits")), &[]));
+    assert_eq!(first_block(&records), None, "{records:?}");
+    assert!(records.iter().any(|(_, record)| record.detector == "field_by_field"), "{records:?}");
+}
+
+#[test]
+fn fields_moved_twice_or_by_less_than_the_reference_does_are_a_search() {
+    let both: [fn(f64) -> f64; 2] =
+        [|value| if value > 0.5 { value - 0.5 } else { value + 0.5 }, |value| (value - 0.25).abs()];
+    let fine: [fn(f64) -> f64; 1] = [|value| value + 0.003];
+    // The reference has a single value in two of the ten pixels, and so no steps to be finer than.
+    for (moves, row) in [(both.as_slice(), 13), (fine.as_slice(), 9)] {
+        let records = run(&singly("digits", star("digits", moves)), engine(Some(reference("digits")), &[]));
+        assert_eq!(first_block(&records), Some((row, "field_by_field")), "{records:?}");
+    }
+}
