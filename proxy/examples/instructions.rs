@@ -17,7 +17,8 @@ use anyhow::{Context, bail};
 use checkgate::screen::http1::{Bounds, Http1};
 use checkgate::workbench::Reader;
 use checkgate_detectors::contract::{Contract, Rule};
-use checkgate_detectors::engine::{Build, Engine, Limits, Outbox};
+use checkgate_detectors::drift;
+use checkgate_detectors::engine::{Build, Drift, Engine, Limits, Outbox};
 use checkgate_detectors::facts::{Answered, Asked, Features, Question, Time};
 use checkgate_detectors::finding::{Action, Mode};
 use checkgate_detectors::identity::{Address, Asker, Standing};
@@ -31,6 +32,8 @@ const BODIES: usize = 32;
 const REFERENCE_ROWS: usize = 1000;
 /// Exchanges before the first counted one; after them every table of the engine has its usual shape.
 const WARM_UP: u64 = 2000;
+/// Rows that a reference of drift is learned from.
+const WARM_UP_ROWS: u32 = 1000;
 /// Clients that ask in turn.
 const CLIENTS: u64 = 50;
 
@@ -40,6 +43,8 @@ enum Case {
     Question(usize),
     Answer,
     Observe(usize),
+    /// The same with drift watched by a reference that the first exchanges taught.
+    Watch(usize),
 }
 
 /// Part, name and work of every case. What is committed refers to part and name.
@@ -54,6 +59,8 @@ fn cases() -> Vec<(&'static str, &'static str, Case)> {
         ("observe", "row-10", Case::Observe(10)),
         ("observe", "row-96", Case::Observe(96)),
         ("observe", "row-104", Case::Observe(104)),
+        ("watch", "row-10", Case::Watch(10)),
+        ("watch", "row-104", Case::Watch(104)),
     ]
 }
 
@@ -85,7 +92,8 @@ fn work(wanted: &str, times: &str) -> anyhow::Result<f64> {
         Case::Screen(head) => screen(&head, times)?,
         Case::Question(width) => questions(width, times)?,
         Case::Answer => answers(times)?,
-        Case::Observe(width) => observe(width, times)?,
+        Case::Observe(width) => observe(width, None, times)?,
+        Case::Watch(width) => observe(width, Some(watched()), times)?,
     };
     Ok(spent.as_nanos() as f64 / times.max(1) as f64)
 }
@@ -145,9 +153,9 @@ fn decode(
     Ok(spent)
 }
 
-fn observe(width: usize, times: u64) -> anyhow::Result<Duration> {
+fn observe(width: usize, drift: Option<Drift>, times: u64) -> anyhow::Result<Duration> {
     let mut random = Random(width as u64);
-    let mut engine = engine(width, &mut random)?;
+    let mut engine = engine(width, drift, &mut random)?;
     let (mut rows, mut predictions) = (reader()?, reader()?);
     let (mut out, mut spent) = (Outbox::default(), Duration::ZERO);
     for id in 0..WARM_UP + times {
@@ -179,8 +187,14 @@ fn reader() -> anyhow::Result<Reader> {
     Reader::of("oip_v2").context("no reader")
 }
 
+/// Learned from fewer rows than by default, so that it is there before the first counted exchange.
+fn watched() -> Drift {
+    let settings = drift::room::Settings { warm_up_rows: WARM_UP_ROWS, ..drift::room::Settings::default() };
+    Drift { settings, reference: None }
+}
+
 /// An engine with every detector at its defaults, a reference of the operator's and a contract.
-fn engine(width: usize, random: &mut Random) -> anyhow::Result<Engine> {
+fn engine(width: usize, drift: Option<Drift>, random: &mut Random) -> anyhow::Result<Engine> {
     let at_least_0 = Rule { minimum: Some(0.0), ..Rule::default() };
     Ok(Engine::new(Build {
         model: "pricing".into(),
@@ -190,7 +204,7 @@ fn engine(width: usize, random: &mut Random) -> anyhow::Result<Engine> {
         contract_action: Action::Refuse,
         policy: Policy { mode: Mode::Enforce, ..Policy::default() },
         reference: Some(reference(width, random)?),
-        drift: None,
+        drift,
         limits: Limits { clients: 10_000, open_questions: 4096, new_keys_per_address: 20 },
     })?)
 }

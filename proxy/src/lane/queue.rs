@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::Thread;
 
 use checkgate_detectors::finding::DecisionId;
-use crossbeam_queue::ArrayQueue;
+use crossbeam_queue::SegQueue;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
@@ -68,7 +68,8 @@ pub enum Offered {
 
 /// The door.
 pub struct Queue {
-    parcels: ArrayQueue<Parcel>,
+    /// Grows with what waits: a ring with room for all of it would be touched from end to end, at rest and under load.
+    parcels: SegQueue<Parcel>,
     bytes_max: usize,
     client_bytes_max: usize,
     waiting_bytes: AtomicUsize,
@@ -84,7 +85,7 @@ impl Queue {
     pub fn new(bytes_max: usize, share_per_client: f64) -> Self {
         let slots = || (0..SLOTS).map(|_| AtomicUsize::new(0)).collect();
         Self {
-            parcels: ArrayQueue::new(PARTS_MAX),
+            parcels: SegQueue::new(),
             bytes_max,
             client_bytes_max: (bytes_max as f64 * share_per_client) as usize,
             waiting_bytes: AtomicUsize::new(0),
@@ -98,7 +99,9 @@ impl Queue {
     /// Leaves a parcel, without its body or not at all where there is no room. Never waits.
     pub fn offer(&self, mut parcel: Parcel) -> Offered {
         let slot = slot(parcel.client);
-        if count(&self.client_parts, slot).load(Ordering::Relaxed) >= PARTS_MAX_PER_CLIENT {
+        // Threads that offer at the same moment may go over the bound by one part each.
+        let is_full = self.parcels.len() >= PARTS_MAX;
+        if is_full || count(&self.client_parts, slot).load(Ordering::Relaxed) >= PARTS_MAX_PER_CLIENT {
             return Offered::Lost;
         }
         let mut offered = Offered::Whole;
@@ -111,10 +114,7 @@ impl Queue {
             return Offered::Lost;
         }
         self.add(slot, cost);
-        if self.parcels.push(parcel).is_err() {
-            self.remove(slot, cost);
-            return Offered::Lost;
-        }
+        self.parcels.push(parcel);
         self.wake(rings);
         offered
     }
@@ -267,6 +267,14 @@ mod tests {
             queue.done(taken.client, taken.cost());
         }
         assert_eq!(queue.waiting_bytes(), 0);
+    }
+
+    #[test]
+    fn parts_are_bounded_whatever_they_weigh() {
+        let queue = Queue::new(usize::MAX / 4, 1.0);
+        let offered = (0..PARTS_MAX as u64 + 9).map(|client| queue.offer(parcel(client, 0)));
+        assert_eq!(offered.filter(|offered| *offered == Offered::Lost).count(), 9, "what is beyond the bound");
+        assert_eq!(queue.waiting_parts(), PARTS_MAX);
     }
 
     #[test]
