@@ -2,13 +2,14 @@
 //!
 //! A profile is one way of using a model. Its generator gives a client's requests and the pauses between them; the
 //! same seed gives the same requests. What stands in `first` was written before anything here was run, `second`
-//! afterwards, with the thresholds untouched.
+//! afterwards, with the thresholds untouched, and `third` with a change of the sweep detectors, before it was first run.
 
 mod first;
 mod numbers;
 mod people;
 mod second;
 mod surrogate;
+mod third;
 
 pub use numbers::Numbers;
 pub use people::People;
@@ -88,9 +89,14 @@ pub fn second() -> &'static [Profile] {
     second::PROFILES
 }
 
+/// The profiles that were written with a change of the sweep detectors.
+pub fn third() -> &'static [Profile] {
+    third::PROFILES
+}
+
 /// All profiles.
 pub fn profiles() -> impl Iterator<Item = &'static Profile> {
-    first().iter().chain(second())
+    first().iter().chain(second()).chain(third())
 }
 
 /// The stream of one client of a profile, from `start` seconds on.
