@@ -1,6 +1,6 @@
 //! Sliders, reports and explanations are told; whoever goes on reading the model out is blocked.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test fails by panicking")]
 
 mod support;
 
