@@ -13,6 +13,7 @@ use crate::columns::Columns;
 use crate::contract::{Contract, Violation};
 use crate::drift::record::DriftRecord;
 use crate::drift::reference::DriftReference;
+use crate::drift::room::saved::SavedError;
 use crate::drift::room::{self, Frozen, Kept, Room, Standing};
 use crate::explain::Reservation;
 use crate::facts::{Answered, Asked, Features, Question, Time};
@@ -452,6 +453,20 @@ impl Engine {
     pub fn drift(&self) -> Option<Standing> {
         let not_kept = self.memory.open.not_kept();
         self.drift.as_ref().map(|room| Standing { not_kept, ..room.standing() })
+    }
+
+    /// What is watched of drift; nothing where it is not.
+    #[must_use]
+    pub fn drift_room(&self) -> Option<&Room> {
+        self.drift.as_deref()
+    }
+
+    /// Goes on with what [`Room::save`] gave. Nothing happens where drift is not watched.
+    ///
+    /// # Errors
+    /// What was saved is another version's or another reference's; the engine is as it was.
+    pub fn restore_drift(&mut self, bytes: &[u8]) -> Result<(), SavedError> {
+        self.drift.as_mut().map_or(Ok(()), |room| room.restore(bytes))
     }
 
     /// Lets decisions rest on the reference that was learned, at an operator's word; gives it. Nothing where none is

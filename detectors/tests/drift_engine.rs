@@ -12,6 +12,7 @@ use checkgate_detectors::contract::Contract;
 use checkgate_detectors::drift::bins::Value;
 use checkgate_detectors::drift::record::DriftRecord;
 use checkgate_detectors::drift::reference::{self, Column, DriftReference, Table};
+use checkgate_detectors::drift::room::saved::SavedError;
 use checkgate_detectors::drift::room::{Frozen, Settings};
 use checkgate_detectors::drift::state::Change;
 use checkgate_detectors::engine::{Build, Drift, Engine, Limits, Outbox};
@@ -432,6 +433,104 @@ fn the_same_exchanges_give_the_same_records_and_a_snapshot_in_mid_stream_changes
             assert_eq!(standing.0, standing.1, "cut at {cut}: the same evidence at the end");
         }
     }
+}
+
+/// An engine that another process starts, with what it keeps of drift over a restart and with nothing else.
+fn restarted(before: &World, settings: &Settings) -> World {
+    let reference = before.engine.drift_room().unwrap().frozen().cloned();
+    let mut after = World::new(settings.clone(), reference, false);
+    after.engine.restore_drift(&before.engine.drift_room().unwrap().save(false)).unwrap();
+    (after.id, after.numbers) = (before.id, before.numbers.clone());
+    after
+}
+
+/// What is told, but for its id, which another process numbers anew.
+fn changed(world: &World) -> Vec<(Change, Time, u64, f64, Vec<String>)> {
+    let names = |record: &DriftRecord| record.features.iter().map(|moved| moved.name.clone()).collect();
+    let of = |record: &DriftRecord| (record.change, record.time, record.rows, record.evidence, names(record));
+    world.told.iter().map(of).collect()
+}
+
+#[test]
+fn a_restart_in_mid_stream_changes_no_alarm() {
+    for reference in [trusted(), None] {
+        let settings = Settings { warm_up_rows: 1500, ..Settings::default() };
+        let mut whole = World::new(settings.clone(), reference.clone(), false);
+        moving(&mut whole, 0..4000);
+        assert!(!whole.told.is_empty(), "there is something to tell");
+        for cut in [700, 1800, 2100, 3000] {
+            let mut first = World::new(settings.clone(), reference.clone(), false);
+            moving(&mut first, 0..cut);
+            let mut second = restarted(&first, &settings);
+            assert_eq!(second.engine.drift(), first.engine.drift(), "cut at {cut}: nothing is lost");
+            moving(&mut second, cut..4000);
+            let told = [changed(&first), changed(&second)].concat();
+            assert_eq!(told, changed(&whole), "cut at {cut}");
+            assert_eq!(second.engine.drift(), whole.engine.drift(), "cut at {cut}: the same evidence");
+        }
+    }
+}
+
+#[test]
+fn a_wide_model_is_looked_at_at_the_same_rows_after_a_restart_or_a_hand_over() {
+    let names: Vec<String> = (0..80).map(|column| format!("c{column}")).collect();
+    let columns = names.iter().map(|name| Column {
+        name: name.clone(),
+        values: (0..2000_u32).map(|row| Value::Number(f64::from(row % 97))).collect(),
+    });
+    let table = Table { columns: columns.collect(), times: Vec::new() };
+    let reference = DriftReference::of(&table, &reference::Settings::default()).unwrap();
+    let frozen = Some(Frozen { trust: Trust::Trusted, reference });
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let drive = |world: &mut World, turns: std::ops::Range<u64>| {
+        for turn in turns {
+            let rows = [vec![(turn * 31 % 140) as f64; 80]];
+            let kind = Kind { client: turn * 7 % CLIENTS, shift: 0.0, status: 200 };
+            world.send(kind, &rows, &features(&names, &rows));
+        }
+    };
+    let fresh = || World::new(Settings::default(), frozen.clone(), false);
+    let mut whole = fresh();
+    drive(&mut whole, 0..1200);
+    assert!(!whole.told.is_empty(), "there is something to tell");
+    for cut in [100, 333, 600] {
+        let mut first = fresh();
+        drive(&mut first, 0..cut);
+        let mut second = restarted(&first, &Settings::default());
+        let mut taken = fresh();
+        taken.engine.restore(&first.engine.save()).unwrap();
+        (taken.id, taken.numbers) = (first.id, first.numbers.clone());
+        for (world, by) in [(&mut second, "restart"), (&mut taken, "hand-over")] {
+            drive(world, cut..1200);
+            assert_eq!([changed(&first), changed(world)].concat(), changed(&whole), "{by} at {cut}");
+        }
+    }
+}
+
+#[test]
+fn what_was_remembered_under_another_reference_or_by_another_version_is_refused_and_harms_nothing() {
+    let mut before = World::watched();
+    before.honest(1000, 0.0);
+    let saved = before.engine.drift_room().unwrap().save(false);
+    let frozen = Frozen { trust: Trust::Trusted, reference: reference(6000) };
+    let mut other = World::new(Settings::default(), Some(frozen), false);
+    assert_eq!(other.engine.restore_drift(&saved), Err(SavedError::OtherReference));
+    let mut learning = World::new(Settings::default(), None, false);
+    assert_eq!(learning.engine.restore_drift(&saved), Err(SavedError::OtherReference), "it was removed");
+    let mut taught = World::new(Settings { warm_up_rows: 600, ..Settings::default() }, None, false);
+    taught.honest(900, 0.0);
+    let mut discovered = World::new(Settings::default(), None, false);
+    discovered.engine.restore_drift(&taught.engine.drift_room().unwrap().save(true)).unwrap();
+    assert_eq!(discovered.engine.drift(), taught.engine.drift(), "with the reference that it learned");
+    let mut same = World::watched();
+    let later = [&[9][..], &saved[1..]].concat();
+    assert_eq!(same.engine.restore_drift(&later), Err(SavedError::Version(9)));
+    for length in (0..saved.len()).step_by(97) {
+        assert!(same.engine.restore_drift(&saved[..length]).is_err(), "cut at {length}");
+    }
+    assert_eq!(same.engine.drift().unwrap().rows, 0, "what is refused changes nothing");
+    same.honest(100, 0.0);
+    assert_eq!(same.engine.drift().unwrap().rows, 100);
 }
 
 #[test]

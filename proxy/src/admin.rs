@@ -1,6 +1,6 @@
 //! The admin API: what an operator and a monitoring system ask, on a listener of its own.
 //!
-//! Each resource is a file of this room: [`decisions`], [`inbound`], [`findings`], [`never_block`], [`references`],
+//! Each resource is a file of this room: [`decisions`], [`drift`], [`inbound`], [`findings`], [`never_block`], [`references`],
 //! [`kill_switch`], [`events`], [`links`], [`report`], [`sinks`], [`status`]. What a handler takes and gives is described beside it, and [`openapi`] makes
 //! `/openapi.json` of that. Changes go through [`Control`]; [`access`] says who may do what, and [`idempotency`] lets
 //! a request be sent again. GET changes nothing.
@@ -9,6 +9,7 @@ pub mod access;
 mod changed;
 mod clients;
 mod decisions;
+pub mod drift;
 pub mod events;
 mod extract;
 mod findings;
@@ -35,6 +36,7 @@ use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use checkgate_config::settings::Hold;
+use checkgate_detectors::drift::room::view::View;
 use checkgate_detectors::facts::Time;
 use checkgate_detectors::finding::Mode;
 use http::StatusCode;
@@ -53,12 +55,16 @@ use self::readiness::Readiness;
 use crate::control::Control;
 use crate::gate::Gate;
 use crate::inbound::Inbound;
+use crate::lane::LaneError;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::metrics::labels::AdminBound;
 use crate::records::Outlet;
 use crate::serve::ConfigStatus;
 use crate::sinks::courier::Shown;
+
+/// How somebody looks at the drift of a model, by its name.
+pub type Looks = dyn Fn(&str) -> Result<Option<View>, LaneError> + Send + Sync;
 
 /// What the API asks and tells.
 #[derive(Clone)]
@@ -85,6 +91,8 @@ pub struct AdminState {
     pub listeners: Room,
     /// What is known of every model now.
     pub models: Arc<dyn Fn() -> Vec<ModelStatus> + Send + Sync>,
+    /// How the drift of a model stands; nothing where it is not watched. It waits for the model's lane.
+    pub drift: Arc<Looks>,
     /// How far every sink has come.
     pub sinks: Arc<dyn Fn() -> Vec<Shown> + Send + Sync>,
     /// Where the configuration stands.
@@ -185,6 +193,7 @@ fn guarded_routes() -> OpenApiRouter<AdminState> {
         .merge(never_block::router())
         .merge(clients::router())
         .merge(references::router())
+        .merge(drift::router())
         .merge(kill_switch::router())
         .merge(events::router())
         .merge(sinks::router())

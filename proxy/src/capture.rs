@@ -171,6 +171,17 @@ pub struct Promoted {
     pub model: String,
 }
 
+/// What drift remembered before a restart, which a model's engine goes on with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Remembered {
+    /// When.
+    pub time: Time,
+    /// The model's name.
+    pub model: String,
+    /// What its engine saved.
+    pub bytes: Vec<u8>,
+}
+
 /// A reload: from here on another plan holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Replanned {
@@ -198,6 +209,8 @@ pub enum Entry {
     Reject(Rejected),
     /// An operator's trust in what a model learned.
     Promote(Promoted),
+    /// What drift remembered before a restart.
+    Remember(Remembered),
 }
 
 impl Entry {
@@ -212,6 +225,7 @@ impl Entry {
             Self::Approve(approved) => approved.time,
             Self::Reject(rejected) => rejected.time,
             Self::Promote(promoted) => promoted.time,
+            Self::Remember(remembered) => remembered.time,
         }
     }
 }

@@ -27,7 +27,8 @@ use prometheus::{
 use self::crowdsec::{BouncerMetrics, SourceMetrics};
 use self::families::families;
 use self::labels::{
-    AdminBound, AuthzOutcome, HeldOutcome, InboundOutcome, PerLabel, ReloadOutcome, TokenOutcome,
+    AdminBound, AuthzOutcome, DriftMemoryOutcome, HeldOutcome, InboundOutcome, PerLabel, ReloadOutcome,
+    TokenOutcome,
 };
 pub use self::model::ModelMetrics;
 use self::names::Names;
@@ -143,6 +144,8 @@ families! {
     drift_rows: IntCounterVec = "checkgate_drift_rows_total", ["model"];
     /// Rows, and questions for want of room, that were not counted for drift, by why not.
     drift_rows_not_counted: IntCounterVec = "checkgate_drift_rows_not_counted_total", ["model", "reason"];
+    /// What drift remembers of a model, over a restart, by what became of it.
+    drift_memory: IntCounterVec = "checkgate_drift_memory_total", ["outcome"];
     /// Rows that the reference of drift is made of, or that were learned so far.
     drift_reference_rows: IntGaugeVec = "checkgate_drift_reference_rows", ["model"];
 
@@ -342,6 +345,8 @@ pub struct Metrics {
     pub held_questions: PerLabel<HeldOutcome>,
     /// Reloads, by what came of them.
     pub config_reloads: PerLabel<ReloadOutcome>,
+    /// What drift remembers, by what became of it.
+    pub drift_memory: PerLabel<DriftMemoryOutcome>,
     /// Bounds of the admin API that were reached.
     pub admin_bounds: PerLabel<AdminBound>,
     /// What other proxies asked over HTTP.
@@ -387,6 +392,7 @@ impl Metrics {
             config_reloads: PerLabel::resolve(|outcome| {
                 families.config_reloads.with_label_values(&[outcome])
             }),
+            drift_memory: PerLabel::resolve(|outcome| families.drift_memory.with_label_values(&[outcome])),
             admin_bounds: PerLabel::resolve(|bound| families.admin_bounds.with_label_values(&[bound])),
             authz_http: authz(&families, "http"),
             authz_grpc: authz(&families, "grpc"),

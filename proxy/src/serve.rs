@@ -26,6 +26,7 @@ use arc_swap::ArcSwap;
 use axum::extract::ConnectInfo;
 use checkgate_config::Settings;
 use checkgate_config::settings::Listen;
+use checkgate_detectors::drift::room::view::View;
 use checkgate_detectors::facts::Time;
 use checkgate_detectors::finding::{DecisionId, Kind};
 use checkgate_detectors::query;
@@ -53,8 +54,9 @@ use crate::decode;
 use crate::gate::{Gate, GateSettings};
 use crate::identity::Identify;
 use crate::inbound::Inbound;
+use crate::lane::keeper::Keeper;
 use crate::lane::roster::{Listed, Roster};
-use crate::lane::{LaneSettings, Lanes, Outlets};
+use crate::lane::{LaneError, LaneSettings, Lanes, Outlets};
 use crate::lapi::Lapi;
 use crate::lapi::holdings::Hands;
 use crate::lapi::source::Room as Sources;
@@ -65,11 +67,13 @@ use crate::ledger::log::SEGMENT_BYTES;
 use crate::ledger::reduce::Retention;
 use crate::ledger::{Hooks, Ledger, LedgerSettings, Opening};
 use crate::metrics::Metrics;
+use crate::metrics::labels::DriftMemoryOutcome;
 use crate::plan::{self, ModelIds, Plan};
 use crate::records::{self, Outlet};
 use crate::sinks::Ground;
 use crate::sinks::office::{self, Office, Premises};
 use crate::state::State;
+use crate::state::drift_memory::{self, Found, Memory};
 use crate::telemetry::logs::Told;
 use crate::telemetry::{Telemetry, Waiting};
 use crate::transport::downstream::Downstream;
@@ -159,6 +163,8 @@ struct Parts {
     /// Decisions that are enforced elsewhere, and taken from elsewhere.
     lapi: Lapi,
     roster: Arc<Roster>,
+    /// Writes what drift remembers.
+    keeper: Keeper,
     readiness: Arc<Readiness>,
     /// Who may ask the admin API what.
     access: Arc<Access>,
@@ -202,6 +208,7 @@ impl Parts {
         let noted = Arc::clone(&ledger);
         gate.watch(clock::now, move |gate, ticked| notes::ticked(&noted, gate, ticked, clock::now()))?;
         let roster = Arc::new(Roster::default());
+        let keeper = Keeper::start(state.directory().to_owned(), Arc::clone(&metrics))?;
         let outlets = Outlets {
             gate: Arc::clone(&gate),
             records: Arc::clone(&records),
@@ -209,9 +216,9 @@ impl Parts {
             metrics: Arc::clone(&metrics),
             state: Arc::clone(&state),
             roster: Arc::clone(&roster),
+            keeper: keeper.clone(),
         };
-        let lanes = Arc::new(Lanes::start(&lane_settings(settings, await_ownership), &plan, &outlets)?);
-        lanes.watch()?;
+        let lanes = start_lanes(&lane_settings(settings, await_ownership), &plan, &outlets)?;
         let tls = settings.tls.as_ref().map(TlsHandle::new).transpose()?;
         let downstream = Arc::new(Downstream::new(Rules::of(settings), tls, Arc::clone(&metrics)));
         metrics.deciding.set(i64::from(!await_ownership));
@@ -236,6 +243,7 @@ impl Parts {
             sinks,
             lapi,
             roster,
+            keeper,
             readiness: Arc::default(),
             access,
             inbound,
@@ -275,8 +283,8 @@ impl Parts {
         if let Err(error) = control.watch(clock::now) {
             tracing::warn!(%error, "nobody notes what the kill switch's file does");
         }
-        let (shows_models, shows_config, shows_sinks) =
-            (Arc::clone(self), Arc::clone(self), Arc::clone(self));
+        let (shows_models, shows_config, shows_sinks, shows_drift) =
+            (Arc::clone(self), Arc::clone(self), Arc::clone(self), Arc::clone(self));
         AdminState {
             gate: Arc::clone(&self.gate),
             ledger: Arc::clone(&self.ledger),
@@ -289,6 +297,7 @@ impl Parts {
             answers: Arc::default(),
             listeners: Room::default(),
             models: Arc::new(move || shows_models.models()),
+            drift: Arc::new(move |model| shows_drift.drift(model)),
             sinks: Arc::new(move || shows_sinks.sinks.shown()),
             config: Arc::new(move || shows_config.config.read().clone()),
             directory: Arc::new(StateStatus::from(&*self.state)),
@@ -347,9 +356,19 @@ impl Parts {
         self.roster.list().iter().filter_map(|listed| shown(listed, &settings)).collect()
     }
 
+    /// How the drift of a model stands.
+    fn drift(&self, model: &str) -> Result<Option<View>, LaneError> {
+        let listed = self.roster.list().into_iter().find(|listed| listed.name == model);
+        let look = |listed: Listed| self.lanes.look(listed.model, model, clock::now());
+        listed.map_or(Ok(None), look)
+    }
+
     /// What was accepted is finished: the lanes judge what waits, then the last entry and the last record are written.
     fn stop(&self) {
         self.lanes.stop();
+        if !self.keeper.settle(KEEPER_GRACE) {
+            tracing::warn!("not all of what drift remembers was written; a restart begins with less");
+        }
         notes::at_the_end(&self.ledger, &self.gate, clock::now());
         self.sinks.stop(SINKS_GRACE);
         self.ledger.stop();
@@ -362,6 +381,29 @@ impl Parts {
 
 /// How long sinks may still deliver when the process ends or hands over; the rest waits in the ledger.
 const SINKS_GRACE: Duration = Duration::from_secs(1);
+
+/// How long what drift remembers may take to be written when the process ends.
+const KEEPER_GRACE: Duration = Duration::from_secs(5);
+
+/// The lanes, which go on with what drift remembered, unless another process hands that over.
+fn start_lanes(settings: &LaneSettings, plan: &Arc<Plan>, outlets: &Outlets) -> anyhow::Result<Arc<Lanes>> {
+    let lanes = Arc::new(Lanes::start(settings, plan, outlets)?);
+    if !settings.await_ownership {
+        lanes.remember(remembered(&outlets.state, &outlets.metrics), plan);
+    }
+    lanes.watch()?;
+    Ok(lanes)
+}
+
+/// What drift remembered when another process ended; what is damaged is set aside.
+fn remembered(state: &State, metrics: &Metrics) -> Vec<Memory> {
+    let Found { memories, aside } = drift_memory::read(state.directory());
+    for (path, error) in aside {
+        tracing::warn!(path = %path.display(), %error, "what drift remembered is set aside; it is watched afresh");
+        metrics.drift_memory.inc(DriftMemoryOutcome::SetAside);
+    }
+    memories
+}
 
 /// The sinks that `settings` name, resting.
 fn start_sinks(

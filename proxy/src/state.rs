@@ -5,6 +5,7 @@
 //! admin.token    the bearer token of the admin API, where the operator configured none
 //! kill-switch    while this file exists, nothing is enforced
 //! references/    references that were learned; those in promoted/ are trusted
+//! drift/         what drift remembers of each model, see `state/drift_memory.rs`
 //! ledger/        what was found and decided, see `ledger/`
 //! sinks/         how far each sink has delivered, and what nobody wanted, see `sinks/`
 //! ```
@@ -12,6 +13,7 @@
 //! Whatever cannot be read or written is replaced by a value in memory and told: a full or read-only disk costs
 //! durability, never the traffic.
 
+pub mod drift_memory;
 mod promoted;
 
 use std::collections::BTreeMap;

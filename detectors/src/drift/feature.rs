@@ -181,6 +181,14 @@ impl FeatureState {
         self.window.sum()
     }
 
+    /// The same without what has grown too old by `now`.
+    #[must_use]
+    pub fn window_at(&self, now: Time) -> Counts {
+        let mut window = self.window.clone();
+        window.advance(now);
+        window.sum().clone()
+    }
+
     /// New labels that were no longer followed because others came, ever.
     #[must_use]
     pub fn labels_replaced(&self) -> u64 {

@@ -363,13 +363,18 @@ fn as_layer<S: Serializer>(of: &Layer, serializer: S) -> Result<S::Ok, S::Error>
 }
 
 fn as_derived<S: Serializer>(of: &Option<Derived>, serializer: S) -> Result<S::Ok, S::Error> {
-    let word = of.map(|derived| match derived {
+    serializer.serialize_str(of.map(derived).unwrap_or_default())
+}
+
+/// The word of a derived feature.
+#[must_use]
+pub fn derived(of: Derived) -> &'static str {
+    match of {
         Derived::Repeats => "repeats",
         Derived::NewLabelRepeats => "new_label_repeats",
         Derived::OutsideRange => "outside_range",
         Derived::NotThere => "not_there",
-    });
-    serializer.serialize_str(word.unwrap_or_default())
+    }
 }
 
 #[cfg(test)]

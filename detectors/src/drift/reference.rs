@@ -256,6 +256,12 @@ impl DriftReference {
         &self.quality
     }
 
+    /// The checksum of the content: two references that differ have, in all likelihood, different ones. O(bytes).
+    #[must_use]
+    pub fn checksum(&self) -> u64 {
+        SipHasher13::new().hash(&postcard::to_stdvec(self).unwrap_or_default())
+    }
+
     /// Writes it: a version, a checksum, and the content.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {

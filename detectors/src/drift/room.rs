@@ -29,6 +29,9 @@ use crate::hashing::Hashing;
 use crate::identity::Identity;
 use crate::reference::Trust;
 
+pub mod saved;
+pub mod view;
+
 /// The rate of traffic is that of the reference until the watch has lasted so long.
 const OWN_RATE_FROM: Duration = Duration::from_secs(60);
 /// Features that a record shows where none stands out.
@@ -158,6 +161,8 @@ pub struct Room {
     question: Mapping,
     answer: Mapping,
     memory: Memory,
+    /// [`DriftReference::checksum`] of the reference, 0 without one.
+    checksum: u64,
     /// Scratch.
     row: Vec<Option<Value>>,
     slots: Vec<u8>,
@@ -255,6 +260,7 @@ impl Room {
             question: Mapping::default(),
             answer: Mapping::default(),
             memory: Memory::default(),
+            checksum: 0,
             row: Vec::new(),
             slots: Vec::new(),
         };
@@ -293,6 +299,7 @@ impl Room {
         };
         let reference = self.memory.watched.as_ref().map(|watched| &watched.frozen.reference);
         self.label_key = reference.map_or(self.own_label_key, DriftReference::label_key);
+        self.checksum = reference.map_or(0, DriftReference::checksum);
         self.memory.generation = self.memory.generation.wrapping_add(1);
         self.question.forget();
         self.answer.forget();
@@ -467,6 +474,12 @@ impl Room {
     #[must_use]
     pub fn trust(&self) -> Option<Trust> {
         self.memory.watched.as_ref().map(|watched| watched.frozen.trust)
+    }
+
+    /// The reference, if there is one by now.
+    #[must_use]
+    pub fn frozen(&self) -> Option<&Frozen> {
+        self.memory.watched.as_ref().map(|watched| &watched.frozen)
     }
 
     /// The record of a change.

@@ -29,6 +29,9 @@ pub enum Condition {
     },
 }
 
+/// A drift is over where the effect is below this.
+pub const EFFECT_OVER: f64 = 0.05;
+
 /// How large a change is, whatever the certainty that there is one. The limits are those that are customary for the
 /// population stability index, here on what exceeds its expectation without a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -56,7 +59,7 @@ pub struct Rules {
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { rows_min: 250, cool_down_rows: 2000, effect_over: 0.05 }
+        Self { rows_min: 250, cool_down_rows: 2000, effect_over: EFFECT_OVER }
     }
 }
 

@@ -38,6 +38,13 @@ impl Default for Settings {
     }
 }
 
+impl Settings {
+    fn for_features(self, features: usize) -> Self {
+        let a_tick = u32::try_from(features / FEATURES_A_ROW).unwrap_or(u32::MAX);
+        Self { tick_rows: self.tick_rows.max(a_tick), ..self }
+    }
+}
+
 /// All that is remembered of one endpoint, of bounded size.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Watch {
@@ -100,9 +107,8 @@ impl Watch {
     #[must_use]
     pub fn new(reference: &DriftReference, settings: Settings, thresholds: Thresholds) -> Self {
         let features = reference.features().iter();
-        let a_tick = u32::try_from(features.len() / FEATURES_A_ROW).unwrap_or(u32::MAX);
         Self {
-            settings: Settings { tick_rows: settings.tick_rows.max(a_tick), ..settings },
+            settings: settings.for_features(features.len()),
             thresholds,
             features: features.map(|feature| FeatureState::new(feature, settings.pace)).collect(),
             stretch: Stretch::default(),
@@ -150,7 +156,7 @@ impl Watch {
 
     /// Goes by other settings from now on; the window of the gauges keeps its pace.
     pub fn adopt(&mut self, settings: Settings) {
-        self.settings = Settings { pace: self.settings.pace, ..settings };
+        self.settings = Settings { pace: self.settings.pace, ..settings.for_features(self.features.len()) };
     }
 
     /// Goes by other thresholds from now on: the traffic is slower or faster than was thought.

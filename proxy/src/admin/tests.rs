@@ -96,6 +96,7 @@ fn fixture() -> Fixture {
         answers: Arc::default(),
         listeners: Room::default(),
         models: Arc::new(|| vec![prices()]),
+        drift: Arc::new(|_| Ok(Some(super::drift::tests::view(3000, 40.0)))),
         sinks: Arc::new(Vec::new),
         config: Arc::new(|| ConfigStatus::new(Some("/etc/checkgate.yaml".into()))),
         directory: Arc::new(StateStatus { directory: "/var/lib/checkgate".into(), problems: vec![] }),
@@ -493,6 +494,23 @@ async fn a_reference_is_listed_and_promoted() {
 }
 
 #[tokio::test]
+async fn the_drift_of_a_model_is_shown_and_a_busy_lane_says_so() {
+    let mut it = fixture();
+    let shown = it.get("/v1/models/prices/drift?features=1").await;
+    assert_eq!((&shown["model"], &shown["state"]), (&"prices".into(), &"drifting".into()), "{shown:#}");
+    assert_eq!(shown["features"][0]["name"], "area", "{shown:#}");
+    let status = async |it: &Fixture, path: &str| get_with(it, path, "application/json").await.0.as_u16();
+    assert_eq!(status(&it, "/v1/models/nobody/drift").await, 404);
+    for wrong in ["features=0", "features=257", "features=x", "limit=3"] {
+        assert_eq!(status(&it, &format!("/v1/models/prices/drift?{wrong}")).await, 400, "{wrong}");
+    }
+    it.state.drift = Arc::new(|_| Ok(None));
+    assert_eq!(status(&it, "/v1/models/prices/drift").await, 404, "it is not watched");
+    it.state.drift = Arc::new(|_| Err(crate::lane::LaneError::Busy));
+    assert_eq!(status(&it, "/v1/models/prices/drift").await, 503);
+}
+
+#[tokio::test]
 async fn a_client_that_is_none_is_not_erased_and_an_erasure_without_a_disk_is_told() {
     let it = fixture();
     let (status, _, problem) = it.post("/v1/clients/erase", r#"{"client": "somebody"}"#).await;
@@ -662,6 +680,7 @@ fn no_schema_of_the_document_stands_for_two_types() {
         report::router(),
         never_block::router(),
         references::router(),
+        super::drift::router(),
         kill_switch::router(),
         events::router(),
     ];

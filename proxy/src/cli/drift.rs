@@ -1,6 +1,6 @@
 //! `checkgate drift`: what a budget of false alarms costs, and how other rows differ from a reference.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
@@ -9,12 +9,14 @@ use clap::{Args, Subcommand};
 use super::print;
 use super::reference::Form;
 use super::rehearse::Bar;
-use super::remote::Remote;
+use super::remote::{Remote, encoded};
 use super::table::pretty;
+use crate::admin::drift::ModelDrift;
 use crate::clock;
 use crate::reference::budget::Grant;
 use crate::reference::build::table_of;
-use crate::reference::{compare, file, plan, svg, words};
+use crate::reference::compare::Comparison;
+use crate::reference::{compare, file, live, plan, svg, words};
 
 /// Seconds of a day.
 const DAY: f64 = 86_400.0;
@@ -27,6 +29,8 @@ Examples:
         how long shifts of 0.1, 0.3 and 0.5 standard deviations would stay unseen
   checkgate drift plan --reference pricing.reference --model pricing
         the same for the traffic that a running checkgate has had since it started
+  checkgate drift show pricing
+        how a model of a running checkgate stands: since when, what of the budget is used, and each feature
   checkgate drift show --reference pricing.reference --against today.csv --svg today.svg
         what moved, how far, and how far it would have without a change";
 
@@ -42,8 +46,8 @@ pub struct DriftArgs {
 enum DriftCommand {
     /// Say how long shifts stay unseen under a budget of false alarms, and which budgets are affordable.
     Plan(Box<Plan>),
-    /// Compare other rows with a reference, column by column.
-    Show(Show),
+    /// Say how the drift of a model stands, or compare other rows with a reference, feature by feature.
+    Show(Box<Show>),
 }
 
 #[derive(Args, Debug)]
@@ -72,14 +76,17 @@ struct Plan {
 
 #[derive(Args, Debug)]
 struct Show {
-    /// The reference.
-    #[arg(long, value_name = "FILE")]
-    reference: PathBuf,
+    /// A model of a running checkgate.
+    #[arg(value_name = "MODEL", required_unless_present = "reference", conflicts_with = "reference")]
+    watched: Option<String>,
+    /// The reference that rows are compared with.
+    #[arg(long, value_name = "FILE", requires = "against")]
+    reference: Option<PathBuf>,
     /// Public Ed25519 key (PEM) that its signature must hold by.
     #[arg(long, value_name = "FILE")]
     reference_key: Option<PathBuf>,
     /// Files with the rows to compare: CSV, JSON lines, Parquet or recordings.
-    #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
+    #[arg(long, value_name = "FILE", num_args = 1.., requires = "reference")]
     against: Vec<PathBuf>,
     /// The model whose questions and answers of a recording count.
     #[arg(long, value_name = "NAME")]
@@ -93,6 +100,8 @@ struct Show {
     /// Form of what is printed.
     #[arg(long, value_name = "FORM", value_enum, default_value = "text")]
     format: Form,
+    #[command(flatten)]
+    remote: Remote,
 }
 
 /// Does what was asked.
@@ -150,7 +159,36 @@ fn measured(remote: &Remote, model: &str) -> anyhow::Result<f64> {
 }
 
 fn shown(args: &Show) -> anyhow::Result<ExitCode> {
-    let read = file::load(&args.reference, args.reference_key.as_deref())?;
+    match (&args.watched, &args.reference) {
+        (Some(model), _) => running(args, model),
+        (None, Some(reference)) => beside(args, reference),
+        (None, None) => bail!("name a model of a running checkgate, or --reference and --against"),
+    }
+}
+
+/// How the drift of a model of a running checkgate stands.
+fn running(args: &Show, model: &str) -> anyhow::Result<ExitCode> {
+    let told = args.remote.get(&format!("/v1/models/{}/drift", encoded(model)))?;
+    let drift: ModelDrift =
+        serde_json::from_value(told.clone()).context("the answer is of another version")?;
+    if let Some(path) = &args.svg {
+        let events = drift.features.iter().map(|feature| feature.events).max().unwrap_or(0);
+        let comparison = Comparison {
+            rows: [drift.reference.as_ref().map_or(0, |reference| reference.rows), events],
+            columns: drift.features.iter().map(|feature| feature.compared.clone()).collect(),
+            absent: Vec::new(),
+        };
+        let picture = svg::picture(&comparison, "the reference", &format!("{model} now"));
+        std::fs::write(path, picture).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    if args.remote.json || args.format == Form::Json {
+        return print(&pretty(&told));
+    }
+    print(&live::page(&drift, &args.columns))
+}
+
+fn beside(args: &Show, reference: &Path) -> anyhow::Result<ExitCode> {
+    let read = file::load(reference, args.reference_key.as_deref())?;
     let bar = Bar::new();
     let key = read.reference.label_key();
     let choice = compare::choice(&read.header);
@@ -160,14 +198,15 @@ fn shown(args: &Show) -> anyhow::Result<ExitCode> {
     if comparison.columns.is_empty() {
         bail!("the rows have no column of the reference; `checkgate reference show` lists its columns");
     }
-    let name = args.reference.display().to_string();
+    let name = reference.display().to_string();
     let against: Vec<_> = args.against.iter().map(|path| path.display().to_string()).collect();
     let against = against.join(", ");
     if let Some(path) = &args.svg {
         let picture = svg::picture(&comparison, &name, &against);
         std::fs::write(path, picture).with_context(|| format!("cannot write {}", path.display()))?;
     }
-    match args.format {
+    let form = if args.remote.json { Form::Json } else { args.format };
+    match form {
         Form::Text => print(&compare::page(&comparison, &name, &against, &args.columns)),
         Form::Json => print(&pretty(&serde_json::to_value(&comparison)?)),
     }

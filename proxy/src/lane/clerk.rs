@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use checkgate_detectors::drift::room::Standing;
+use checkgate_detectors::drift::room::saved::{Progress, SavedError};
 use checkgate_detectors::engine::Gauges;
 use checkgate_detectors::facts::NotInspected;
 use checkgate_detectors::finding::{DecisionId, Record};
@@ -20,11 +21,12 @@ use super::fair::FairQueue;
 use super::pulse::Pulse;
 use super::queue::{Parcel, Queue};
 use super::{Order, Outlets, Post, hand_on_live};
-use crate::capture::{Entry, Promoted, Replanned};
+use crate::capture::{Entry, Promoted, Remembered, Replanned};
 use crate::clock;
 use crate::journal::{Appended, JournalWriter};
 use crate::ledger::entry::{By, What};
-use crate::metrics::labels::ContractOutcome;
+use crate::metrics::labels::{ContractOutcome, DriftMemoryOutcome};
+use crate::state::drift_memory;
 
 /// An idle lane looks again this often for a while: steady traffic then pays for no wake-ups.
 const TICK: Duration = Duration::from_millis(1);
@@ -34,6 +36,9 @@ const LINGER: Duration = Duration::from_millis(50);
 const DOZE: Duration = Duration::from_millis(500);
 /// Gauges and roster are refreshed this often while there is work.
 const REFRESH_EVERY: Duration = Duration::from_millis(250);
+/// What a model's drift remembers is left with the keeper this often: so much a kill costs. Of several models that are
+/// due, one at a time.
+const KEPT_EVERY: Duration = Duration::from_secs(60);
 
 /// Everything that one lane thread owns.
 pub(super) struct Clerk {
@@ -49,7 +54,16 @@ pub(super) struct Clerk {
     outlets: Outlets,
     stopping: Arc<AtomicBool>,
     refreshed: Instant,
+    /// By model, when its drift was left with the keeper and how far it was.
+    kept: BTreeMap<(Option<u16>, String), Kept>,
     warned: bool,
+}
+
+/// What the keeper got of one model's drift last.
+#[derive(Default)]
+struct Kept {
+    at: Option<Instant>,
+    progress: Progress,
 }
 
 /// What stays of a lane when another thread takes over from one that does not come back.
@@ -115,6 +129,7 @@ impl Clerk {
             outlets,
             stopping,
             refreshed: Instant::now(),
+            kept: BTreeMap::new(),
             warned: false,
         }
     }
@@ -143,6 +158,7 @@ impl Clerk {
         }
         self.flush();
         self.refresh_gauges();
+        self.keep_drift(true);
     }
 
     fn obey(&mut self) {
@@ -160,6 +176,14 @@ impl Clerk {
                     // Whoever no longer waits was told that the lane is late.
                     promoted.send(self.step.promoted.take()).ok();
                 }
+                Order::Look { model, now, seen } => {
+                    let mut engines = self.desk.engines();
+                    let engine = engines.find(|(_, name, _)| **name == *model).map(|(_, _, engine)| engine);
+                    let room = engine.and_then(checkgate_detectors::engine::Engine::drift_room);
+                    // Whoever no longer waits was told that the lane is busy.
+                    seen.send(room.map(|room| room.look(now))).ok();
+                }
+                Order::Remember { model, bytes } => self.remember(model, bytes),
                 Order::Yield { saved } => {
                     self.judge_what_waits();
                     self.duty = Duty::Yielded;
@@ -169,6 +193,54 @@ impl Clerk {
                 }
                 Order::Resume => self.duty = Duty::Decides,
                 Order::Begin { saved } => self.begin(&saved),
+            }
+        }
+    }
+
+    /// An entry of the journal, so that a replay begins with it as well.
+    fn remember(&mut self, model: String, bytes: Vec<u8>) {
+        let remembered = Remembered { time: clock::now(), model: model.clone(), bytes };
+        self.take(Entry::Remember(remembered));
+        let outcome = match self.step.remembered.take() {
+            // The model is not watched any more, or there is no room for it.
+            None => return,
+            Some(Ok(())) => DriftMemoryOutcome::Restored,
+            Some(Err(SavedError::OtherReference)) => {
+                tracing::info!(model, "drift is watched afresh: the model's reference is another one by now");
+                DriftMemoryOutcome::OtherReference
+            }
+            Some(Err(error)) => {
+                tracing::warn!(model, %error, "what drift remembered is set aside; it is watched afresh");
+                drift_memory::set_aside(self.outlets.state.directory(), &model);
+                DriftMemoryOutcome::SetAside
+            }
+        };
+        self.outlets.metrics.drift_memory.inc(outcome);
+        self.refresh_gauges();
+    }
+
+    /// Leaves what drift remembers with the keeper: of one model that is due, or of all that have seen something since.
+    fn keep_drift(&mut self, all: bool) {
+        if self.duty != Duty::Decides || self.is_deposed() {
+            return;
+        }
+        let post = self.post;
+        for (model, name, engine) in self.desk.engines().filter(|(model, _, _)| post.owns(*model)) {
+            let Some(room) = engine.drift_room() else { continue };
+            let kept = self.kept.entry((model, name.to_owned())).or_default();
+            if kept.progress == room.progress() || !all && kept.at.is_some_and(|at| at.elapsed() < KEPT_EVERY)
+            {
+                continue;
+            }
+            // The first minute of a process is not worth a write for each model at once.
+            let is_due = kept.at.replace(Instant::now()).is_some();
+            if all || is_due {
+                kept.progress = room.progress();
+                // A discovered model has its learned reference nowhere else.
+                self.outlets.keeper.leave(name, room.save(model.is_none()));
+            }
+            if is_due && !all {
+                return;
             }
         }
     }
@@ -217,6 +289,7 @@ impl Clerk {
         }
         self.flush();
         self.refresh_gauges();
+        self.keep_drift(false);
         self.seat.queue.set_parked(true);
         if (self.seat.queue.is_empty() || self.duty == Duty::Awaits) && !self.stopping.load(Ordering::SeqCst)
         {
@@ -242,6 +315,7 @@ impl Clerk {
         self.seat.queue.done(client, cost);
         if self.refreshed.elapsed() >= REFRESH_EVERY && !self.is_deposed() {
             self.refresh_gauges();
+            self.keep_drift(false);
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use checkgate_detectors::at_work::AtWork;
+use checkgate_detectors::drift::room::saved::SavedError;
 use checkgate_detectors::engine::{self, Build, BuildError, Engine, Outbox};
 use checkgate_detectors::facts::{self, Features, NotInspected, Question};
 use checkgate_detectors::ladder::Ladder;
@@ -13,7 +14,7 @@ use checkgate_detectors::reference::{Reference, Trust};
 use serde::{Deserialize, Serialize};
 
 use super::open::{Open, OpenParts};
-use crate::capture::{Admission, Answered, Asked, Body, Entry};
+use crate::capture::{Admission, Answered, Asked, Body, Entry, Remembered};
 use crate::decode::{self, Decoder, Head, KeptLine, Part, kept_headers};
 use crate::gate::Rules;
 use crate::plan::{ModelPlan, Plan};
@@ -43,6 +44,8 @@ pub struct Step {
     pub begun_afresh: Vec<Arc<str>>,
     /// The reference that decisions rest on from here on, at an operator's word.
     pub promoted: Option<Learned>,
+    /// Whether drift goes on with what it remembered before a restart.
+    pub remembered: Option<Result<(), SavedError>>,
 }
 
 /// What a model learned of normal traffic.
@@ -65,6 +68,7 @@ impl Step {
         self.not_inspected.clear();
         self.begun_afresh.clear();
         self.promoted = None;
+        self.remembered = None;
     }
 }
 
@@ -193,6 +197,23 @@ impl Desk {
             }
             Entry::Plan(replanned) => self.adopt(replanned.plan, step),
             Entry::Promote(promoted) => self.promote(&promoted.model, step),
+            Entry::Remember(remembered) => self.remember(&remembered, step),
+        }
+    }
+
+    /// Has a model's drift go on where it stopped before a restart. Of a model that was discovered then, that is where it
+    /// begins now.
+    fn remember(&mut self, remembered: &Remembered, step: &mut Step) {
+        let name = &*remembered.model;
+        let id = self.plan.models.iter().find(|(_, plan)| plan.name == *name).map(|(id, _)| *id);
+        if id.is_none() && !self.discovered.contains_key(name) {
+            let Some(mut new) = self.empty_seat(None, name) else { return };
+            self.house.receive(&mut new);
+            self.discovered.insert(name.to_owned(), new);
+        }
+        let seat = seat(&mut self.seats, &mut self.discovered, id, name);
+        if let Some(seat) = seat.filter(|seat| seat.engine.drift_room().is_some()) {
+            step.remembered = Some(seat.engine.restore_drift(&remembered.bytes));
         }
     }
 

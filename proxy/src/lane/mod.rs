@@ -7,6 +7,7 @@
 mod clerk;
 pub mod desk;
 mod fair;
+pub mod keeper;
 mod open;
 mod pulse;
 pub mod queue;
@@ -21,6 +22,7 @@ use std::sync::mpsc::{self, Sender, SyncSender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use checkgate_detectors::drift::room::view::View;
 use checkgate_detectors::engine::Outbox;
 use checkgate_detectors::facts::Time;
 use checkgate_detectors::finding::{DecisionId, Kind, Mode, Record};
@@ -28,6 +30,7 @@ use parking_lot::Mutex;
 
 use self::clerk::{Clerk, Seat};
 use self::desk::{Desk, DeskError, Learned, SavedEngine, Step};
+use self::keeper::Keeper;
 use self::queue::{Offered, Parcel, Queue};
 use self::roster::Roster;
 use self::watchdog::{DEPOSED_MAX, STUCK_AFTER};
@@ -41,9 +44,13 @@ use crate::metrics::Metrics;
 use crate::plan::Plan;
 use crate::records::{self, Outlet};
 use crate::state::State;
+use crate::state::drift_memory::Memory;
 
 /// How long a reload waits for a lane that is busy; one step takes milliseconds.
 const ADOPTION_MAX: Duration = Duration::from_secs(10);
+
+/// How long somebody who looks waits for a lane that is busy.
+const LOOK_MAX: Duration = Duration::from_secs(5);
 
 /// How long a hand-over waits for a lane to judge what waits in front of it.
 const YIELD_MAX: Duration = Duration::from_secs(30);
@@ -66,6 +73,8 @@ pub struct Outlets {
     pub state: Arc<State>,
     /// Shows operators where every model stands.
     pub roster: Arc<Roster>,
+    /// Writes what drift remembers.
+    pub keeper: Keeper,
 }
 
 /// How lanes are set up.
@@ -111,6 +120,10 @@ enum Order {
     Adopt { plan: Arc<Plan>, adopted: SyncSender<()> },
     /// Let decisions of a model rest on what it learned.
     Promote { model: String, promoted: SyncSender<Option<Learned>> },
+    /// Say how the drift of a model stands at a moment.
+    Look { model: String, now: Time, seen: SyncSender<Option<View>> },
+    /// Go on with what drift remembered before a restart.
+    Remember { model: String, bytes: Vec<u8> },
     /// Judge what waits, say what is remembered, and decide nothing more.
     Yield { saved: SyncSender<Vec<SavedEngine>> },
     /// Decide again: nobody else does.
@@ -283,6 +296,28 @@ impl Lanes {
             }
         }
         Ok(learned)
+    }
+
+    /// How the drift of a model stands at `now`; nothing where it is not watched, or nobody asked the model yet.
+    ///
+    /// # Errors
+    /// The lane is too busy to say it in time.
+    pub fn look(&self, id: Option<u16>, model: &str, now: Time) -> Result<Option<View>, LaneError> {
+        let (seen, answer) = mpsc::sync_channel(1);
+        if let Some(lane) = self.served.lock().iter().find(|lane| lane.post.owns(id)) {
+            lane.order(Order::Look { model: model.to_owned(), now, seen });
+        }
+        answer.recv_timeout(LOOK_MAX).map_err(|_| LaneError::Busy)
+    }
+
+    /// Has models go on with what their drift remembered before a restart; to be told before any capture is left.
+    pub fn remember(&self, memories: Vec<Memory>, plan: &Plan) {
+        for Memory { model, bytes } in memories {
+            let id = plan.models.iter().find(|(_, planned)| planned.name == model).map(|(id, _)| *id);
+            if let Some(lane) = self.served.lock().iter().find(|lane| lane.post.owns(id)) {
+                lane.order(Order::Remember { model, bytes });
+            }
+        }
     }
 
     /// Has every lane judge what waits, and gives what they remember. From then on they decide nothing.

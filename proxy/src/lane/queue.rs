@@ -50,7 +50,8 @@ impl Parcel {
                 | Entry::Plan(_)
                 | Entry::Approve(_)
                 | Entry::Reject(_)
-                | Entry::Promote(_) => 0,
+                | Entry::Promote(_)
+                | Entry::Remember(_) => 0,
             }
     }
 }
@@ -199,7 +200,12 @@ fn shed(entry: &mut Entry) {
     match entry {
         Entry::Asked(asked) => asked.body.shed(),
         Entry::Answered(answered) => answered.body.shed(),
-        Entry::Lift(_) | Entry::Plan(_) | Entry::Approve(_) | Entry::Reject(_) | Entry::Promote(_) => {}
+        Entry::Lift(_)
+        | Entry::Plan(_)
+        | Entry::Approve(_)
+        | Entry::Reject(_)
+        | Entry::Promote(_)
+        | Entry::Remember(_) => {}
     }
 }
 

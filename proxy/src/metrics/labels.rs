@@ -170,6 +170,21 @@ pub enum ReloadOutcome {
     Refused,
 }
 
+/// What became of what drift remembers of a model, over a restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DriftMemoryOutcome {
+    /// It was written to the state folder.
+    Written,
+    /// It was not: too much waits, or the disk did not take it.
+    NotWritten,
+    /// A start goes on with it.
+    Restored,
+    /// A start does not: the model's reference is another one.
+    OtherReference,
+    /// It was damaged or of another version.
+    SetAside,
+}
+
 /// A bound of the admin API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AdminBound {
@@ -485,6 +500,13 @@ label!(NotTaken {
     Filtered => "filtered",
     Full => "full",
 });
+label!(DriftMemoryOutcome {
+    Written => "written",
+    NotWritten => "not_written",
+    Restored => "restored",
+    OtherReference => "other_reference",
+    SetAside => "set_aside",
+});
 label!(ReloadOutcome { Applied => "applied", Refused => "refused" });
 label!(Part { Question => "question", Answer => "answer" });
 label!(Reason {
@@ -534,6 +556,7 @@ mod tests {
         check::<HeldOutcome>();
         check::<TokenOutcome>();
         check::<AdminBound>();
+        check::<DriftMemoryOutcome>();
         check::<ReloadOutcome>();
         check::<InboundOutcome>();
         check::<Signal>();

@@ -1,5 +1,6 @@
 //! A reference and other rows side by side: what moved, how far, and how far it would have without a change.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use checkgate_detectors::drift::bins::Bins;
@@ -9,7 +10,8 @@ use checkgate_detectors::drift::gauges::{EVENTS_MIN, Pair, shares};
 use checkgate_detectors::drift::readings;
 use checkgate_detectors::drift::reference::{ANSWER, DriftReference, Table};
 use checkgate_detectors::drift::state::Extent;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::file::{ColumnRead, Header};
 use super::rows::Choice;
@@ -22,7 +24,7 @@ const BAR_CELLS: usize = 30;
 const HEIGHTS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
 /// All columns.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Comparison {
     /// Rows of the reference and of what is compared with it.
     pub rows: [u64; 2],
@@ -33,14 +35,15 @@ pub struct Comparison {
 }
 
 /// One column.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Compared {
     /// Its name.
     pub name: String,
     /// How much of its stability index is more than chance.
     pub effect: f64,
-    /// How large that is.
-    pub extent: &'static str,
+    /// How large that is: `slight`, `small`, `medium` or `large`.
+    #[schema(value_type = String)]
+    pub extent: Cow<'static, str>,
     /// The gauges; none of too few rows.
     pub gauges: Vec<Gauge>,
     /// The slots.
@@ -48,10 +51,11 @@ pub struct Compared {
 }
 
 /// One gauge.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Gauge {
     /// Its name.
-    pub name: &'static str,
+    #[schema(value_type = String)]
+    pub name: Cow<'static, str>,
     /// What it shows.
     pub value: f64,
     /// What it would show without a change, about.
@@ -61,7 +65,7 @@ pub struct Gauge {
 }
 
 /// One slot.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Slot {
     /// What falls into it.
     pub name: String,
@@ -97,7 +101,7 @@ pub fn compare(header: &Header, reference: &DriftReference, table: &Table) -> Co
             Some(column) => {
                 let mut counts = Counts::new(feature.bins.slots());
                 column.values.iter().for_each(|value| counts.add(feature.bins.slot(*value)));
-                columns.push(compared(feature, read, &counts));
+                columns.push(compared(feature, &read.names, &counts));
             }
         }
     }
@@ -106,33 +110,39 @@ pub fn compare(header: &Header, reference: &DriftReference, table: &Table) -> Co
     Comparison { rows: [reference.rows(), rows], columns, absent }
 }
 
-fn compared(feature: &Feature, read: &ColumnRead, counts: &Counts) -> Compared {
+fn compared(feature: &Feature, names: &[String], counts: &Counts) -> Compared {
     let pair = Pair { reference: &feature.counts, window: counts, bins: &feature.bins };
+    beside(&feature.name, &pair, names)
+}
+
+/// What a pair of counts shows; `names` are those of labels, the most frequent first, as far as they are known.
+#[must_use]
+pub fn beside(name: &str, pair: &Pair<'_>, names: &[String]) -> Compared {
     let psi = pair.psi();
     let effect = (psi.value - psi.expected).max(0.0);
     let gauge = |(name, reading): (&'static str, checkgate_detectors::drift::gauges::Reading)| Gauge {
-        name,
+        name: name.into(),
         value: reading.value,
         expected: reading.expected,
         p: reading.p,
     };
-    let [before, now] = [&feature.counts, counts].map(|counts| shares(counts.slots()));
+    let [before, now] = [pair.reference, pair.window].map(|counts| shares(counts.slots()));
     let slot = |(slot, (reference, now)): (usize, (f64, f64))| Slot {
-        name: slot_name(&feature.bins, read, slot),
+        name: slot_name(pair.bins, names, slot),
         reference,
         now,
     };
     Compared {
-        name: feature.name.clone(),
+        name: name.to_owned(),
         effect,
-        extent: extent(Extent::of(effect)),
-        gauges: readings(&pair, EVENTS_MIN).into_iter().map(gauge).collect(),
+        extent: extent(Extent::of(effect)).into(),
+        gauges: readings(pair, EVENTS_MIN).into_iter().map(gauge).collect(),
         slots: before.into_iter().zip(now).enumerate().map(slot).collect(),
     }
 }
 
 /// What falls into a slot.
-fn slot_name(bins: &Bins, read: &ColumnRead, slot: usize) -> String {
+fn slot_name(bins: &Bins, names: &[String], slot: usize) -> String {
     let scale = bins.scale();
     if slot == scale {
         return "missing".to_owned();
@@ -150,7 +160,7 @@ fn slot_name(bins: &Bins, read: &ColumnRead, slot: usize) -> String {
         Bins::Labels(_) if slot + 1 == scale => "never seen".to_owned(),
         Bins::Labels(_) if slot + 2 == scale => "other labels".to_owned(),
         Bins::Labels(_) => {
-            let named = read.names.get(slot).filter(|name| !name.is_empty());
+            let named = names.get(slot).filter(|name| !name.is_empty());
             named.cloned().unwrap_or_else(|| format!("label {}", slot + 1))
         }
     }
@@ -163,12 +173,7 @@ pub fn page(comparison: &Comparison, name: &str, against: &str, named: &[String]
     let [before, now] = comparison.rows.map(grouped);
     // Writing to a String cannot fail, here and below.
     let _ = writeln!(page, "{} ({before} rows) and {} ({now} rows)\n", clean(name), clean(against));
-    for column in &comparison.columns {
-        short(&mut page, column);
-        if named.contains(&column.name) {
-            slots(&mut page, column);
-        }
-    }
+    columns(&mut page, &comparison.columns, named);
     if !comparison.absent.is_empty() {
         let absent: Vec<_> = comparison.absent.iter().map(|name| format!("{name:?}")).collect();
         let _ = writeln!(page, "\n  note: the rows lack {}", clean(&absent.join(", ")));
@@ -180,10 +185,20 @@ pub fn page(comparison: &Comparison, name: &str, against: &str, named: &[String]
     page
 }
 
+/// Columns in short, and the slots of those that are `named`.
+pub fn columns(page: &mut String, columns: &[Compared], named: &[String]) {
+    for column in columns {
+        short(page, column);
+        if named.contains(&column.name) {
+            slots(page, column);
+        }
+    }
+}
+
 fn short(page: &mut String, column: &Compared) {
     let _ = writeln!(page, "{}  effect {} {}", clean(&column.name), number(column.effect), column.extent);
     let gauges: Vec<_> =
-        column.gauges.iter().filter(|gauge| SHOWN.contains(&gauge.name)).map(shown).collect();
+        column.gauges.iter().filter(|gauge| SHOWN.contains(&&*gauge.name)).map(shown).collect();
     let gauges =
         if gauges.is_empty() { "fewer rows than a gauge is shown for".to_owned() } else { gauges.join("  ") };
     let _ = writeln!(page, "  {gauges}");
@@ -235,7 +250,8 @@ fn slots(page: &mut String, column: &Compared) {
 }
 
 /// An extent as a word.
-fn extent(extent: Extent) -> &'static str {
+#[must_use]
+pub fn extent(extent: Extent) -> &'static str {
     match extent {
         Extent::Slight => "slight",
         Extent::Small => "small",

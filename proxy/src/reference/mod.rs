@@ -11,6 +11,7 @@ mod csv;
 pub mod file;
 pub mod keys;
 mod lines;
+pub mod live;
 mod parquet;
 pub mod plan;
 mod recording;

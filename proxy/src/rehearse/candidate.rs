@@ -215,7 +215,8 @@ impl Pairs {
             | Entry::Plan(_)
             | Entry::Approve(_)
             | Entry::Reject(_)
-            | Entry::Promote(_) => None,
+            | Entry::Promote(_)
+            | Entry::Remember(_) => None,
         }
     }
 }

@@ -121,7 +121,11 @@ impl Runner {
             Entry::Lift(lift) => _ = self.gate.lift(lift.decision),
             Entry::Approve(approved) => _ = self.gate.approve(approved.decision, approved.time),
             Entry::Reject(rejected) => _ = self.gate.reject(rejected.decision, rejected.time),
-            Entry::Asked(_) | Entry::Answered(_) | Entry::Plan(_) | Entry::Promote(_) => {}
+            Entry::Asked(_)
+            | Entry::Answered(_)
+            | Entry::Plan(_)
+            | Entry::Promote(_)
+            | Entry::Remember(_) => {}
         }
         let replans = matches!(entry, Entry::Plan(_));
         let (desk, step) = (&mut self.desk, &mut self.step);

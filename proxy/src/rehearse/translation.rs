@@ -126,6 +126,8 @@ impl Translation {
             }
             // Trust in what was learned is no answer to a decision: it holds under another policy as well.
             Entry::Promote(promoted) => Some(Entry::Promote(promoted)),
+            // A model that has another reference under the file does not take it.
+            Entry::Remember(remembered) => Some(Entry::Remember(remembered)),
             Entry::Plan(replanned) => {
                 self.reloads += 1;
                 self.keeps_verdicts &= same_contracts(&replanned.plan, &self.plan);

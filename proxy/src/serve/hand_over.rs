@@ -145,6 +145,7 @@ impl Giver {
 
     fn pass_ownership(&self, link: &mut Link) -> anyhow::Result<()> {
         let engines = self.parts.lanes.yield_ownership()?;
+        self.parts.keeper.yield_ownership(ANSWER_MAX);
         self.parts.metrics.deciding.set(0);
         self.parts.sinks.rest(SINKS_GRACE);
         self.parts.ledger.close();

@@ -402,6 +402,46 @@ fn lesson(model: Option<u16>, name: &str) -> Vec<Entry> {
     (0..620).flat_map(exchange).collect()
 }
 
+/// What a desk remembers of a model's drift; each model has a drift of its own settings, learned from 500 rows.
+fn watching() -> Arc<Plan> {
+    let mut plan = plan();
+    let settings = checkgate_detectors::drift::room::Settings { warm_up_rows: 500, ..Default::default() };
+    let drift = crate::plan::DriftPlan { settings, reference: None };
+    pricing(&mut plan).drift = Some(drift.clone());
+    if let Some(unclaimed) = &mut plan.unclaimed {
+        unclaimed.drift = Some(drift);
+    }
+    plan.into()
+}
+
+#[test]
+fn a_discovered_model_begins_with_its_drift_and_what_is_refused_is_told() {
+    let drift_of = |desk: &Desk| {
+        desk.engines().find(|(_, name, _)| *name == "fraud").and_then(|(_, _, engine)| engine.drift())
+    };
+    let mut old = Desk::new(watching()).unwrap();
+    for entry in lesson(None, "fraud") {
+        old.step(entry, &mut Step::default());
+    }
+    let before = drift_of(&old).unwrap();
+    assert!(before.trust.is_some() && before.rows > 0, "it has learned a reference: {before:?}");
+    let bytes = |desk: &Desk| {
+        let engine = desk.engines().find(|(_, name, _)| *name == "fraud").map(|(_, _, engine)| engine);
+        engine.and_then(engine::Engine::drift_room).map(|room| room.save(true)).unwrap()
+    };
+    let remember = |desk: &mut Desk, model: &str, bytes: Vec<u8>| {
+        let mut step = Step::default();
+        desk.step(Entry::Remember(Remembered { time: Time(1), model: model.into(), bytes }), &mut step);
+        step.remembered
+    };
+    let mut new = Desk::new(watching()).unwrap();
+    assert_eq!(remember(&mut new, "fraud", bytes(&old)), Some(Ok(())));
+    assert_eq!(drift_of(&new), Some(before), "with the reference that it learned, before anybody asks it");
+    let refused = remember(&mut new, "fraud", b"x".to_vec());
+    assert!(matches!(refused, Some(Err(SavedError::Version(_) | SavedError::Damaged(_)))), "{refused:?}");
+    assert_eq!(remember(&mut desk(), "pricing", bytes(&old)), None, "its drift is not watched there");
+}
+
 fn promoted(desk: &mut Desk, model: &str) -> Option<Learned> {
     let mut step = Step::default();
     desk.step(Entry::Promote(Promoted { time: Time(1_000_000_000), model: model.into() }), &mut step);
