@@ -50,6 +50,7 @@ const SECTIONS: &[(&str, &str)] = &[
     ("contract", "RawContract"),
     ("contract.rules[]", "contract.Rule"),
     ("drift", "RawDriftSettings"),
+    ("drift.rules[]", "drift.GaugeRule"),
     ("drift.early", "drift.Early"),
     ("drift.paging", "drift.Paging"),
 ];

@@ -14,6 +14,7 @@ use checkgate_detectors::drift::record::DriftRecord;
 use checkgate_detectors::drift::reference::{self, Column, DriftReference, Table};
 use checkgate_detectors::drift::room::saved::SavedError;
 use checkgate_detectors::drift::room::{Frozen, Settings};
+use checkgate_detectors::drift::rules::GaugeRule;
 use checkgate_detectors::drift::state::Change;
 use checkgate_detectors::engine::{Build, Drift, Engine, Limits, Outbox};
 use checkgate_detectors::facts::{Answered, Asked, Cell, Features, NotInspected, Question, Time};
@@ -22,6 +23,7 @@ use checkgate_detectors::identity::{Address, Asker, Standing};
 use checkgate_detectors::policy::Policy;
 use checkgate_detectors::query::QUERY;
 use checkgate_detectors::reference::Trust;
+use checkgate_detectors::severity::Severity;
 use drift_streams::Numbers;
 
 const NAMES: [&str; 4] = ["area", "rooms", "age", "income"];
@@ -468,6 +470,49 @@ fn a_restart_in_mid_stream_changes_no_alarm() {
             assert_eq!(told, changed(&whole), "cut at {cut}");
             assert_eq!(second.engine.drift(), whole.engine.drift(), "cut at {cut}: the same evidence");
         }
+    }
+}
+
+/// 1,000 calm exchanges, 2,000 that have moved, and calm ones until the window of the gauges holds no other.
+fn moving_and_back(world: &mut World, turns: std::ops::Range<u64>) {
+    for turn in turns {
+        let shift = if (1000..3000).contains(&turn) { 1.5 } else { 0.0 };
+        world.exchange(Kind { client: turn * 7 % CLIENTS, shift, status: 200 });
+    }
+}
+
+#[test]
+fn a_rule_on_a_gauge_is_told_when_it_is_met_and_when_it_is_over_and_nobody_is_blocked_for_it() {
+    let rule = |when: &str, events_min| GaugeRule {
+        when: when.into(),
+        feature: Some("area".into()),
+        severity: Severity::Medium,
+        events_min,
+    };
+    let rules = vec![rule("psi > 0.3 for 30s", 100), rule("ks > 0.01", 1_000_000), rule("kl < 0", 100)];
+    let settings = Settings { rules, ..Settings::default() };
+    let mut whole = World::new(settings.clone(), trusted(), false);
+    moving_and_back(&mut whole, 0..22_000);
+    let ruled: Vec<&DriftRecord> = whole.told.iter().filter(|record| record.rule.is_some()).collect();
+    let changes: Vec<Change> = ruled.iter().map(|record| record.change).collect();
+    assert_eq!(changes, [Change::Met, Change::Unmet], "{ruled:#?}");
+    let met = ruled[0];
+    let began = 1_800_000_000_000_000 + 1000 * 100_000;
+    assert!(met.time.0 >= began + 30_000_000 && met.time.0 < began + 120_000_000, "{met:#?}");
+    assert!(met.evidence > 0.3 && met.threshold == 0.3 && met.features[0].name == "area", "{met:#?}");
+    let line = serde_json::to_value(met).unwrap();
+    assert_eq!((&line["change"], &line["layer"]), (&"rule_met".into(), &"gauge".into()), "{line:#}");
+    assert_eq!(line["rule"]["severity"], "medium", "{line:#}");
+    assert!(met.explanation.contains("psi > 0.3 for 30s") && met.explanation.contains("Nobody is blocked"));
+    assert!(whole.blocked.is_empty() && whole.clients.is_empty());
+    for cut in [900, 1500, 3100] {
+        let mut first = World::new(settings.clone(), trusted(), false);
+        moving_and_back(&mut first, 0..cut);
+        let mut second = restarted(&first, &settings);
+        moving_and_back(&mut second, cut..4000);
+        let told = [changed(&first), changed(&second)].concat();
+        let expected: Vec<_> = changed(&whole).into_iter().filter(|told| told.2 <= 4000).collect();
+        assert_eq!(told, expected, "cut at {cut}: how long it has held is remembered");
     }
 }
 

@@ -241,6 +241,10 @@ fn lasting_drift(record: &mut serde_json::Map<String, Value>) {
             feature.retain(|member, _| member == "name");
         }
     }
+    if let Some(rule) = record.get_mut("rule").and_then(Value::as_object_mut) {
+        // How many events the window held follows from the clock.
+        rule.remove("expected");
+    }
     let named = record.get_mut("attribution").and_then(|attribution| attribution.get_mut("named"));
     for named in named.and_then(Value::as_array_mut).into_iter().flatten().filter_map(Value::as_object_mut) {
         named.retain(|member, _| ["level", "who"].contains(&member.as_str()));

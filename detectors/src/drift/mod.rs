@@ -11,8 +11,9 @@
 //!
 //! Both promise a mean run length without a change, so a threshold follows from a budget of false alarms a week
 //! ([`budget`]), over any number of features. Gauges ([`gauges`]) are shown, each beside its expectation, and never
-//! alarm. [`watch`] puts it together for one endpoint, [`state`] says what is told, [`attribution`] who is
-//! behind a shift. [`room`] is what an engine keeps: it makes rows of exchanges by the rule of [`cells`] (of very wide ones by [`projection`]), lets no client
+//! alarm. [`rules`] are an operator's own limits on them. [`watch`] puts it together for one endpoint, [`state`] says
+//! what is told, [`attribution`] who is behind a shift. [`room`] is what an engine keeps: it makes rows of exchanges by
+//! the rule of [`cells`] (of very wide ones by [`projection`]), lets no client
 //! speak for everybody ([`shares`]), learns a reference where none is named ([`learner`]), remembers who sent the latest
 //! rows ([`latest`]), shows how far traffic has moved without an alarm ([`rolling`]) and writes what is told ([`record`]). Time is an argument, state is plain data of bounded size, and the same rows give the same findings.
 //!
@@ -46,6 +47,7 @@ pub mod record;
 pub mod reference;
 pub mod rolling;
 pub mod room;
+pub mod rules;
 pub mod senders;
 pub mod shares;
 pub mod space_saving;

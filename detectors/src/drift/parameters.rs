@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::room::Settings;
+use super::rules::{GaugeRule, RULES_MAX};
 use super::{Early, Paging};
 use crate::query::{ParameterError, Parameters};
 
@@ -27,6 +28,9 @@ pub struct DriftParameters {
     pub share_per_client: f64,
     /// Rows without an alarm after which a warning is forgotten, and a drift may be over.
     pub cool_down_rows: u64,
+    /// Rules of your own on gauges, none by default. A gauge promises nothing about false alarms, so a rule only tells: when
+    /// it is met, and when it no longer is. At most 16.
+    pub rules: Vec<GaugeRule>,
     /// Of the early layer, which bets event by event: fast, and right where events do not depend on one another.
     pub early: Early,
     /// Of the paging layer, which ranks stretches of traffic: slow, and right under bursts and habits.
@@ -38,7 +42,16 @@ impl Default for DriftParameters {
         let Settings { early, paging, leave_out, warm_up_rows, share_per_client, cool_down_rows, .. } =
             Settings::default();
         let false_alarms = "1 per week".to_owned();
-        Self { false_alarms, leave_out, warm_up_rows, share_per_client, cool_down_rows, early, paging }
+        Self {
+            false_alarms,
+            leave_out,
+            warm_up_rows,
+            share_per_client,
+            cool_down_rows,
+            rules: Vec::new(),
+            early,
+            paging,
+        }
     }
 }
 
@@ -57,6 +70,12 @@ impl Parameters for DriftParameters {
         }
         if !(100..=100_000_000).contains(&self.cool_down_rows) {
             return Err(ParameterError::at("cool_down_rows", "must be 100 to 100000000"));
+        }
+        if self.rules.len() > RULES_MAX {
+            return Err(ParameterError::at("rules", "must be at most 16"));
+        }
+        for (index, rule) in self.rules.iter().enumerate() {
+            below("rules", below(&index.to_string(), rule.check()))?;
         }
         below("early", self.early.check())?;
         below("paging", self.paging.check())
@@ -82,6 +101,7 @@ impl DriftParameters {
             warm_up_rows: self.warm_up_rows,
             share_per_client: self.share_per_client,
             cool_down_rows: self.cool_down_rows,
+            rules: self.rules,
         }
     }
 }

@@ -10,13 +10,17 @@ use super::derived::Derived;
 use super::feature::{Feature, FeatureState};
 use super::gauges::shares;
 use super::latest::{Carried, Carrier, Level};
+use super::rules::{self, GaugeRule};
 use super::state::{Change, Extent};
 use super::watch::{Finding, Layer, Shifted};
 use crate::facts::Time;
 use crate::finding::{FindingId, Kind, Mode, as_seconds};
+use crate::severity::Severity;
 
 /// Example bins of a feature.
 const BINS: usize = 3;
+/// Features of a record that keep all their bins.
+const DRAWN: usize = 3;
 
 /// What is told of a model's drift.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -32,10 +36,10 @@ pub struct DriftRecord {
     pub model: Arc<str>,
     /// The mode that this record was made in; nothing is done about drift in either.
     pub mode: Mode,
-    /// What happened: `warning`, `drifting` or `recovered`.
+    /// What happened: `warning`, `drifting` or `recovered`; of a rule on a gauge `rule_met` or `rule_over`.
     #[serde(serialize_with = "as_change")]
     pub change: Change,
-    /// The layer whose evidence it is: `early` or `paging`.
+    /// The layer whose evidence it is: `early` or `paging`; `gauge` where it is a rule's.
     #[serde(serialize_with = "as_layer")]
     pub layer: Layer,
     /// The evidence; its mean does not exceed the events, or stretches, while nothing changed.
@@ -51,12 +55,29 @@ pub struct DriftRecord {
     pub reference: About,
     /// What the threshold follows from.
     pub budget: Spent,
+    /// The operator's rule that is met, or no longer; then `evidence` is what its gauge shows and `threshold` its limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<Ruled>,
     /// The features that changed, most evidence first; where none stands out, those that moved most.
     pub features: Vec<Moved>,
     /// Who is behind it, as far as it can be told.
     pub attribution: Behind,
     /// The same in sentences for a person at 3 a.m.
     pub explanation: String,
+}
+
+/// A rule on a gauge.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Ruled {
+    /// The rule as it is written.
+    pub when: String,
+    /// The feature that it names, if it names one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub feature: Option<String>,
+    /// How grave it is that it is met, at its operator's word.
+    pub severity: Severity,
+    /// What the gauge would show without a change at this number of events, about.
+    pub expected: f64,
 }
 
 /// The reference of a record.
@@ -91,6 +112,9 @@ pub struct Moved {
     pub by: Option<Derived>,
     /// The bins whose share changed most, at most three.
     pub bins: Vec<Bin>,
+    /// All bins, of the first three features of a record: for plots, not for its line.
+    #[serde(skip)]
+    pub all_bins: Vec<Bin>,
 }
 
 /// One bin of a feature, then and now.
@@ -135,14 +159,17 @@ pub(super) struct Matter<'a> {
     pub carried: Carried,
     pub about: About,
     pub budget: Spent,
+    pub rule: Option<rules::Told>,
 }
 
 impl Matter<'_> {
     /// The record of the model called `model`, which is in `mode`.
     pub(super) fn record(self, id: FindingId, model: &Arc<str>, mode: Mode) -> DriftRecord {
-        let Self { finding, features, carried, about, budget } = self;
+        let Self { finding, features, carried, about, budget, rule } = self;
         let features: Vec<Moved> =
             features.iter().map(|(feature, state, shifted)| moved(feature, state, shifted)).collect();
+        let mut features = features;
+        features.iter_mut().skip(DRAWN).for_each(|moved| moved.all_bins = Vec::new());
         let largest = features.iter().map(|moved| moved.effect).fold(0.0, f64::max);
         let extent = if features.is_empty() { finding.extent } else { Extent::of(largest) };
         let attribution =
@@ -161,6 +188,7 @@ impl Matter<'_> {
             rows: finding.row,
             reference: about,
             budget,
+            rule: rule.map(ruled),
             features,
             attribution,
             explanation: String::new(),
@@ -168,6 +196,11 @@ impl Matter<'_> {
         record.explanation = explanation(&record);
         record
     }
+}
+
+fn ruled(told: rules::Told) -> Ruled {
+    let GaugeRule { when, feature, severity, .. } = told.rule;
+    Ruled { when, feature, severity, expected: told.expected }
 }
 
 fn named(carrier: Carrier) -> Named {
@@ -183,15 +216,17 @@ fn moved(feature: &Feature, state: &FeatureState, shifted: &Shifted) -> Moved {
     let (now, then) = (shares(state.recent().slots()), shares(feature.counts.slots()));
     let mut apart: Vec<(usize, f64, f64)> =
         then.iter().zip(now).enumerate().map(|(slot, (then, now))| (slot, *then, now)).collect();
+    let bin = |(slot, reference, now)| Bin { holds: holds(&feature.bins, slot), reference, now };
+    let all_bins = apart.iter().copied().map(bin).collect();
     let gap = |bin: &(usize, f64, f64)| (bin.2 - bin.1).abs();
     apart.sort_by(|one, other| gap(other).total_cmp(&gap(one)).then(one.0.cmp(&other.0)));
-    let bin = |(slot, reference, now)| Bin { holds: holds(&feature.bins, slot), reference, now };
     Moved {
         name: feature.name.clone(),
         effect: shifted.effect,
         evidence: shifted.evidence,
         by: shifted.by,
         bins: apart.into_iter().filter(|bin| gap(bin) > 0.0).take(BINS).map(bin).collect(),
+        all_bins,
     }
 }
 
@@ -232,7 +267,12 @@ fn percent(share: f64) -> String {
 }
 
 fn explanation(record: &DriftRecord) -> String {
+    if let Some(rule) = &record.rule {
+        return rule_explained(record, rule);
+    }
     let mut said = match record.change {
+        // Told with their rule, above.
+        Change::Met | Change::Unmet => String::new(),
         Change::Warning => format!("Model {} may be drifting", record.model),
         Change::Drift => format!("Model {} drifts", record.model),
         Change::Over => format!("The drift of model {} is over", record.model),
@@ -250,6 +290,7 @@ fn explanation(record: &DriftRecord) -> String {
     let what = match record.layer {
         Layer::Early => "events that do not depend on one another",
         Layer::Paging => "stretches of traffic",
+        Layer::Gauge => "a gauge",
     };
     let _ = write!(
         said,
@@ -261,6 +302,20 @@ fn explanation(record: &DriftRecord) -> String {
     );
     said.push_str(" Nobody is blocked for it.");
     said
+}
+
+fn rule_explained(record: &DriftRecord, rule: &Ruled) -> String {
+    let what = if record.change == Change::Met { "is met" } else { "is no longer met" };
+    let gauge = rule.when.split_whitespace().next().unwrap_or_default();
+    let feature = record.features.first().map_or("", |moved| moved.name.as_str());
+    format!(
+        "Model {}: the rule `{}` {what}: {gauge} of {feature:?} is {}, and would be about {} without a change. A gauge \
+         promises nothing about false alarms. Nobody is blocked for it.",
+        record.model,
+        rule.when,
+        number(record.evidence),
+        number(rule.expected),
+    )
 }
 
 fn tell_features(record: &DriftRecord, said: &mut String) {
@@ -335,6 +390,8 @@ pub fn change(change: Change) -> &'static str {
         Change::Warning => "warning",
         Change::Drift => "drifting",
         Change::Over => "recovered",
+        Change::Met => "rule_met",
+        Change::Unmet => "rule_over",
     }
 }
 
@@ -359,6 +416,7 @@ fn as_layer<S: Serializer>(of: &Layer, serializer: S) -> Result<S::Ok, S::Error>
     serializer.serialize_str(match of {
         Layer::Early => "early",
         Layer::Paging => "paging",
+        Layer::Gauge => "gauge",
     })
 }
 

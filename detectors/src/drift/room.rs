@@ -18,8 +18,9 @@ use super::projection;
 use super::record::{About, DriftRecord, Matter, Spent};
 use super::reference::DriftReference;
 use super::rolling::{Gap, Rolling};
+use super::rules::{self, GaugeRule};
 use super::shares::Shares;
-use super::state::{Change, Condition, Rules};
+use super::state::{Change, Condition, Extent, Rules};
 use super::watch::{self, Finding, Layer, Shifted, Watch};
 use super::{Early, Paging};
 use crate::drift::bins::Value;
@@ -32,6 +33,8 @@ use crate::reference::Trust;
 pub mod saved;
 pub mod view;
 
+/// How the window of the gauges goes on: six parts of five minutes.
+const GAUGES: Pace = Pace::Microseconds(300_000_000);
 /// The rate of traffic is that of the reference until the watch has lasted so long.
 const OWN_RATE_FROM: Duration = Duration::from_secs(60);
 /// Features that a record shows where none stands out.
@@ -61,6 +64,9 @@ pub struct Settings {
     pub share_per_client: f64,
     /// Rows without an alarm after which a warning is forgotten or a drift may be over.
     pub cool_down_rows: u64,
+    /// The operator's rules on gauges; older recordings have none.
+    #[serde(default)]
+    pub rules: Vec<GaugeRule>,
 }
 
 impl Default for Settings {
@@ -73,6 +79,7 @@ impl Default for Settings {
             warm_up_rows: 5000,
             share_per_client: 0.25,
             cool_down_rows: Rules::default().cool_down_rows,
+            rules: Vec::new(),
         }
     }
 }
@@ -106,6 +113,7 @@ struct Watched {
     rolling: Rolling,
     since: Option<Time>,
     pending: Option<Pending>,
+    rules: rules::Held,
 }
 
 /// A change that waits for whoever is behind it, until the watch has seen so many rows.
@@ -123,8 +131,8 @@ pub struct Counts {
     pub over_share: u64,
     /// Without any column of the reference, or, in a warm-up, with others than the first.
     pub unknown: u64,
-    /// Changes that were told: warnings, beginnings and ends of drifts.
-    pub told: [u64; 3],
+    /// Changes that were told: warnings, beginnings and ends of drifts, rules that were met and that no longer were.
+    pub told: [u64; 5],
 }
 
 /// What is kept of a question until its answer comes: the values of its features, row after row.
@@ -183,9 +191,32 @@ pub struct Told {
     #[serde(skip)]
     carried: Carried,
     budget: Spent,
+    rule: Option<rules::Told>,
 }
 
 impl Watched {
+    /// Rules on gauges that are met, or no longer, told at once: a gauge knows nobody who is behind it.
+    fn ruled(&mut self, now: Time, budget: Spent) -> Vec<Told> {
+        let Self { frozen, watch, rules, .. } = self;
+        let reference = &frozen.reference;
+        let told = |rule: rules::Told| {
+            let effect = watch.effect(reference, rule.feature);
+            let moved = Shifted { feature: rule.feature, evidence: 0.0, effect, by: None };
+            let finding = Finding {
+                change: rule.change,
+                time: now,
+                row: watch.rows(),
+                layer: Layer::Gauge,
+                evidence: rule.value,
+                threshold: rule.limit,
+                features: vec![moved.clone()],
+                extent: Extent::of(effect),
+            };
+            Told { finding, features: vec![moved], carried: Carried::default(), budget, rule: Some(rule) }
+        };
+        rules.look(reference, watch, now).into_iter().map(told).collect()
+    }
+
     /// Has a change wait to be told. Gives the one that waited before, unless it was the warning of this one.
     fn wait(&mut self, told: Told) -> Option<Told> {
         let rows = self.watch.rows();
@@ -275,7 +306,9 @@ impl Room {
         let watch = Watch::new(&reference, self.watch_settings(), self.thresholds(&reference, 0.0).1);
         let frozen = Frozen { reference, ..frozen };
         let (latest, rolling) = (Latest::default(), Rolling::default());
-        self.memory.watched = Some(Watched { frozen, watch, latest, rolling, since: None, pending: None });
+        let rules = rules::Held::of(&self.settings.rules);
+        let watched = Watched { frozen, watch, latest, rolling, since: None, pending: None, rules };
+        self.memory.watched = Some(watched);
         self.rename();
     }
 
@@ -284,8 +317,7 @@ impl Room {
         watch::Settings {
             tick_rows: early.tick_rows,
             rules: Rules { cool_down_rows: *cool_down_rows, ..Rules::default() },
-            // What is shown of a model is its evidence and the effect of its latest stretches.
-            pace: Pace::Never,
+            pace: GAUGES,
         }
     }
 
@@ -456,12 +488,14 @@ impl Room {
         let (rows_a_second, thresholds) = self.thresholds(&frozen.reference, own);
         let Some(watched) = &mut self.memory.watched else { return told };
         watched.watch.set_thresholds(thresholds);
+        let budget = Spent { false_alarms_a_week: self.settings.false_alarms_a_week, rows_a_second };
         if let Some(finding) = watched.watch.settle(&watched.frozen.reference, now) {
             let features = shown(&watched.watch, &watched.frozen.reference, &finding);
-            let budget = Spent { false_alarms_a_week: self.settings.false_alarms_a_week, rows_a_second };
-            told.extend(watched.wait(Told { finding, features, carried: Carried::default(), budget }));
+            let carried = Carried::default();
+            told.extend(watched.wait(Told { finding, features, carried, budget, rule: None }));
         }
         told.extend(watched.due(hashing));
+        told.extend(watched.ruled(now, budget));
         for Told { finding, .. } in &told {
             if let Some(count) = self.memory.counts.told.get_mut(finding.change as usize) {
                 *count += 1;
@@ -492,9 +526,9 @@ impl Room {
             Some((feature, watch.features().get(shifted.feature)?, Shifted { effect, ..shifted }))
         };
         let about = About { rows: frozen.reference.rows(), provisional: frozen.trust == Trust::Provisional };
-        let Told { finding, features, carried, budget } = told;
+        let Told { finding, features, carried, budget, rule } = told;
         let features = features.into_iter().filter_map(of).collect();
-        Some(Matter { finding: &finding, features, carried, about, budget }.record(id, model, mode))
+        Some(Matter { finding: &finding, features, carried, about, budget, rule }.record(id, model, mode))
     }
 
     /// Whether a reference is being learned.
@@ -536,6 +570,7 @@ impl Room {
         let settings = self.watch_settings();
         if let Some(watched) = &mut self.memory.watched {
             watched.watch.adopt(settings);
+            watched.rules.adopt(&self.settings.rules);
         }
         if goes_on && self.names_are_left_out() {
             self.leave_out();
@@ -647,6 +682,7 @@ fn shown(watch: &Watch, reference: &DriftReference, finding: &Finding) -> Vec<Sh
         pair.map_or(0.0, |(state, feature)| match finding.layer {
             Layer::Early => state.early(feature),
             Layer::Paging => state.paging(),
+            Layer::Gauge => 0.0,
         })
     };
     let shifted = |feature| Shifted {

@@ -87,6 +87,10 @@ pub enum Change {
     Drift,
     /// It is over.
     Over,
+    /// A rule of the operator's on a gauge is met.
+    Met,
+    /// It is no longer met.
+    Unmet,
 }
 
 /// The condition of an endpoint, and when it was last in doubt.

@@ -99,6 +99,8 @@ pub enum Layer {
     Early,
     /// Stretch by stretch: slow, and right under bursts and habits.
     Paging,
+    /// No layer: a rule on a gauge, which promises nothing.
+    Gauge,
 }
 
 impl Watch {
@@ -209,7 +211,7 @@ impl Watch {
         let layer = if paging_speaks { Layer::Paging } else { Layer::Early };
         let (evidence, threshold) = match layer {
             Layer::Early => (early, self.thresholds.early),
-            Layer::Paging => (paging, self.thresholds.paging),
+            Layer::Paging | Layer::Gauge => (paging, self.thresholds.paging),
         };
         let finding = change.map(|change| Finding {
             change,
@@ -242,6 +244,7 @@ impl Watch {
         pairs.map(move |(state, feature)| match layer {
             Layer::Early => state.early(feature),
             Layer::Paging => state.paging(),
+            Layer::Gauge => 0.0,
         })
     }
 

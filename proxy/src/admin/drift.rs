@@ -111,6 +111,8 @@ pub struct BudgetOfDrift {
     pub drifts: u64,
     /// Ends of drifts that were told since.
     pub recoveries: u64,
+    /// Times that a rule on a gauge was met since.
+    pub rules_met: u64,
 }
 
 /// One layer.
@@ -211,7 +213,7 @@ async fn show(
 /// A view as it is told.
 fn drift(model: String, view: &View, now: Time, most: usize) -> ModelDrift {
     let Standing { counts, early, paging, .. } = view.standing;
-    let [warnings, drifts, recoveries] = counts.told;
+    let [warnings, drifts, recoveries, rules_met, _] = counts.told;
     let thresholds = view.thresholds;
     let (state, since) = state(&view.standing);
     let pairs = view.features.iter().zip(&view.standing.features);
@@ -233,6 +235,7 @@ fn drift(model: String, view: &View, now: Time, most: usize) -> ModelDrift {
             warnings,
             drifts,
             recoveries,
+            rules_met,
         },
         not_counted: NotCounted {
             over_share: counts.over_share,

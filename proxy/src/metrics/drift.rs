@@ -17,7 +17,7 @@ pub const LARGEST: &str = "largest";
 /// Every state, in the order of [`place`].
 const STATES: [&str; 6] = ["learning", "warming", "stable", "warned", "drifting", "recovered"];
 /// Every change, in their own order.
-const CHANGES: [Change; 3] = [Change::Warning, Change::Drift, Change::Over];
+const CHANGES: [Change; 5] = [Change::Warning, Change::Drift, Change::Over, Change::Met, Change::Unmet];
 
 /// The handles of one model's drift.
 #[derive(Debug)]

@@ -126,6 +126,8 @@ pub fn beside(name: &str, pair: &Pair<'_>, names: &[String]) -> Compared {
         expected: reading.expected,
         p: reading.p,
     };
+    // A column of infinite values has an infinite distance, which no JSON has.
+    let readings = readings(pair, EVENTS_MIN).into_iter().filter(|(_, reading)| reading.value.is_finite());
     let [before, now] = [pair.reference, pair.window].map(|counts| shares(counts.slots()));
     let slot = |(slot, (reference, now)): (usize, (f64, f64))| Slot {
         name: slot_name(pair.bins, names, slot),
@@ -136,7 +138,7 @@ pub fn beside(name: &str, pair: &Pair<'_>, names: &[String]) -> Compared {
         name: name.to_owned(),
         effect,
         extent: extent(Extent::of(effect)).into(),
-        gauges: readings(pair, EVENTS_MIN).into_iter().map(gauge).collect(),
+        gauges: readings.map(gauge).collect(),
         slots: before.into_iter().zip(now).enumerate().map(slot).collect(),
     }
 }

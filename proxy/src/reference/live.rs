@@ -104,7 +104,7 @@ mod tests {
             "watched_since": 1_799_000_000.0,
             "reference": {"version": "00ff", "rows": 5000, "trust": "trusted", "age_seconds": 7200.0, "left_out": 0},
             "budget": {"false_alarms_a_week": 1.0, "early": {"threshold": 60480.0, "spent": 0.25},
-                "paging": {"threshold": 241.0, "spent": 1.0}, "warnings": 1, "drifts": 1, "recoveries": 0},
+                "paging": {"threshold": 241.0, "spent": 1.0}, "warnings": 1, "drifts": 1, "recoveries": 0, "rules_met": 0},
             "not_counted": {"over_share": 3, "unknown_columns": 0, "no_room": 0},
             "features": [{"name": "area", "effect": 0.4, "extent": "large", "state": "moved", "evidence": 0.5,
                 "gauges": [{"name": "psi", "value": 0.5, "expected": 0.01, "p": null}],

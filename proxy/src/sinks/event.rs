@@ -279,9 +279,17 @@ impl Event {
         }
     }
 
-    /// A drift is as grave as it is large; a warning, or word that it is over, only tells.
+    /// A drift is as grave as it is large, and a rule on a gauge as its operator says; a warning, or word that it is over, only tells.
     fn of_drift(&self) -> Severity {
         let word = |key| self.of_record(key).and_then(Value::as_str);
+        if word("change") == Some("rule_met") {
+            let severity = self.of_record("rule").and_then(|rule| rule.get("severity")?.as_str());
+            return match severity {
+                Some("high") => Severity::High,
+                Some("medium") => Severity::Medium,
+                _ => Severity::Low,
+            };
+        }
         match (word("change"), word("extent")) {
             (Some("drifting"), Some("large")) => Severity::High,
             (Some("drifting"), Some("medium")) => Severity::Medium,

@@ -8,6 +8,7 @@ use super::{Counts, Frozen, Pending, Room, Watched};
 use crate::drift::latest::Latest;
 use crate::drift::learner::Learner;
 use crate::drift::reference::DriftReference;
+use crate::drift::rules::Held;
 use crate::drift::shares::Shares;
 use crate::drift::watch::Watch;
 use crate::facts::Time;
@@ -19,8 +20,8 @@ pub const VERSION: u16 = 1;
 /// A room's form: version, what is watched, the warm-up, the shares, and what was counted.
 type Form<W, L, S> = (u16, Option<W>, L, S, Counts);
 /// What is watched: the reference's checksum and, if they are in it, its bytes; the watch, the latest rows, since when, and
-/// what waits to be told.
-type WatchedForm<W, L, P> = (u64, Option<Vec<u8>>, W, L, Option<Time>, Option<P>);
+/// what waits to be told, and how long rules have held.
+type WatchedForm<W, L, P, R> = (u64, Option<Vec<u8>>, W, L, Option<Time>, Option<P>, R);
 
 /// How far a room has come: another one, and there is something to save.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,12 +50,13 @@ impl Room {
     #[must_use]
     pub fn save(&self, with_learned_reference: bool) -> Vec<u8> {
         let memory = &self.memory;
-        let watched = memory.watched.as_ref().map(|Watched { frozen, watch, latest, since, pending }| {
-            let is_wanted = with_learned_reference && frozen.trust == Trust::Provisional;
-            let bytes = is_wanted.then(|| frozen.reference.to_bytes());
-            (self.checksum, bytes, watch, latest, *since, pending.as_ref())
-        });
-        let form: Form<WatchedForm<&Watch, &Latest, &Pending>, &Learner, &Shares> =
+        let watched =
+            memory.watched.as_ref().map(|Watched { frozen, watch, latest, since, pending, rules }| {
+                let is_wanted = with_learned_reference && frozen.trust == Trust::Provisional;
+                let bytes = is_wanted.then(|| frozen.reference.to_bytes());
+                (self.checksum, bytes, watch, latest, *since, pending.as_ref(), rules)
+            });
+        let form: Form<WatchedForm<&Watch, &Latest, &Pending, &Held>, &Learner, &Shares> =
             (VERSION, watched, &memory.learner, &memory.shares, memory.counts);
         // Plain data of this crate's own types always serialises into memory.
         postcard::to_stdvec(&form).unwrap_or_default()
@@ -70,8 +72,11 @@ impl Room {
         if version != VERSION {
             return Err(SavedError::Version(version));
         }
-        let (_, saved, learner, shares, counts): Form<WatchedForm<Watch, Latest, Pending>, Learner, Shares> =
-            postcard::from_bytes(bytes)?;
+        let (_, saved, learner, shares, counts): Form<
+            WatchedForm<Watch, Latest, Pending, Held>,
+            Learner,
+            Shares,
+        > = postcard::from_bytes(bytes)?;
         if let Some((_, Some(bytes), ..)) = &saved
             && self.memory.watched.is_none()
         {
@@ -80,13 +85,14 @@ impl Room {
         }
         let settings = self.watch_settings();
         match (&mut self.memory.watched, saved) {
-            (Some(watched), Some((checksum, _, mut watch, latest, since, pending)))
+            (Some(watched), Some((checksum, _, mut watch, latest, since, pending, rules)))
                 if checksum == self.checksum
                     && watch.features().len() == watched.frozen.reference.features().len() =>
             {
                 watch.adopt(settings);
                 (watched.watch, watched.latest) = (watch, latest);
-                (watched.since, watched.pending) = (since, pending);
+                (watched.since, watched.pending, watched.rules) = (since, pending, rules);
+                watched.rules.adopt(&self.settings.rules);
             }
             (None, None) => {}
             _ => return Err(SavedError::OtherReference),
