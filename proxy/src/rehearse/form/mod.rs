@@ -1,5 +1,6 @@
 //! The forms of a report.
 
+mod drift;
 pub mod escape;
 mod github;
 mod gitlab;

@@ -11,25 +11,25 @@ use crate::rehearse::shift::OutputShift;
 use crate::told::{moment, number};
 
 /// Width of every plot, in units of its own.
-const WIDTH: f64 = 960.0;
+pub(super) const WIDTH: f64 = 960.0;
 /// Where labels end and the plot itself begins.
-const LEFT: f64 = 190.0;
+pub(super) const LEFT: f64 = 190.0;
 /// What stands to the right of it.
-const RIGHT: f64 = 60.0;
+pub(super) const RIGHT: f64 = 60.0;
 /// Height of one line of a plot.
-const LINE: f64 = 20.0;
+pub(super) const LINE: f64 = 20.0;
 /// Height of the counts over time.
 const COUNTS: f64 = 60.0;
 /// Clients that the line of time shows.
 pub const CLIENTS_SHOWN: usize = 30;
 
 /// A plot begun.
-struct Plot {
+pub(super) struct Plot {
     svg: String,
 }
 
 impl Plot {
-    fn new(height: f64, label: &str) -> Self {
+    pub(super) fn new(height: f64, label: &str) -> Self {
         let svg = format!(
             "<svg viewBox=\"0 0 {WIDTH} {height:.0}\" role=\"img\" aria-label=\"{}\">",
             Escaped(label)
@@ -37,12 +37,12 @@ impl Plot {
         Self { svg }
     }
 
-    fn done(mut self) -> String {
+    pub(super) fn done(mut self) -> String {
         self.svg.push_str("</svg>\n");
         self.svg
     }
 
-    fn text(&mut self, (x, y): (f64, f64), anchor: &str, class: &str, text: &str) {
+    pub(super) fn text(&mut self, (x, y): (f64, f64), anchor: &str, class: &str, text: &str) {
         // Writing to a String cannot fail, here and below.
         let _ = write!(
             self.svg,
@@ -52,7 +52,7 @@ impl Plot {
     }
 
     /// The label of a line, cut where it would run into the plot.
-    fn label(&mut self, y: f64, text: &str) {
+    pub(super) fn label(&mut self, y: f64, text: &str) {
         let short: String = if text.chars().count() > 28 {
             text.chars().take(27).chain(['…']).collect()
         } else {
@@ -61,7 +61,7 @@ impl Plot {
         self.text((LEFT - 10.0, y + 14.0), "end", "", &short);
     }
 
-    fn bar(&mut self, (x, y): (f64, f64), (width, height): (f64, f64), class: &str, title: &str) {
+    pub(super) fn bar(&mut self, (x, y): (f64, f64), (width, height): (f64, f64), class: &str, title: &str) {
         let _ = write!(
             self.svg,
             "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{height:.1}\" rx=\"1.5\" class=\"{class}\">\
@@ -71,14 +71,14 @@ impl Plot {
         );
     }
 
-    fn line(&mut self, (x1, y1): (f64, f64), (x2, y2): (f64, f64), class: &str) {
+    pub(super) fn line(&mut self, (x1, y1): (f64, f64), (x2, y2): (f64, f64), class: &str) {
         let _ = write!(
             self.svg,
             "<line x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\" class=\"{class}\"/>"
         );
     }
 
-    fn dot(&mut self, (x, y): (f64, f64), class: &str, title: &str) {
+    pub(super) fn dot(&mut self, (x, y): (f64, f64), class: &str, title: &str) {
         let title = Escaped(title);
         let _ = write!(
             self.svg,
@@ -87,7 +87,7 @@ impl Plot {
     }
 }
 
-fn inner() -> f64 {
+pub(super) fn inner() -> f64 {
     WIDTH - LEFT - RIGHT
 }
 
