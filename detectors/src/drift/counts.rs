@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::facts::Time;
 
 /// Sub-windows of a window: an hour in parts of five minutes, a day in parts of two hours.
-pub const PARTS: usize = 6;
+pub const PARTS: usize = 4;
 
 /// How often each slot was met. A count that reaches the end of its range stays there.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

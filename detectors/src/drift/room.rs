@@ -33,8 +33,8 @@ use crate::reference::Trust;
 pub mod saved;
 pub mod view;
 
-/// How the window of the gauges goes on: six parts of five minutes.
-const GAUGES: Pace = Pace::Microseconds(300_000_000);
+/// How the window of the gauges goes on: four parts make half an hour.
+const GAUGES: Pace = Pace::Microseconds(450_000_000);
 /// The rate of traffic is that of the reference until the watch has lasted so long.
 const OWN_RATE_FROM: Duration = Duration::from_secs(60);
 /// Features that a record shows where none stands out.
