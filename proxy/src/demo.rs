@@ -5,6 +5,7 @@
 //! shows are the answers that the clients got and the findings that the proxy wrote.
 
 pub mod adversary;
+pub mod branches;
 pub mod caller;
 pub mod clients;
 pub mod event;
@@ -30,7 +31,7 @@ use tokio::time::Instant;
 use adversary::{Ending, Hunt};
 use caller::{Caller, Person};
 use event::{Event, Events, Role};
-use model_server::{INFER_PATH, InferRequest, ModelServer};
+use model_server::{INFER_PATH, InferRequest, ModelServer, RENEWALS_PATH};
 use proxy::Proxy;
 use random::Random;
 use regression::Regression;
@@ -46,6 +47,10 @@ const HELD_OUT_QUOTES: usize = 1_000;
 const TRAFFIC_EVERY: Duration = Duration::from_secs(2);
 /// The adversary comes after this share of the time.
 const ADVERSARY_ENTERS: f64 = 0.15;
+/// The branches ask for renewals from this share of the time on.
+const BRANCHES_ENTER: f64 = 0.2;
+/// Each of their three parts takes this share of the time at least.
+const BRANCHES_PART: f64 = 0.1;
 /// The adversary thinks for this share of the time between two questions.
 const ADVERSARY_THINKS: f64 = 0.02;
 /// Times that the adversary tries again after its block.
@@ -140,11 +145,11 @@ async fn set_stage(options: &Options, events: &Events) -> anyhow::Result<Stage> 
     let mut narrator = Narrator::new();
     narrator.title("checkgate demo: a pricing model, honest clients, and a hunt for the cheapest price");
     let model = serve_model(options, &mut narrator, events).await?;
-    let proxy = start_proxy(&mut narrator, &model).await?;
+    let proxy = start_proxy(options.seed, &mut narrator, &model).await?;
     Ok(Stage { narrator, model, proxy })
 }
 
-/// Everybody acts until the adversary has given up, or until the time is over.
+/// Everybody acts until the adversary has given up and the branches are done, or until the time is over.
 async fn play(
     options: &Options,
     stage: &mut Stage,
@@ -153,13 +158,15 @@ async fn play(
 ) -> anyhow::Result<()> {
     let seconds = f64::from(options.seconds);
     let mut honest = enter(options, &stage.proxy, &events);
+    let branches = branches(options, &stage.proxy, &events);
     let adversary = Caller::new(adversary_person(), stage.proxy.address, events);
+    let acts = async { tokio::try_join!(attack(adversary, seconds), branches).map(drop) };
     let (narrator, proxy) = (&mut stage.narrator, &mut stage.proxy);
     tokio::select! {
         () = narrate(narrator, heard) => {}
         failure = first_failure(&mut honest) => return Err(failure),
         ended = proxy.ended() => return Err(ended),
-        attacked = attack(adversary, seconds) => attacked?,
+        acted = acts => acted?,
         () = tokio::time::sleep(Duration::from_secs_f64(seconds)) => {}
     }
     honest.shutdown().await;
@@ -193,8 +200,8 @@ fn train(seed: u64, narrator: &mut Narrator) -> anyhow::Result<Regression> {
     Ok(model)
 }
 
-async fn start_proxy(narrator: &mut Narrator, model: &ModelServer) -> anyhow::Result<Proxy> {
-    let proxy = Proxy::start(model.address).await?;
+async fn start_proxy(seed: u64, narrator: &mut Narrator, model: &ModelServer) -> anyhow::Result<Proxy> {
+    let proxy = Proxy::start(model.address, &mut Random::new(seed.wrapping_add(100))).await?;
     narrator.stage("proxy", "checkgate run -c demo.yaml is ready, in a process of its own; demo.yaml says:");
     narrator.file(&proxy.config);
     narrator.stage("clients", "three brokers, a portal and two customers come in; later, a dot is an answer");
@@ -204,7 +211,28 @@ async fn start_proxy(narrator: &mut Narrator, model: &ModelServer) -> anyhow::Re
 /// Everybody with a key to the model.
 fn cast_list() -> impl Iterator<Item = Person> {
     let honest = clients::CLIENTS.into_iter().map(|(name, _)| clients::person(name, Role::Honest));
-    honest.chain([adversary_person(), clients::person("visitor", Role::Honest)])
+    honest.chain(branch_people()).chain([adversary_person(), clients::person("visitor", Role::Honest)])
+}
+
+fn branch_people() -> impl Iterator<Item = Person> {
+    branches::BRANCHES.into_iter().map(|name| clients::person(name, Role::Honest))
+}
+
+/// The branches' part, which begins a little later than that of the others.
+fn branches(
+    options: &Options,
+    proxy: &Proxy,
+    events: &Events,
+) -> impl Future<Output = anyhow::Result<()>> + use<> {
+    let caller = |person| Caller::new(person, proxy.address, events.clone()).at(RENEWALS_PATH);
+    let callers = branch_people().map(caller).collect();
+    let random = Random::new(options.seed.wrapping_add(200));
+    let share = |share: f64| Duration::from_secs_f64(f64::from(options.seconds) * share);
+    let (admin, pause, part) = (proxy.admin, share(BRANCHES_ENTER), share(BRANCHES_PART));
+    async move {
+        tokio::time::sleep(pause).await;
+        branches::act(callers, admin, part, random).await
+    }
 }
 
 fn adversary_person() -> Person {

@@ -39,6 +39,7 @@ pub struct Caller {
     /// Who asks.
     pub person: Person,
     server: SocketAddr,
+    path: &'static str,
     http: Client<HttpConnector, Full<Bytes>>,
     events: Events,
 }
@@ -47,7 +48,13 @@ impl Caller {
     /// `person` asking `server`, which is the proxy or, in tests, the model itself.
     #[must_use]
     pub fn new(person: Person, server: SocketAddr, events: Events) -> Self {
-        Self { person, server, http: http_client(), events }
+        Self { person, server, path: INFER_PATH, http: http_client(), events }
+    }
+
+    /// The same at another model's path.
+    #[must_use]
+    pub fn at(self, path: &'static str) -> Self {
+        Self { path, ..self }
     }
 
     /// Asks for the prices of `quotes`, and reports the exchange; `question` says it in words.
@@ -55,8 +62,7 @@ impl Caller {
     /// # Errors
     /// Fails where no answer came at all: refusals are answers.
     pub async fn ask(&self, quotes: &[Quote], question: String) -> anyhow::Result<Reply> {
-        let response = tokio::time::timeout(EXCHANGE_DEADLINE, self.send(quotes)).await;
-        let reply = response.with_context(|| format!("{} got no answer in time", self.person.name))??;
+        let reply = self.prices(quotes).await?;
         let exchange = Exchange {
             client: Arc::clone(&self.person.name),
             role: self.person.role,
@@ -69,6 +75,15 @@ impl Caller {
         Ok(reply)
     }
 
+    /// Asks for the prices of `quotes`, and tells nobody.
+    ///
+    /// # Errors
+    /// Fails where no answer came at all: refusals are answers.
+    pub async fn prices(&self, quotes: &[Quote]) -> anyhow::Result<Reply> {
+        let response = tokio::time::timeout(EXCHANGE_DEADLINE, self.send(quotes)).await;
+        response.with_context(|| format!("{} got no answer in time", self.person.name))?
+    }
+
     /// Tells the narrator what this client is up to.
     pub async fn say(&self, text: impl Into<String>) {
         let event = Event::Said { client: Arc::clone(&self.person.name), text: text.into() };
@@ -78,7 +93,7 @@ impl Caller {
     async fn send(&self, quotes: &[Quote]) -> anyhow::Result<Reply> {
         let request = Request::builder()
             .method(Method::POST)
-            .uri(format!("http://{}{INFER_PATH}", self.server))
+            .uri(format!("http://{}{}", self.server, self.path))
             .header(KEY_HEADER, &self.person.key)
             .header(http::header::CONTENT_TYPE, "application/json")
             .body(Full::from(serde_json::to_vec(&InferRequest::of(quotes))?))?;

@@ -84,8 +84,12 @@ pub enum Reply {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Record {
-    /// `finding` or `decision`.
+    /// `finding`, `decision` or `drift`.
     pub kind: String,
+    /// The model.
+    pub model: String,
+    /// Of a drift, what happened: `warning`, `drifting` or `recovered`.
+    pub change: String,
     /// The client's identity: the keyed hash of its key.
     pub client: String,
     /// The detector that spoke.

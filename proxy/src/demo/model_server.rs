@@ -27,6 +27,10 @@ use super::tariff::{FIELDS, NAMES, Quote};
 pub const MODEL: &str = "pricing";
 /// Where quotes are priced.
 pub const INFER_PATH: &str = "/v2/models/pricing/infer";
+/// The name under which the same model is asked for renewals.
+pub const RENEWALS: &str = "renewals";
+/// Where renewals are priced.
+pub const RENEWALS_PATH: &str = "/v2/models/renewals/infer";
 /// The header that carries an API key.
 pub const KEY_HEADER: &str = "x-api-key";
 
@@ -189,7 +193,7 @@ async fn answer(served: &Served, request: Request<Incoming>) -> Response<Full<By
         (&Method::GET, "/v2/health/live" | "/v2/health/ready" | "/v2/models/pricing/ready") => {
             reply(StatusCode::OK, Bytes::new())
         }
-        (&Method::POST, INFER_PATH) => infer(served, request).await,
+        (&Method::POST, INFER_PATH | RENEWALS_PATH) => infer(served, request).await,
         _ => refuse(StatusCode::NOT_FOUND, "no such endpoint"),
     }
 }

@@ -16,9 +16,11 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
+use super::branches;
 use super::caller::http_client;
 use super::event::{Event, Events, Record};
-use super::model_server::{KEY_HEADER, MODEL};
+use super::model_server::{KEY_HEADER, MODEL, RENEWALS};
+use super::random::Random;
 
 /// The proxy must be ready within this time.
 const READY_DEADLINE: Duration = Duration::from_secs(20);
@@ -70,8 +72,9 @@ impl Proxy {
     ///
     /// # Errors
     /// Fails with the proxy's last log lines where it ends or is not ready in time.
-    pub async fn start(upstream: SocketAddr) -> anyhow::Result<Self> {
+    pub async fn start(upstream: SocketAddr, random: &mut Random) -> anyhow::Result<Self> {
         let folder = Folder::create()?;
+        branches::write_reference(&folder.0, random)?;
         let [address, admin] = free_ports()?;
         let config = configuration(address, admin, upstream, &folder.0);
         let config_path = folder.0.join("demo.yaml");
@@ -153,6 +156,8 @@ clients: {{ identity: {{ header: {KEY_HEADER}, verified_by_upstream: true }} }}
 models:
   - name: {MODEL}
     contract: {{ rules: [{{ minimum: 0 }}], on_violation: refuse }}
+  - name: {RENEWALS}  # are they still like the quotes that the model learned from?
+    drift: {{ reference: renewals.reference, cool_down_rows: 500 }}
 state: {}
 findings: {}
 ",

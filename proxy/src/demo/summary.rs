@@ -47,6 +47,7 @@ pub fn rows(tally: &Tally) -> Vec<Row> {
         row("negative prices that left the proxy", left.to_string(), left == 0),
         row("adversary's queries until its block", until_block, adversary.blocked > 0),
         row("findings", findings, true),
+        row("drift of the renewals", tally.drift.join(", "), tally.drift_was_told()),
     ];
     for block in &tally.blocks {
         let client = tally.unmasked(block).map_or(block.client.as_str(), |name| name);
@@ -107,6 +108,7 @@ mod tests {
             "honest requests (rows)",
             "negative prices the model computed",
             "adversary's queries until its block",
+            "drift of the renewals",
         ];
         assert_eq!(broken, expected);
     }

@@ -17,6 +17,8 @@ pub struct Tally {
     pub findings: BTreeMap<String, u64>,
     /// The block decisions, in order.
     pub blocks: Vec<Record>,
+    /// Changes of drift, in order.
+    pub drift: Vec<String>,
     /// Who was refused by which decision, as its 403 said.
     pub refused_by: BTreeMap<String, Arc<str>>,
     /// What the model did.
@@ -67,7 +69,9 @@ impl Tally {
 
     /// Counts a finding or a decision.
     pub fn recorded(&mut self, record: &Record) {
-        if record.kind == "finding" {
+        if record.kind == "drift" {
+            self.drift.push(record.change.clone());
+        } else if record.kind == "finding" {
             *self.findings.entry(record.detector.clone()).or_default() += 1;
         } else if record.action == "block" {
             self.blocks.push(record.clone());
@@ -109,6 +113,14 @@ impl Tally {
         honest.filter(|account| account.blocked > 0).count()
     }
 
+    /// Whether a drift was told from its beginning to its end.
+    #[must_use]
+    pub fn drift_was_told(&self) -> bool {
+        let began = self.drift.iter().position(|change| change == "drifting");
+        let ended = self.drift.iter().rposition(|change| change == "recovered");
+        began.is_some_and(|began| ended.is_some_and(|ended| ended > began))
+    }
+
     /// What went wrong; empty where everything held.
     #[must_use]
     pub fn complaints(&self) -> Vec<String> {
@@ -120,6 +132,7 @@ impl Tally {
             (adversary.blocked == 0, "the adversary was not blocked"),
             (self.served.negative_prices == 0, "the model never computed a negative price"),
             (self.negative_prices_left > 0, "a negative price left the proxy"),
+            (!self.drift_was_told(), "the drift of the renewals was not told from its beginning to its end"),
         ];
         checks.into_iter().filter(|(wrong, _)| *wrong).map(|(_, complaint)| complaint.to_owned()).collect()
     }
@@ -149,6 +162,9 @@ mod tests {
             ..Record::default()
         });
         tally.exchanged(&exchange("adversary", Role::Adversary, blocked()));
+        for change in ["warning", "drifting", "recovered"] {
+            tally.recorded(&Record { kind: "drift".into(), change: change.into(), ..Record::default() });
+        }
         tally
     }
 
@@ -169,6 +185,6 @@ mod tests {
         let complaints = tally.complaints();
         assert_eq!(complaints, ["an honest client was blocked", "a negative price left the proxy"]);
         assert_eq!(tally.honest_clients_blocked(), 1);
-        assert_eq!(Tally::default().complaints().len(), 3, "{:?}", Tally::default().complaints());
+        assert_eq!(Tally::default().complaints().len(), 4, "{:?}", Tally::default().complaints());
     }
 }

@@ -25,6 +25,10 @@ pub const NAMES: [&str; FIELDS] = [
     "payments",
 ];
 
+/// Column of the driver's age, in years.
+pub const AGE: usize = 0;
+/// Column of the years since the driver's test.
+pub const LICENCE_YEARS: usize = 1;
 /// Column of the car's worth, in euros.
 pub const VEHICLE_VALUE: usize = 2;
 /// Column of the car's age, in years.

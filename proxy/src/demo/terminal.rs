@@ -11,7 +11,7 @@ use super::event::{Event, Exchange, Record, Reply, Role};
 use super::summary::{self, Bar, Row};
 use super::tally::Tally;
 use super::tariff::{NAMES, Quote};
-use super::text::{until_text, wrap};
+use super::text::{clock, until_text, wrap};
 
 /// Lines are never longer, however wide the terminal is.
 const WIDTH_MAX: usize = 100;
@@ -203,11 +203,24 @@ impl Narrator {
 
     fn recorded(&mut self, record: &Record) {
         self.tally.recorded(record);
-        if record.kind == "decision" {
-            self.decision(record);
-        } else {
-            self.finding(record);
+        match record.kind.as_str() {
+            "decision" => self.decision(record),
+            "drift" => self.drift(record),
+            _ => self.finding(record),
         }
+    }
+
+    fn drift(&mut self, record: &Record) {
+        let Record { model, change, explanation, time, .. } = record;
+        let clock = clock(*time);
+        let text = match change.as_str() {
+            "drifting" => format!("{model}: drifting since {clock}"),
+            "recovered" => format!("{model}: recovered at {clock}"),
+            change => format!("{model}: {change} at {clock}"),
+        };
+        let style = if change == "recovered" { GOOD } else { WARNING };
+        self.line(style, "DRIFT", style, &text);
+        self.line(style, "", PLAIN, explanation);
     }
 
     fn decision(&mut self, record: &Record) {

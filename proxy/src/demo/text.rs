@@ -28,7 +28,8 @@ pub fn until_text(time: f64, until: f64) -> String {
 }
 
 /// The time of day of a moment, given as Unix seconds.
-fn clock(seconds: f64) -> String {
+#[must_use]
+pub fn clock(seconds: f64) -> String {
     let second_of_day = Duration::from_secs_f64(seconds.max(0.0)).as_secs() % 86_400;
     format!("{:02}:{:02}:{:02}", second_of_day / 3_600, second_of_day / 60 % 60, second_of_day % 60)
 }
