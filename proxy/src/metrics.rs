@@ -140,6 +140,14 @@ families! {
     drift_feature_evidence: GaugeVec = "checkgate_drift_feature_evidence_ratio", ["model", "feature"];
     /// How far clean traffic has moved from the reference by now: the Jensen-Shannon distance of the rolling reference, 0 to 1. The largest, and each where an operator named the reference.
     drift_reference_gap: GaugeVec = "checkgate_drift_reference_gap_ratio", ["model", "feature"];
+    /// The population stability index of a feature, as it is. Of the feature that moved most, and of each where an operator named the reference.
+    drift_feature_index: GaugeVec = "checkgate_drift_feature_stability_index", ["model", "feature"];
+    /// What that index would be about by chance alone, at so few rows.
+    drift_feature_expected: GaugeVec = "checkgate_drift_feature_stability_index_expected", ["model", "feature"];
+    /// False alarms in a week that an operator grants each layer of drift.
+    drift_granted: GaugeVec = "checkgate_drift_false_alarms_granted", ["model"];
+    /// When the last row of the reference of drift was seen, as Unix seconds; 0 while there is none, or its rows have no times.
+    drift_reference_until: GaugeVec = "checkgate_drift_reference_timestamp_seconds", ["model"];
     /// Rows that were counted for drift.
     drift_rows: IntCounterVec = "checkgate_drift_rows_total", ["model"];
     /// Rows, and questions for want of room, that were not counted for drift, by why not.

@@ -600,8 +600,9 @@ impl Room {
     pub fn standing(&self) -> Standing {
         let learned = self.memory.learner.len() as u64;
         let counts = self.memory.counts;
+        let false_alarms_a_week = self.settings.false_alarms_a_week;
         let Some(Watched { frozen, watch, rolling, .. }) = &self.memory.watched else {
-            return Standing { learned, counts, ..Standing::default() };
+            return Standing { learned, counts, false_alarms_a_week, ..Standing::default() };
         };
         let reference = &frozen.reference;
         let Thresholds { early, paging } = watch.thresholds();
@@ -611,9 +612,12 @@ impl Room {
             usize,
             (&super::feature::Feature, &super::feature::FeatureState),
         )| {
+            let (index, expected) = watch.index(reference, place);
             FeatureStanding {
                 name: feature.name.clone(),
-                effect: watch.effect(reference, place),
+                effect: (index - expected).max(0.0),
+                index,
+                expected,
                 evidence: share(state.early(feature), early).max(share(state.paging(), paging)),
                 gap: rolling.gap(reference, place),
             }
@@ -621,6 +625,8 @@ impl Room {
         Standing {
             trust: Some(frozen.trust),
             reference_rows: reference.rows(),
+            reference_until: reference.span().map(|(_, last)| last),
+            false_alarms_a_week,
             condition: watch.condition(),
             rows: watch.rows(),
             early: share(watch.evidence(reference, Layer::Early), early),
@@ -640,6 +646,10 @@ pub struct Standing {
     pub trust: Option<Trust>,
     /// Rows that the reference was made of.
     pub reference_rows: u64,
+    /// When the last of them was seen, where they have times.
+    pub reference_until: Option<Time>,
+    /// False alarms in a week that an operator grants each layer.
+    pub false_alarms_a_week: f64,
     /// How things stand.
     pub condition: Condition,
     /// Rows that were counted since the watch began.
@@ -665,6 +675,10 @@ pub struct FeatureStanding {
     pub name: String,
     /// Its population stability index of the latest stretches, less what chance gives.
     pub effect: f64,
+    /// That index as it is.
+    pub index: f64,
+    /// What chance gives at so few events.
+    pub expected: f64,
     /// Its evidence as a share of the threshold, of the layer that has more, 0 to 1.
     pub evidence: f64,
     /// How far clean traffic has moved away from the reference by now; nothing while little of it was seen. Alarms do not

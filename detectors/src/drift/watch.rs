@@ -280,6 +280,14 @@ impl Watch {
         pair.map_or(0.0, |(state, feature)| effect(state, feature))
     }
 
+    /// The population stability index of a feature's latest stretches by its position, and what chance gives at so few
+    /// events.
+    #[must_use]
+    pub fn index(&self, reference: &DriftReference, place: usize) -> (f64, f64) {
+        let pair = self.features.get(place).zip(reference.features().get(place));
+        pair.map_or((0.0, 0.0), |(state, feature)| index(state, feature))
+    }
+
     /// How things stand.
     #[must_use]
     pub fn condition(&self) -> Condition {
@@ -301,8 +309,13 @@ impl Watch {
 
 /// How much of a feature's index is more than chance.
 fn effect(state: &FeatureState, feature: &Feature) -> f64 {
+    let (value, expected) = index(state, feature);
+    (value - expected).max(0.0)
+}
+
+fn index(state: &FeatureState, feature: &Feature) -> (f64, f64) {
     let recent = state.recent();
     let pair = Pair { reference: &feature.counts, window: &recent, bins: &feature.bins };
     let reading = pair.psi();
-    (reading.value - reading.expected.max(pair.psi_of_smoothing())).max(0.0)
+    (reading.value, reading.expected.max(pair.psi_of_smoothing()))
 }

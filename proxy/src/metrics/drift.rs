@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use checkgate_detectors::drift::record;
 use checkgate_detectors::drift::room::{FeatureStanding, Standing};
 use checkgate_detectors::drift::state::{Change, Condition};
+use checkgate_detectors::facts::Time;
 use checkgate_detectors::reference::Trust;
 use parking_lot::Mutex;
 use prometheus::{Gauge, GaugeVec, IntCounter, IntGauge};
@@ -30,9 +31,10 @@ pub struct DriftMetrics {
     reference_rows: IntGauge,
     early: Gauge,
     paging: Gauge,
-    effects: GaugeVec,
-    evidence: GaugeVec,
-    gaps: GaugeVec,
+    granted: Gauge,
+    reference_until: Gauge,
+    /// Of features, in the order of [`values`].
+    of_features: [GaugeVec; 5],
     /// Features that have series.
     features: Mutex<BTreeSet<String>>,
 }
@@ -52,15 +54,25 @@ impl DriftMetrics {
             reference_rows: all.drift_reference_rows.with_label_values(&[name]),
             early: all.drift_evidence.with_label_values(&[name, "early"]),
             paging: all.drift_evidence.with_label_values(&[name, "paging"]),
-            effects: all.drift_feature_effect.clone(),
-            evidence: all.drift_feature_evidence.clone(),
-            gaps: all.drift_reference_gap.clone(),
+            granted: all.drift_granted.with_label_values(&[name]),
+            reference_until: all.drift_reference_until.with_label_values(&[name]),
+            of_features: [
+                all.drift_feature_effect.clone(),
+                all.drift_feature_evidence.clone(),
+                all.drift_feature_index.clone(),
+                all.drift_feature_expected.clone(),
+                all.drift_reference_gap.clone(),
+            ],
             features: Mutex::default(),
         };
-        metrics.effects.with_label_values(&[name, LARGEST]);
-        metrics.evidence.with_label_values(&[name, LARGEST]);
-        metrics.gaps.with_label_values(&[name, LARGEST]);
+        metrics.set(LARGEST, [0.0; 5]);
         metrics
+    }
+
+    fn set(&self, feature: &str, values: [f64; 5]) {
+        for (gauge, value) in self.of_features.iter().zip(values) {
+            gauge.with_label_values(&[&self.name, feature]).set(value);
+        }
     }
 
     /// Counts a change that was told.
@@ -99,31 +111,37 @@ impl DriftMetrics {
         };
         self.early.set(largest(|standing| standing.early));
         self.paging.set(largest(|standing| standing.paging));
-        let of_features = |value: fn(&FeatureStanding) -> f64| {
-            let all = standings.iter().flat_map(|standing| &standing.features);
-            all.map(value).fold(0.0, f64::max)
-        };
-        self.effects.with_label_values(&[&self.name, LARGEST]).set(of_features(|feature| feature.effect));
-        self.evidence.with_label_values(&[&self.name, LARGEST]).set(of_features(|feature| feature.evidence));
-        self.gaps.with_label_values(&[&self.name, LARGEST]).set(of_features(gap));
+        self.granted.set(largest(|standing| standing.false_alarms_a_week));
+        // The oldest, of those that have a time.
+        let until = standings.iter().filter_map(|standing| standing.reference_until).min();
+        self.reference_until.set(until.map_or(0.0, Time::seconds));
+        let all = || standings.iter().flat_map(|standing| &standing.features);
+        let moved_most = all().max_by(|one, other| one.effect.total_cmp(&other.effect)).map(values);
+        // The index stands beside the expectation of the same feature; evidence may be another's.
+        let [effect, _, index, expected, _] = moved_most.unwrap_or_default();
+        let evidence = all().map(|feature| feature.evidence).fold(0.0, f64::max);
+        let gap = all().map(gap).fold(0.0, f64::max);
+        self.set(LARGEST, [effect, evidence, index, expected, gap]);
         let named = standings.iter().filter(|standing| standing.trust == Some(Trust::Trusted));
         let mut shown = BTreeSet::new();
         for feature in named.flat_map(|standing| &standing.features) {
-            let labels = [self.name.as_str(), feature.name.as_str()];
-            self.effects.with_label_values(&labels).set(feature.effect);
-            self.evidence.with_label_values(&labels).set(feature.evidence);
-            self.gaps.with_label_values(&labels).set(gap(feature));
+            self.set(&feature.name, values(feature));
             shown.insert(feature.name.clone());
         }
         let mut features = self.features.lock();
         for gone in features.difference(&shown).filter(|name| *name != LARGEST) {
             // It was there, so removing it cannot fail; if it were not, nothing would be wrong.
-            self.effects.remove_label_values(&[&self.name, gone]).ok();
-            self.evidence.remove_label_values(&[&self.name, gone]).ok();
-            self.gaps.remove_label_values(&[&self.name, gone]).ok();
+            for gauge in &self.of_features {
+                gauge.remove_label_values(&[&self.name, gone]).ok();
+            }
         }
         *features = shown;
     }
+}
+
+/// What is shown of a feature: effect, evidence, index, what chance would give, and the gap.
+fn values(feature: &FeatureStanding) -> [f64; 5] {
+    [feature.effect, feature.evidence, feature.index, feature.expected, gap(feature)]
 }
 
 /// The gap of a feature; 0 while too little of it was seen.

@@ -10,6 +10,8 @@ use super::*;
 use crate::decode::Part;
 use crate::metrics::labels::CodeClass;
 
+mod dashboards;
+
 fn metrics() -> Arc<Metrics> {
     let metrics =
         Metrics::new(&["prices".to_owned(), "digits".to_owned()], &["one_field_sweep", "contract"]).unwrap();
@@ -261,12 +263,16 @@ fn features_are_labels_only_where_an_operator_named_the_reference_and_go_with_it
     let feature = |name: &str, effect| FeatureStanding {
         name: name.into(),
         effect,
+        index: effect + 0.01,
+        expected: 0.01,
         evidence: 0.5,
         gap: Some(Gap { distance: effect / 2.0, expected: 0.01 }),
     };
     let learned = Standing {
         trust: Some(Trust::Provisional),
         condition: Condition::Drifting { since: Time(1) },
+        reference_until: Some(Time(1_750_000_000_500_000)),
+        false_alarms_a_week: 0.5,
         rows: 10,
         features: vec![feature("from_traffic", 0.3), feature("too", 0.1)],
         ..Standing::default()
@@ -279,6 +285,14 @@ fn features_are_labels_only_where_an_operator_named_the_reference_and_go_with_it
         "{text}"
     );
     assert!(text.contains(r#"checkgate_drift_state{model="prices",state="drifting"} 1"#));
+    for line in [
+        r#"checkgate_drift_feature_stability_index{feature="largest",model="prices"} 0.31"#,
+        r#"checkgate_drift_feature_stability_index_expected{feature="largest",model="prices"} 0.01"#,
+        r#"checkgate_drift_false_alarms_granted{model="prices"} 0.5"#,
+        r#"checkgate_drift_reference_timestamp_seconds{model="prices"} 1750000000.5"#,
+    ] {
+        assert!(text.contains(line), "{line} is missing: {text}");
+    }
     assert!(!text.contains("from_traffic"), "a learned name is no label");
     let named =
         Standing { trust: Some(Trust::Trusted), condition: Condition::Stable, rows: 4, ..learned.clone() };
@@ -313,7 +327,7 @@ fn texts_under(value: &serde_json::Value, keys: &[&str], found: &mut Vec<String>
 }
 
 #[test]
-fn datadog_is_told_of_every_metric_and_its_dashboard_names_no_other() {
+fn datadog_is_told_of_every_metric_and_its_dashboards_name_no_other() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../dashboards/datadog");
     let read = |name: &str| std::fs::read_to_string(format!("{folder}/{name}")).unwrap();
     let declared: Vec<_> = declaration_names();
@@ -324,10 +338,11 @@ fn datadog_is_told_of_every_metric_and_its_dashboard_names_no_other() {
     let conf = read("openmetrics.d/conf.yaml");
     let listed: Vec<_> = conf.lines().filter_map(|line| line.strip_prefix("      - ")).collect();
     assert_eq!(listed, declared.iter().map(|name| bare(name)).collect::<Vec<_>>(), "openmetrics.d/conf.yaml");
-    let dashboard: serde_json::Value = serde_json::from_str(&read("checkgate.json")).unwrap();
     let mut queries = Vec::new();
-    texts_under(&dashboard, &["query"], &mut queries);
-    assert!(queries.len() > 20, "{queries:?}");
+    for name in ["checkgate-overview.json", "checkgate-drift.json", "checkgate-attacks.json"] {
+        texts_under(&serde_json::from_str(&read(name)).unwrap(), &["query"], &mut queries);
+    }
+    assert!(queries.len() > 100, "{queries:?}");
     for query in queries {
         let name = query.split("checkgate.").nth(1).and_then(|rest| rest.split('{').next()).unwrap();
         let (base, of) = name.rsplit_once('.').unwrap_or((name, ""));
