@@ -6,6 +6,7 @@
 pub mod crowdsec;
 mod drift;
 mod families;
+mod labelled;
 pub mod labels;
 mod model;
 mod names;
@@ -13,19 +14,19 @@ mod names;
 mod page;
 mod sink;
 mod telemetry;
+mod text;
 mod upstream;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use prometheus::proto::MetricFamily;
-use prometheus::{
-    Error, Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
-    Registry, TextEncoder,
-};
+use prometheus::{Error, Gauge, Histogram, IntCounter, IntGauge, Registry};
 
 use self::crowdsec::{BouncerMetrics, SourceMetrics};
 use self::families::families;
+use self::labelled::{GaugeVec, HistogramVec, IntCounterVec, IntGaugeVec};
 use self::labels::{
     AdminBound, AuthzOutcome, DriftMemoryOutcome, HeldOutcome, InboundOutcome, PerLabel, ReloadOutcome,
     TokenOutcome,
@@ -342,6 +343,8 @@ pub struct Metrics {
     none: ModelMetrics,
     detectors: Vec<&'static str>,
     families: Families,
+    /// Bytes to make room for in a page of a scrape.
+    page_bytes: AtomicUsize,
     sinks: Names,
     bouncers: Names,
     sources: Names,
@@ -410,6 +413,7 @@ impl Metrics {
             detectors,
             registry,
             families,
+            page_bytes: AtomicUsize::default(),
             sinks: Names::default(),
             bouncers: Names::default(),
             sources: Names::default(),
@@ -474,7 +478,7 @@ impl Metrics {
         self.families.detectors_quarantined.with_label_values(&[detector]).inc();
     }
 
-    /// Everything as it stands at this moment: what both the scrape and the export are made of.
+    /// Everything as it stands at this moment, for whoever exports it.
     #[must_use]
     pub fn gather(&self) -> Vec<MetricFamily> {
         self.registry.gather()
@@ -483,10 +487,12 @@ impl Metrics {
     /// Everything in Prometheus' text format, version 0.0.4.
     #[must_use]
     pub fn encode(&self) -> String {
-        TextEncoder::new().encode_to_string(&self.gather()).unwrap_or_else(|error| {
-            tracing::error!(%error, "metrics cannot be encoded");
-            String::new()
-        })
+        // A page is about as long as the one before.
+        let mut page = text::Page::with_room(self.page_bytes.load(Ordering::Relaxed));
+        self.families.show(&mut page);
+        let text = page.into_text();
+        self.page_bytes.store(text.len() + text.len() / 16, Ordering::Relaxed);
+        text
     }
 }
 

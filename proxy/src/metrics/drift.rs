@@ -9,9 +9,10 @@ use checkgate_detectors::drift::state::{Change, Condition};
 use checkgate_detectors::facts::Time;
 use checkgate_detectors::reference::Trust;
 use parking_lot::Mutex;
-use prometheus::{Gauge, GaugeVec, IntCounter, IntGauge};
+use prometheus::{Gauge, IntCounter, IntGauge};
 
 use super::Families;
+use super::labelled::GaugeVec;
 
 /// The label of the largest of a model's features.
 pub const LARGEST: &str = "largest";

@@ -1,10 +1,7 @@
 //! The macro behind the list of metrics, and how each type of metric is registered.
 
 use prometheus::core::Collector;
-use prometheus::{
-    Error, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry,
-};
+use prometheus::{Error, Gauge, Histogram, HistogramOpts, IntCounter, IntGauge, Opts, Registry};
 
 /// What one line of the list says.
 #[derive(Clone, Copy)]
@@ -43,11 +40,6 @@ family! {
     Gauge: |options: Opts, declaration| Gauge::with_opts(options);
     Histogram: |options: HistogramOpts, declaration|
         Histogram::with_opts(options.buckets(declaration.buckets.to_vec()));
-    IntCounterVec: |options: Opts, declaration| IntCounterVec::new(options, declaration.labels);
-    GaugeVec: |options: Opts, declaration| GaugeVec::new(options, declaration.labels);
-    IntGaugeVec: |options: Opts, declaration| IntGaugeVec::new(options, declaration.labels);
-    HistogramVec: |options: HistogramOpts, declaration|
-        HistogramVec::new(options.buckets(declaration.buckets.to_vec()), declaration.labels);
 }
 
 /// Declares `Families`, one field to a line of the list. The doc comment is the metric's help text. What has labels stays
@@ -73,6 +65,14 @@ macro_rules! families {
                         buckets: families!(@buckets $($buckets)?),
                     })?,)+
                 })
+            }
+
+            /// Writes everything, in the order of the names.
+            fn show(&self, page: &mut text::Page) {
+                let mut all: Vec<(&str, fn(&Self, &mut text::Page))> =
+                    vec![$(($name, |all, page| page.family($name, $help.trim(), &all.$field))),+];
+                all.sort_unstable_by_key(|(name, _)| *name);
+                all.iter().for_each(|(_, show)| show(self, page));
             }
         }
     };

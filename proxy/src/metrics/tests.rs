@@ -68,6 +68,21 @@ fn every_metric_exists_before_the_first_request() {
     }
 }
 
+#[test]
+fn the_page_is_what_the_library_makes_of_the_registry() {
+    let metrics = Metrics::new(&["prices".to_owned(), "a \"b\"\\".to_owned()], &["one_field_sweep"]).unwrap();
+    let by_library = || prometheus::TextEncoder::new().encode_to_string(&metrics.gather()).unwrap();
+    assert_eq!(metrics.encode(), by_library());
+    drop(metrics.sink("siem"));
+    metrics.add_model(7, "added");
+    metrics.model(Some(0)).request_duration.observe(0.3);
+    metrics.model(Some(7)).requests.inc(CodeClass::of(200));
+    metrics.clock_ahead.set(-1.5e-7);
+    metrics.lanes_stuck.set(-2);
+    assert_eq!(metrics.encode(), by_library());
+    assert!(metrics.encode().contains(r#"model="a \"b\"\\""#), "labels are escaped");
+}
+
 /// The names on the list in `metrics.rs`, read from its source: what is declared, registered or not.
 fn declaration_names() -> Vec<String> {
     let names: Vec<String> = include_str!("../metrics.rs")
