@@ -15,7 +15,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use self::telemetry::{Exporter, OtlpProtocol, Telemetry};
+pub use self::telemetry::{Agent, Exporter, OtlpProtocol, Telemetry};
 use crate::key_set::KeySet;
 
 pub use self::crowdsec::{Bouncer, BouncerKey, Crowdsec, LapiServer, LapiSource, LapiUrl};

@@ -127,3 +127,22 @@ fn a_switched_off_sdk_sends_nothing_and_what_cannot_be_understood_is_told() {
     }
     assert_eq!(odd.metrics_every, Duration::from_secs(60), "the default holds");
 }
+
+#[test]
+fn an_agent_is_named_by_the_file_alone_and_opentelemetrys_switch_is_not_its() {
+    let off = [("OTEL_SDK_DISABLED", "true")];
+    let agent = |typed: &str| {
+        let telemetry = read(&format!("telemetry: {{dogstatsd: '{typed}'}}"), &off);
+        assert!(telemetry.is_on(), "{typed}");
+        telemetry.dogstatsd.map(|agent| agent.to_string())
+    };
+    for (typed, meant) in [
+        ("127.0.0.1", "127.0.0.1:8125"),
+        ("agent.example:9125", "agent.example:9125"),
+        ("[::1]:8125", "[::1]:8125"),
+        ("unix:/var/run/datadog/dsd.socket", "unix:/var/run/datadog/dsd.socket"),
+    ] {
+        assert_eq!(agent(typed).as_deref(), Some(meant), "{typed}");
+    }
+    assert_eq!(read("telemetry: {metrics_every: 5s}", &[]).dogstatsd, None, "nobody is told unasked");
+}

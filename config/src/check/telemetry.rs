@@ -8,10 +8,12 @@ use super::tokens::host_and_port;
 use super::{Check, TEXT_MAX};
 use crate::path::Path;
 use crate::raw::{RawSecret, RawSignal, RawTelemetry};
-use crate::settings::{Exporter, OtlpProtocol, Secret, Telemetry};
+use crate::settings::{Agent, Exporter, OtlpProtocol, Secret, Telemetry};
 
 /// Headers of one exporter, and attributes of the resource.
 const LISTED_MAX: usize = 64;
+/// Where agents listen for DogStatsD.
+const DOGSTATSD_PORT: u16 = 8125;
 const EXAMPLE: &str = "write for example http://127.0.0.1:4318";
 /// The longest time that a variable may give.
 const TIME_MAX: Duration = Duration::from_secs(3600);
@@ -72,6 +74,7 @@ impl Check<'_> {
         } else {
             environment.parsed("OTEL_METRIC_EXPORT_INTERVAL", milliseconds)
         };
+        let dogstatsd = self.agent(raw);
         let off =
             environment.get("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
         let (metrics, traces, logs) = (metrics?, traces?, logs?);
@@ -80,11 +83,28 @@ impl Check<'_> {
             metrics: unless_off(metrics),
             traces: unless_off(traces),
             logs: unless_off(logs),
+            dogstatsd: dogstatsd?,
             metrics_every: every.or_else(|| raw.metrics_every.map(|period| period.0))?,
             trace_ratio: raw.trace_ratio?,
             resource: resource?,
             passed_over: environment.passed_over,
         })
+    }
+
+    /// Where DogStatsD goes; `Some(None)` where it goes nowhere.
+    fn agent(&mut self, raw: &RawTelemetry) -> Option<Option<Agent>> {
+        let Some(typed) = &raw.dogstatsd else { return Some(None) };
+        let path = Path::dotted("telemetry.dogstatsd");
+        if let Some(socket) = typed.strip_prefix("unix:") {
+            return self.socket(&path, socket).map(Agent::Unix).map(Some);
+        }
+        let agent = host_and_port(typed, DOGSTATSD_PORT)
+            .map(|(host, port)| Agent::Udp { host: host.to_owned(), port });
+        if agent.is_none() {
+            let examples = "127.0.0.1:8125 or unix:/var/run/datadog/dsd.socket";
+            self.refuse(&path, format!("this is no agent; write for example {examples}"));
+        }
+        agent.map(Some)
     }
 
     /// Where a signal goes; `Some(None)` where it goes nowhere.

@@ -43,7 +43,10 @@ pub struct RawTelemetry {
     pub service_name: Option<String>,
     /// Further attributes of all that is sent, by name.
     pub resource: Option<BTreeMap<String, String>>,
-    /// How often metrics are pushed.
+    /// An agent that is sent the metrics by DogStatsD, such as Datadog's: `HOST:PORT` (UDP, usually port 8125) or
+    /// `unix:PATH`, a socket of datagrams. No variable names it, and `OTEL_SDK_DISABLED` does not switch it off.
+    pub dogstatsd: Option<String>,
+    /// How often metrics are pushed. Datadog's agent expects them every 10 seconds.
     pub metrics_every: Option<Period>,
     /// Share of the requests without a `traceparent` that begin a trace, 0 to 1. Those with one are traced where their
     /// caller sampled them, whatever stands here.

@@ -1,5 +1,6 @@
-//! OpenTelemetry export: what is sent where.
+//! Export by OpenTelemetry and by DogStatsD: what is sent where.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ pub struct Telemetry {
     pub traces: Option<Exporter>,
     /// Where logs go.
     pub logs: Option<Exporter>,
+    /// Where metrics go by DogStatsD.
+    pub dogstatsd: Option<Agent>,
     /// How often metrics are pushed.
     pub metrics_every: Duration,
     /// Share of the requests without a parent that begin a trace, 0 to 1.
@@ -31,7 +34,31 @@ impl Telemetry {
     /// Whether anything is sent.
     #[must_use]
     pub fn is_on(&self) -> bool {
-        self.metrics.is_some() || self.traces.is_some() || self.logs.is_some()
+        self.metrics.is_some() || self.traces.is_some() || self.logs.is_some() || self.dogstatsd.is_some()
+    }
+}
+
+/// An agent that takes DogStatsD's datagrams.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Agent {
+    /// By UDP.
+    Udp {
+        /// Host name or address; an IPv6 address without brackets.
+        host: String,
+        /// Port.
+        port: u16,
+    },
+    /// By a unix socket of datagrams.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Agent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Udp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Udp { host, port } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
     }
 }
 

@@ -232,6 +232,8 @@ pub enum Signal {
     Traces,
     /// Log records.
     Logs,
+    /// Lines of DogStatsD.
+    Dogstatsd,
 }
 
 /// What came of a delivery of telemetry.
@@ -475,7 +477,7 @@ label!(InboundOutcome {
     Stale => "stale",
     Full => "full",
 });
-label!(Signal { Metrics => "metrics", Traces => "traces", Logs => "logs" });
+label!(Signal { Metrics => "metrics", Traces => "traces", Logs => "logs", Dogstatsd => "dogstatsd" });
 label!(ExportOutcome { Delivered => "delivered", Refused => "refused", Failed => "failed" });
 label!(AuthzOutcome {
     Passed => "passed",

@@ -71,6 +71,11 @@ impl Exporters {
         })
     }
 
+    /// How often metrics are pushed.
+    pub fn metrics_every(&self) -> Duration {
+        self.settings.metrics_every
+    }
+
     /// Exports until `stopped` turns true, then delivers what waits, within the bound.
     pub async fn run(self, mut stopped: watch::Receiver<bool>) {
         let Self { settings, metrics, traces, logs, shared, waiting } = self;

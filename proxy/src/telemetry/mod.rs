@@ -1,6 +1,7 @@
-//! OpenTelemetry export: metrics, traces and logs, pushed to a collector by OTLP.
+//! Export: metrics, traces and logs, pushed to a collector by OTLP, and metrics to an agent by DogStatsD.
 //!
 //! ```text
+//! registry --------------------------every interval--> dogstatsd (UDP, unix socket)
 //! registry --------------------------every interval--> numbers --+
 //! request's way --ended exchange--> queue --> spans -------------+--> deliver (http/protobuf or gRPC)
 //! ledger, own log --record, line--> queue --> records, own_log --+
@@ -12,6 +13,7 @@ mod back_off;
 mod connect;
 mod context;
 mod deliver;
+mod dogstatsd;
 mod exporter;
 pub mod logs;
 mod names;
@@ -34,6 +36,7 @@ use crossbeam_queue::ArrayQueue;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use self::dogstatsd::Pusher;
 use self::exporter::Exporters;
 use self::logs::Told;
 use self::own_log::OwnLog;
@@ -56,6 +59,21 @@ const END_MAX: Duration = Duration::from_secs(1);
 /// Bytes of the messages that one export of all metrics is made of.
 pub fn export_bytes(metrics: &Arc<Metrics>) -> usize {
     exporter::export_bytes(metrics)
+}
+
+/// Pushes to an agent until `stopped` turns true, where there is one. An agent that takes nothing ends with the rest.
+async fn run_agent(agent: Option<Pusher>, every: Duration, mut stopped: watch::Receiver<bool>) {
+    let Some(agent) = agent else { return };
+    let pushing = agent.run(every, stopped.clone());
+    let cut = async {
+        // The sender lives as long as whoever stops.
+        drop(stopped.wait_for(|stopped| *stopped).await);
+        tokio::time::sleep(FLUSH_MAX).await;
+    };
+    tokio::select! {
+        () = pushing => {}
+        () = cut => {}
+    }
 }
 
 /// What waits for delivery. It is made first of all, so that nothing is told too early.
@@ -118,9 +136,12 @@ impl Telemetry {
             metrics = place(&settings.metrics),
             traces = place(&settings.traces),
             logs = place(&settings.logs),
+            dogstatsd = settings.dogstatsd.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string),
             "telemetry is exported"
         );
-        let resource = resource::of(settings, &resource::instance(instance_key));
+        let instance = resource::instance(instance_key);
+        let resource = resource::of(settings, &instance);
+        let agent = Pusher::new(settings, &instance, Arc::clone(metrics));
         let exporters = Exporters::new(settings, resource, Arc::clone(metrics), waiting.clone())?;
         let Waiting { ended: queue, known, .. } = waiting.clone();
         let tracing = queue.map(|queue| Arc::new(Tracing::new(settings.trace_ratio, queue, known)));
@@ -128,7 +149,9 @@ impl Telemetry {
         let (ending, ended) = mpsc::channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let run = move || {
-            runtime.block_on(exporters.run(stopped));
+            let every = exporters.metrics_every();
+            let to_agent = run_agent(agent, every, stopped.clone());
+            runtime.block_on(async { tokio::join!(exporters.run(stopped), to_agent) });
             // A name that is still being looked up must not hold up the end.
             runtime.shutdown_background();
             drop(ending);

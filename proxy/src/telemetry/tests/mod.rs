@@ -1,5 +1,6 @@
 //! What is exported, read back by a receiver of our own.
 
+mod dogstatsd;
 mod numbers;
 mod receiver;
 mod roads;
@@ -41,6 +42,7 @@ fn settings(address: SocketAddr, protocol: OtlpProtocol) -> settings::Telemetry 
         metrics: to("metrics"),
         traces: to("traces"),
         logs: to("logs"),
+        dogstatsd: None,
         metrics_every: Duration::from_secs(3600),
         trace_ratio: 0.0,
         resource: vec![("service.name".into(), "gate".into()), ("zone".into(), "b".into())],
