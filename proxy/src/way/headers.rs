@@ -8,26 +8,69 @@
 //! | `Cookie` | one line, since HTTP/2 may cut it (RFC 9113, 8.2.3) |
 //! | `X-Forwarded-For`, `Forwarded` (RFC 7239) | the peer is added to what a trusted proxy says; what others say is dropped |
 //! | `X-Forwarded-Proto` | kept from a trusted proxy, otherwise written |
-//! | other fields that name a client, a host or a target (`is_claim`) | kept from a trusted proxy, otherwise removed |
+//! | other fields that name a client, a host or a target (`Met::CLAIM`) | kept from a trusted proxy, otherwise removed |
 //! | `checkgate-decision` | removed, whoever sends it; written where a decision tags the client |
 //! | `Via` | this hop is added (RFC 9110, 7.6.3) |
 //! | `traceparent`, `tracestate` | one well-formed `traceparent` passes with its state, anything else is removed; where the request is traced, a child takes the place of `traceparent` (W3C Trace Context) |
 
 use checkgate_detectors::finding::DecisionId;
 use http::header::{
-    CONNECTION, COOKIE, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, TE, VIA,
+    CONNECTION, COOKIE, EXPECT, Entry, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue,
+    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::{Version, request};
 
 use crate::identity::appended;
 use crate::transport::Peer;
 
-/// Whether a client could claim by a field to be another, to ask another host or to ask for another target.
-fn is_claim(name: &HeaderName) -> bool {
-    matches!(
-        name.as_str(),
-        "forwarded"
-            | "x-forwarded-proto"
+/// Fields that concern one connection only.
+const HOP_BY_HOP: [HeaderName; 8] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    TE,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+/// What a head bears that rules are about: a set of bits. Those of [`HOP_BY_HOP`] come first, by position.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Met(u16);
+
+impl Met {
+    const CONNECTION: Self = Self(1);
+    const HOP_BY_HOP: Self = Self(0xff);
+    const TE: Self = Self(1 << 5);
+    const EXPECT: Self = Self(1 << 8);
+    const DECISION: Self = Self(1 << 9);
+    /// A client could claim by it to be another, to ask another host or to ask for another target.
+    const CLAIM: Self = Self(1 << 10);
+    /// It names hops.
+    const HOPS: Self = Self(1 << 11);
+    const TRACE: Self = Self(1 << 12);
+
+    /// Few heads bear a field that a rule is about, so the names are walked once, and only what was met is looked up.
+    fn of(headers: &HeaderMap) -> Self {
+        Self(headers.keys().fold(0, |met, name| met | Self::by(name).0))
+    }
+
+    fn by(name: &HeaderName) -> Self {
+        match name.as_str() {
+            "connection" => Self::CONNECTION,
+            "keep-alive" => Self(1 << 1),
+            "proxy-connection" => Self(1 << 2),
+            "proxy-authenticate" => Self(1 << 3),
+            "proxy-authorization" => Self(1 << 4),
+            "te" => Self::TE,
+            "transfer-encoding" => Self(1 << 6),
+            "upgrade" => Self(1 << 7),
+            "expect" => Self::EXPECT,
+            "checkgate-decision" => Self::DECISION,
+            "forwarded" => Self(Self::CLAIM.0 | Self::HOPS.0),
+            "x-forwarded-for" => Self::HOPS,
+            "x-forwarded-proto"
             | "x-real-ip"
             | "x-client-ip"
             | "x-cluster-client-ip"
@@ -37,23 +80,15 @@ fn is_claim(name: &HeaderName) -> bool {
             | "x-forwarded-server"
             | "x-forwarded-prefix"
             | "x-original-url"
-            | "x-rewrite-url"
-    )
-}
+            | "x-rewrite-url" => Self::CLAIM,
+            "traceparent" | "tracestate" => Self::TRACE,
+            _ => Self::default(),
+        }
+    }
 
-/// Whether a field concerns one connection only.
-fn is_hop_by_hop(name: &HeaderName) -> bool {
-    matches!(
-        name.as_str(),
-        "connection"
-            | "keep-alive"
-            | "proxy-connection"
-            | "proxy-authenticate"
-            | "proxy-authorization"
-            | "te"
-            | "transfer-encoding"
-            | "upgrade"
-    )
+    fn any(self, of: Self) -> bool {
+        self.0 & of.0 != 0
+    }
 }
 
 /// Names the decision that tags a client, to the model server and to nobody else.
@@ -79,14 +114,15 @@ pub struct Hop<'a> {
     pub traceparent: Option<HeaderValue>,
 }
 
-/// Makes the client's head the one that goes to the upstream. Few requests bear a field that a rule is about, so the
-/// names are walked once, and only what was met is looked up. Says whether the peer named hops before it, and is not
+/// Makes the client's head the one that goes to the upstream. Says whether the peer named hops before it, and is not
 /// trusted.
 pub fn forward(head: &mut request::Parts, hop: Hop<'_>) -> bool {
     let headers = &mut head.headers;
-    remove_hop_by_hop(headers);
-    let met = Met::of(headers);
-    if met.expect {
+    let mut met = Met::of(headers);
+    if remove_met(headers, met) {
+        met = Met::of(headers);
+    }
+    if met.any(Met::EXPECT) {
         headers.remove(EXPECT);
     }
     if let Some(authority) = head.uri.authority().and_then(|name| HeaderValue::try_from(name.as_str()).ok()) {
@@ -95,68 +131,59 @@ pub fn forward(head: &mut request::Parts, hop: Hop<'_>) -> bool {
     if head.version == Version::HTTP_2 {
         join_cookies(headers);
     }
-    if met.decision {
+    if met.any(Met::DECISION) {
         headers.remove(DECISION);
     }
     if let Some(value) = hop.tagged_by.and_then(|id| HeaderValue::try_from(id.to_string()).ok()) {
         headers.insert(DECISION, value);
     }
-    if met.claim && !hop.trusted {
-        remove_any(headers, is_claim);
+    if met.any(Met::CLAIM) && !hop.trusted {
+        remove_claims(headers);
     }
-    if met.trace {
+    if met.any(Met::TRACE) {
         keep_sound_trace(headers);
     }
     if let Some(traceparent) = &hop.traceparent {
         headers.insert(TRACEPARENT, traceparent.clone());
     }
-    let untrusted = met.hops && !hop.trusted;
-    tell_hops(headers, hop);
+    let untrusted = met.any(Met::HOPS) && !hop.trusted;
+    tell_hops(headers, hop, met);
     tell_via(headers, head.version);
     untrusted
 }
 
-/// Which fields a head bears that rules are about.
-#[derive(Default)]
-struct Met {
-    expect: bool,
-    decision: bool,
-    claim: bool,
-    hops: bool,
-    trace: bool,
-}
-
-impl Met {
-    fn of(headers: &HeaderMap) -> Self {
-        let mut met = Self::default();
-        for name in headers.keys() {
-            met.expect |= *name == EXPECT;
-            met.decision |= *name == DECISION;
-            met.claim |= is_claim(name);
-            met.hops |= *name == X_FORWARDED_FOR || *name == FORWARDED;
-            met.trace |= matches!(name.as_str(), "traceparent" | "tracestate");
-        }
-        met
-    }
-}
-
 /// Removes what concerns one connection only, and what `Connection` names besides.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    if !headers.keys().any(is_hop_by_hop) {
-        return;
+    remove_met(headers, Met::of(headers));
+}
+
+/// The same, where it is known what the head bears; says whether `Connection` named anything.
+fn remove_met(headers: &mut HeaderMap, met: Met) -> bool {
+    if !met.any(Met::HOP_BY_HOP) {
+        return false;
     }
-    // Almost always this is all there is: a connection that stays, or does not.
-    let lines = headers.get_all(CONNECTION).iter();
-    let mut nominating = lines.filter(|line| !is_persistence(line.as_bytes())).peekable();
-    let nominated = if nominating.peek().is_some() { nominated(nominating) } else { Vec::new() };
-    let takes_trailers = takes_trailers(headers);
-    for name in nominated {
+    let takes_trailers = met.any(Met::TE) && takes_trailers(headers);
+    let nominated = if met.any(Met::CONNECTION) { take_connection(headers) } else { Vec::new() };
+    for name in &nominated {
         headers.remove(name);
     }
-    remove_any(headers, is_hop_by_hop);
+    for (position, name) in HOP_BY_HOP.iter().enumerate().skip(1) {
+        if met.any(Met(1 << position)) {
+            headers.remove(name);
+        }
+    }
     if takes_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
+    !nominated.is_empty()
+}
+
+/// Removes `Connection` and gives the names in it. Almost always it says no more than whether the connection stays.
+fn take_connection(headers: &mut HeaderMap) -> Vec<HeaderName> {
+    let Entry::Occupied(lines) = headers.entry(CONNECTION) else { return Vec::new() };
+    let (_, lines) = lines.remove_entry_mult();
+    let lines: Vec<_> = lines.filter(|line| !is_persistence(line.as_bytes())).collect();
+    nominated(lines.iter())
 }
 
 /// Whether a line of `Connection` says how long the connection stays, and no more.
@@ -176,10 +203,8 @@ fn takes_trailers(headers: &HeaderMap) -> bool {
     headers.iter().any(|(name, value)| *name == TE && value.as_bytes().eq_ignore_ascii_case(b"trailers"))
 }
 
-/// Removes the fields whose names are `unwanted`. Hardly any request bears one, so the fields are walked once and
-/// nothing is looked up.
-fn remove_any(headers: &mut HeaderMap, unwanted: fn(&HeaderName) -> bool) {
-    while let Some(name) = headers.keys().find(|name| unwanted(name)).cloned() {
+fn remove_claims(headers: &mut HeaderMap) {
+    while let Some(name) = headers.keys().find(|name| Met::by(name).any(Met::CLAIM)).cloned() {
         headers.remove(name);
     }
 }
@@ -193,10 +218,12 @@ fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-fn tell_hops(headers: &mut HeaderMap, hop: Hop<'_>) {
+fn tell_hops(headers: &mut HeaderMap, hop: Hop<'_>, met: Met) {
     let proto = if hop.peer.tls { "https" } else { "http" };
     headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static(proto));
-    headers.insert(FORWARDED, appended(headers, &FORWARDED, &hop.peer.element));
+    let element = &hop.peer.element;
+    let chain = if met.any(Met::HOPS) { appended(headers, &FORWARDED, element) } else { element.clone() };
+    headers.insert(FORWARDED, chain);
     headers.insert(X_FORWARDED_FOR, hop.forwarded_for);
 }
 
@@ -295,6 +322,14 @@ mod tests {
         let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["te", "x-kept"]);
+    }
+
+    #[test]
+    fn every_field_of_one_connection_has_its_bit() {
+        for (position, name) in HOP_BY_HOP.iter().enumerate() {
+            assert_eq!(Met::by(name), Met(1 << position), "{name}");
+        }
+        assert!(!Met::HOP_BY_HOP.any(Met::EXPECT), "the other bits come after them");
     }
 
     #[test]
