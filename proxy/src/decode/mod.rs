@@ -127,7 +127,9 @@ pub fn spec(name: &str) -> Option<&'static DecoderSpec> {
 pub fn keep_headers(headers: &HeaderMap) -> Vec<KeptLine> {
     let kept = |(name, value): (&HeaderName, &HeaderValue)| {
         let known = KEPT_HEADERS.iter().find(|known| *known == name)?;
-        Some((known.as_str().into(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+        let lossy = |_| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        // What is ASCII, as nearly every value is, need not be looked through for what it is not.
+        Some((Cow::Borrowed(known.as_str()), value.to_str().map_or_else(lossy, str::to_owned)))
     };
     headers.iter().filter_map(kept).collect()
 }
