@@ -88,14 +88,14 @@ pub struct Authz {
 impl Handler for Authz {
     type Body = WayBody;
 
-    async fn handle(&self, peer: Peer, request: Request<Received>) -> Response<WayBody> {
+    async fn handle(&self, peer: &Peer, request: Request<Received>) -> Response<WayBody> {
         // By its path as well: a proxy may pass on the content type of the request that it holds.
         if grpc::is_call(&request) {
-            return grpc::answer(self, &peer, request).await;
+            return grpc::answer(self, peer, request).await;
         }
         let (method, path, headers) = (request.method(), request.uri().path(), request.headers());
         let subject = || Subject::of_request(method, path, headers);
-        let verdict = self.judge(&peer, headers, subject, clock::now());
+        let verdict = self.judge(peer, headers, subject, clock::now());
         self.metrics.authz_http.inc(verdict.outcome());
         let as_forbidden = request.headers().get(THROTTLE_AS).is_some_and(|value| value == "403");
         answer(verdict, as_forbidden)
@@ -121,7 +121,7 @@ impl Authz {
         if way.gate.holds_nothing() {
             return Verdict::Passes;
         }
-        let asker = way.identify.asker(peer, headers, now);
+        let asker = way.identify.asker(peer, headers, || now);
         let (Terms { enforces, per_minute }, named) = subject().terms(&way.routes, (self.terms)());
         let models: Vec<&str> = named.iter().map(|name| &**name).collect();
         let aim = Aim { models: &models, acts: enforces };

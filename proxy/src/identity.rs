@@ -77,8 +77,9 @@ impl Identify {
         })
     }
 
-    /// Who asks at `now`, given the peer of the connection and the head of the request.
-    pub fn asker(&self, peer: &Peer, headers: &HeaderMap, now: Time) -> Asker {
+    /// Who asks, given the peer of the connection and the head of the request; `now` is read where tokens are, which
+    /// end.
+    pub fn asker(&self, peer: &Peer, headers: &HeaderMap, now: impl FnOnce() -> Time) -> Asker {
         let (address, forwarded) = self.address(peer.ip, headers);
         let declared = self.addresses_declared || forwarded;
         Asker {
@@ -139,9 +140,9 @@ impl Identify {
         self.trusted_proxies.iter().any(|net| net.contains(&ip))
     }
 
-    fn key(&self, peer: &Peer, headers: &HeaderMap, now: Time) -> Option<u64> {
+    fn key(&self, peer: &Peer, headers: &HeaderMap, now: impl FnOnce() -> Time) -> Option<u64> {
         if let Some(tokens) = &self.tokens {
-            return tokens.client(headers, now);
+            return tokens.client(headers, now());
         }
         if self.by_certificate {
             return Some(keyed_hash(self.hash_key, &peer.certificate?));
@@ -241,7 +242,7 @@ mod tests {
     fn client_of(peer: &str, forwarded: &[&str]) -> String {
         let lines: Vec<_> = forwarded.iter().map(|value| ("x-forwarded-for", *value)).collect();
         let identify = identify(&["10.0.0.0/8", "fd00::/8"], ClientIdentity::Assumed);
-        identify.asker(&peer_at(peer), &headers(&lines), NOW).address.to_string()
+        identify.asker(&peer_at(peer), &headers(&lines), || NOW).address.to_string()
     }
 
     #[test]
@@ -263,7 +264,7 @@ mod tests {
             ("x-forwarded-for", "192.0.2.66"),
             ("forwarded", "for=192.0.2.66, for=\"[2001:db8:0:7::9]:1\";proto=https, for=10.0.0.7"),
         ];
-        let asker = identify.asker(&peer_at("10.0.0.1"), &headers(&both), NOW);
+        let asker = identify.asker(&peer_at("10.0.0.1"), &headers(&both), || NOW);
         assert_eq!(
             (asker.address.to_string().as_str(), asker.standing),
             ("2001:db8:0:7::/64", Standing::Declared)
@@ -271,7 +272,7 @@ mod tests {
         let told = identify.forwarded_for(&peer_at("10.0.0.1"), &headers(&both));
         assert_eq!(told, "2001:db8:0:7::9, 10.0.0.1", "the upstream hears what is believed");
         let of = |peer: &str, lines: &[(&'static str, &str)]| {
-            identify.asker(&peer_at(peer), &headers(lines), NOW).address.to_string()
+            identify.asker(&peer_at(peer), &headers(lines), || NOW).address.to_string()
         };
         assert_eq!(of("203.0.113.9", &both), "203.0.113.9", "nobody else is believed");
         assert_eq!(of("10.0.0.1", &both[..1]), "10.0.0.1", "the other header says nothing");
@@ -283,9 +284,10 @@ mod tests {
     #[test]
     fn a_named_client_stands_declared_and_a_bare_hop_does_not() {
         let identify = identify(&["10.0.0.0/8"], ClientIdentity::Assumed);
-        let named = identify.asker(&peer_at("10.0.0.1"), &headers(&[("x-forwarded-for", "192.0.2.1")]), NOW);
+        let named =
+            identify.asker(&peer_at("10.0.0.1"), &headers(&[("x-forwarded-for", "192.0.2.1")]), || NOW);
         assert_eq!(named.standing, Standing::Declared);
-        let bare = identify.asker(&peer_at("10.0.0.1"), &headers(&[]), NOW);
+        let bare = identify.asker(&peer_at("10.0.0.1"), &headers(&[]), || NOW);
         assert_eq!(bare.standing, Standing::Assumed, "the proxy itself is no client");
     }
 
@@ -309,21 +311,21 @@ mod tests {
         let header = ClientIdentity::Header { name: "x-api-key".into(), verified_by_upstream: true };
         let identify = identify(&[], header);
         let peer = &peer_at("203.0.113.9");
-        let asker = identify.asker(peer, &headers(&[("x-api-key", "secret")]), NOW);
+        let asker = identify.asker(peer, &headers(&[("x-api-key", "secret")]), || NOW);
         assert_eq!(asker.key, Some(keyed_hash([1, 2], b"secret")));
         assert!(asker.keys_verified);
-        assert_eq!(identify.asker(peer, &headers(&[]), NOW).key, None);
+        assert_eq!(identify.asker(peer, &headers(&[]), || NOW).key, None);
     }
 
     #[test]
     fn a_certificate_is_an_identity_and_its_absence_is_none() {
         let identify = identify(&[], ClientIdentity::Certificate);
         let shown = |certificate| Peer { certificate, tls: true, ..peer_at("203.0.113.9") };
-        let asker = identify.asker(&shown(Some([7; 32])), &headers(&[]), NOW);
+        let asker = identify.asker(&shown(Some([7; 32])), &headers(&[]), || NOW);
         assert_eq!(asker.key, Some(keyed_hash([1, 2], &[7; 32])));
         assert!(asker.keys_verified, "the handshake verified it");
-        assert_ne!(identify.asker(&shown(Some([8; 32])), &headers(&[]), NOW).key, asker.key);
-        assert_eq!(identify.asker(&shown(None), &headers(&[]), NOW).key, None);
+        assert_ne!(identify.asker(&shown(Some([8; 32])), &headers(&[]), || NOW).key, asker.key);
+        assert_eq!(identify.asker(&shown(None), &headers(&[]), || NOW).key, None);
     }
 
     proptest! {

@@ -16,6 +16,7 @@ mod stop;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -551,9 +552,9 @@ struct Proxy {
 impl Handler for Proxy {
     type Body = WayBody;
 
-    async fn handle(&self, peer: Peer, request: Request<Received>) -> Response<WayBody> {
+    async fn handle(&self, peer: &Peer, request: Request<Received>) -> Response<WayBody> {
         let version = request.version();
-        let mut response = way::handle(self.way.load_full(), peer, request).await;
+        let mut response = pin!(way::handle(self.way.load_full(), peer, request)).await;
         // HTTP/2 has a frame for that, which the drain sends.
         if self.leaving.load(Ordering::Relaxed) && version <= Version::HTTP_11 {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -576,7 +577,7 @@ struct Admin {
 impl Handler for Admin {
     type Body = axum::body::Body;
 
-    async fn handle(&self, peer: Peer, mut request: Request<Received>) -> Response<axum::body::Body> {
+    async fn handle(&self, peer: &Peer, mut request: Request<Received>) -> Response<axum::body::Body> {
         request.extensions_mut().insert(ConnectInfo(SocketAddr::new(peer.ip, 0)));
         request.extensions_mut().insert(CertificateNames(Arc::clone(&peer.names)));
         match self.router.call(request).await {

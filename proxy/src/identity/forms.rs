@@ -14,7 +14,7 @@ use super::*;
 fn client(identify: &Identify, text: &str) -> Option<Address> {
     let value = HeaderValue::try_from(text).ok()?;
     let headers = [(FORWARDED_FOR, value)].into_iter().collect();
-    Some(identify.asker(&peer_at("10.0.0.1"), &headers, Time(0)).address)
+    Some(identify.asker(&peer_at("10.0.0.1"), &headers, || Time(0)).address)
 }
 
 /// Where 10.0.0.0/8 are trusted proxies.

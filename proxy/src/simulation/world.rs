@@ -271,7 +271,7 @@ impl World {
     fn ask(&mut self) {
         let number = self.somebody();
         let (peer, headers) = self.clients[number].request(&mut self.dice);
-        let mut asker = self.identify.asker(&peer, &headers, self.now());
+        let mut asker = self.identify.asker(&peer, &headers, || self.now());
         if self.is(Mutant::BelievesTheFirstHop) {
             asker.address = clients::first_hop(&headers).unwrap_or(asker.address);
         }

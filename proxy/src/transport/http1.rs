@@ -34,25 +34,25 @@ type Io<'a> = TokioIo<&'a mut Screened>;
 /// [`Screened::end`] knows why.
 pub async fn serve<H: Handler>(
     screened: &mut Screened,
-    handler: Arc<H>,
-    peer: Peer,
+    handler: &H,
+    peer: &Peer,
     rules: &Rules,
     draining: watch::Receiver<bool>,
 ) -> Option<Rejected> {
-    let ledger = Arc::clone(screened.ledger());
-    let exchanges = Arc::clone(&ledger);
+    let ledger = &Arc::clone(screened.ledger());
     let idle = Idle::new(rules.keep_alive, screened.first_due());
     let service = service_fn(move |request: Request<Incoming>| {
-        let (exchange, handler, peer) = (exchanges.begin(), Arc::clone(&handler), peer.clone());
+        let exchange = ledger.begin();
         // Boxed, since the library keeps room for one exchange as long as the connection lives.
         Box::pin(async move {
-            let response: Response<H::Body> =
-                handler.handle(peer, request.map(|body| Received::new(body, None))).await;
+            // Pinned where it is made: what is awaited by value is moved first, with all the room that it may need.
+            let request = request.map(|body| Received::new(body, None));
+            let response: Response<H::Body> = pin!(handler.handle(peer, request)).await;
             Ok::<_, Infallible>(response.map(|body| exchange.answer(body, None)))
         })
     });
     let connection = builder(rules).serve_connection(TokioIo::new(screened), service);
-    drive(connection, &ledger, idle, draining).await
+    drive(connection, ledger, idle, draining).await
 }
 
 /// The least that the library takes as the size of its buffers.
@@ -85,15 +85,20 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let mut connection = pin!(connection);
+    let turns = draining.clone();
     let mut drains = pin!(turned(&mut draining));
-    let mut drained = false;
+    let (mut drained, mut waits) = (false, false);
     let (relay, waker) = Relay::new();
     poll_fn(|context| {
         relay.wakes(context.waker());
         let context = &mut Context::from_waker(&waker);
-        if !drained && drains.as_mut().poll(context).is_ready() {
-            drained = true;
-            connection.as_mut().graceful_shutdown();
+        // Whoever waits is woken by the same waker however often it asks, so it need not ask before there is news.
+        if !drained && (!waits || !matches!(turns.has_changed(), Ok(false))) {
+            waits = true;
+            drained = drains.as_mut().poll(context).is_ready();
+            if drained {
+                connection.as_mut().graceful_shutdown();
+            }
         }
         if let Poll::Ready(result) = connection.as_mut().poll(context) {
             // An error is the client's affair: it left in the middle of something.

@@ -53,7 +53,7 @@ const FIELD_BYTES: usize = 32;
 pub async fn serve<H: Handler>(
     framed: &mut Framed,
     handler: Arc<H>,
-    peer: Peer,
+    peer: Arc<Peer>,
     downstream: Arc<Downstream>,
     rules: Arc<Rules>,
     draining: watch::Receiver<bool>,
@@ -69,8 +69,8 @@ pub async fn serve<H: Handler>(
             rules: Arc::clone(&rules),
             downstream: Arc::clone(&downstream),
         };
-        let (handler, peer) = (Arc::clone(&handler), peer.clone());
-        async move { Ok::<_, Infallible>(stream.answer(&*handler, peer, request).await) }
+        let (handler, peer) = (Arc::clone(&handler), Arc::clone(&peer));
+        async move { Ok::<_, Infallible>(stream.answer(&*handler, &peer, request).await) }
     });
     drive(builder.serve_connection(TokioIo::new(framed), service), &ledger, draining).await;
 }
@@ -123,7 +123,7 @@ impl Stream {
     async fn answer<H: Handler>(
         self,
         handler: &H,
-        peer: Peer,
+        peer: &Peer,
         request: Request<Incoming>,
     ) -> Response<AnswerBody<H::Body>> {
         let (head, body) = request.into_parts();

@@ -4,7 +4,7 @@
 //! both. A stream passes, in this order: the caps on connections ([`caps`]), the handshake and the choice of the
 //! protocol ([`greet`]), the screen with its deadlines ([`screened`], [`framed`]), and hyper ([`http1`], [`http2`]).
 
-mod alarm;
+pub mod alarm;
 pub mod caps;
 pub mod downstream;
 mod draining;
@@ -65,7 +65,7 @@ pub trait Handler: Send + Sync + 'static {
     /// Answers one request of `peer`.
     fn handle(
         &self,
-        peer: Peer,
+        peer: &Peer,
         request: Request<Received>,
     ) -> impl Future<Output = Response<Self::Body>> + Send;
 
@@ -112,8 +112,8 @@ impl<H: Handler> App<H> {
 
     async fn serve_http1(&self, greeted: Greeted, rules: Arc<Rules>, accepted: Instant) {
         let mut screened = Screened::new(greeted.wire, Arc::clone(&rules), accepted);
-        let handler = Arc::clone(&self.handler);
-        let idle = http1::serve(&mut screened, handler, greeted.peer, &rules, self.draining.clone()).await;
+        let idle =
+            http1::serve(&mut screened, &*self.handler, &greeted.peer, &rules, self.draining.clone()).await;
         let (end, mid_message) = (screened.end(), screened.is_mid_message());
         if let Some(reason) = end.map(|end| end.reason).or(idle) {
             self.downstream.reject(reason);
@@ -132,7 +132,8 @@ impl<H: Handler> App<H> {
         let mut framed =
             Framed::new(greeted.wire, Arc::clone(&rules), accepted, Arc::clone(&self.downstream));
         let (handler, downstream) = (Arc::clone(&self.handler), Arc::clone(&self.downstream));
-        http2::serve(&mut framed, handler, greeted.peer, downstream, rules, self.draining.clone()).await;
+        let peer = Arc::new(greeted.peer);
+        http2::serve(&mut framed, handler, peer, downstream, rules, self.draining.clone()).await;
         let end = framed.end();
         if let Some(reason) = end {
             self.downstream.reject(reason);

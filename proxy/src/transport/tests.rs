@@ -50,7 +50,7 @@ type Answer = UnsyncBoxBody<Bytes, Infallible>;
 impl Handler for Model {
     type Body = Answer;
 
-    async fn handle(&self, peer: Peer, request: Request<Received>) -> Response<Answer> {
+    async fn handle(&self, peer: &Peer, request: Request<Received>) -> Response<Answer> {
         let (head, body) = request.into_parts();
         let (path, certificate) = (head.uri.path().to_owned(), peer.certificate);
         let reading = read(path.clone(), body, Arc::clone(&self.seen));

@@ -21,6 +21,7 @@ pub mod splice;
 pub mod upstream;
 pub mod verdict;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -84,13 +85,13 @@ impl Way {
 }
 
 /// Takes one request to its answer.
-pub async fn handle(way: Arc<Way>, peer: Peer, request: Request<Received>) -> Response<WayBody> {
+pub async fn handle(way: Arc<Way>, peer: &Peer, request: Request<Received>) -> Response<WayBody> {
     let Some(permit) = way.in_flight.enter() else {
         way.metrics.rejected.inc(Rejected::InFlight);
         return unrouted(&way, &request, &Problem::OVERLOADED);
     };
     match way.routes.find(request.method(), request.uri().path()) {
-        Some(route) => routed(&way, permit, peer, route, request).await,
+        Some(route) => pin!(routed(&way, permit, peer, route, request)).await,
         None => unrouted(&way, &request, &Problem::NO_ROUTE),
     }
 }
@@ -100,11 +101,11 @@ pub async fn handle(way: Arc<Way>, peer: Peer, request: Request<Received>) -> Re
 async fn routed(
     way: &Arc<Way>,
     permit: Permit,
-    peer: Peer,
+    peer: &Peer,
     route: Route,
     request: Request<Received>,
 ) -> Response<WayBody> {
-    let asker = way.identify.asker(&peer, request.headers(), clock::now());
+    let asker = way.identify.asker(peer, request.headers(), clock::now);
     let exchange = Exchange::begin(way, permit, asker, route, &request, peer.tls);
     if let Some(refusal) = exchange.entry_refusal() {
         exchange.refused(&refusal);
@@ -119,9 +120,9 @@ async fn routed(
         Asking::Failed => return failed(&exchange, &Failure::Client),
     };
     let hop = Hop {
-        peer: &peer,
+        peer,
         trusted: way.identify.trusts(peer.ip),
-        forwarded_for: way.identify.forwarded_for(&peer, &head.headers),
+        forwarded_for: way.identify.forwarded_for(peer, &head.headers),
         tagged_by: exchange.tagged_by(),
         traceparent: exchange.trace().and_then(Trace::header),
     };
@@ -132,7 +133,8 @@ async fn routed(
     if let Some(trace) = exchange.trace() {
         trace.asks_upstream();
     }
-    let answer = match upstream::ask(&exchange, &mut outgoing).await {
+    let answer = pin!(upstream::ask(&exchange, &mut outgoing)).await;
+    let answer = match answer {
         Ok(answer) if exchange.route.inspected && exchange.route.guard.holds_answers() => {
             Box::pin(hold::answer(&exchange, &method, answer)).await
         }
