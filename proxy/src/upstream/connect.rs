@@ -22,7 +22,7 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 
 use super::connection::{Connection, Exclusive, Shared, Wanted};
-use super::socket::{Socket, Stream, Watch, Watched};
+use super::socket::{Counted, Socket, Stream, Watch, Watched};
 
 /// Longest head of an answer, in bytes.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
@@ -203,7 +203,7 @@ async fn speak_http1(stream: Stream, watch: Arc<Watch>) -> hyper::Result<Connect
         .max_buf_size(HEAD_BYTES_MAX)
         .max_header_size(HEAD_BYTES_MAX)
         .max_headers(HEADER_LINES_MAX)
-        .handshake(TokioIo::new(stream))
+        .handshake(TokioIo::new(Counted::new(stream, Arc::clone(&watch))))
         .await?;
     Ok(Connection::Exclusive(Exclusive::new(sender, connection, watch)))
 }

@@ -5,9 +5,8 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
-use futures_util::TryFutureExt;
 use futures_util::future::Either;
 use http::header::{CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING};
 use http::uri::{Authority, PathAndQuery};
@@ -18,7 +17,8 @@ use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::TokioIo;
 
 use super::connect::Origin;
-use super::socket::{self, Watch};
+use super::socket::{Counted, Watch};
+use crate::transport::alarm::Alarm;
 use crate::way::body::WayBody;
 
 /// Requests that one HTTP/2 connection carries at once, where the server allows as many.
@@ -59,26 +59,51 @@ impl From<TrySendError<Request<WayBody>>> for Unanswered {
     }
 }
 
+/// Until when a try may last.
+pub trait Overdue {
+    /// Ready once it has lasted too long; otherwise the task is woken when it may have. It may use `alarm` for that,
+    /// which outlives the try.
+    fn poll(&mut self, alarm: &mut Alarm, context: &mut Context<'_>) -> Poll<()>;
+}
+
+/// A try that somebody else ends.
+#[derive(Debug)]
+pub struct Unbounded;
+
+impl Overdue for Unbounded {
+    fn poll(&mut self, _alarm: &mut Alarm, _context: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
+}
+
 impl Connection {
-    /// Sends a request and waits for the head of its answer.
+    /// Sends a request and waits for the head of its answer; `None` where it is overdue.
     ///
     /// # Errors
     /// Where there is none; with the request, where nothing of it was written.
-    pub fn send<'a>(
+    pub fn send<'a, O: Overdue>(
         &'a mut self,
         mut request: Request<WayBody>,
         origin: &Origin,
-    ) -> impl Future<Output = Result<Response<Incoming>, Unanswered>> + use<'a> {
+        overdue: &'a mut O,
+    ) -> impl Future<Output = Option<Result<Response<Incoming>, Unanswered>>> + use<'a, O> {
         // The request is handed over before the first poll: a future that held it would be copied along with it.
         match self {
             Self::Exclusive(exclusive) => {
                 address_http1(&mut request, origin);
-                Either::Left(exclusive.send(request))
+                Either::Left(exclusive.send(request, overdue))
             }
             Self::Shared(stream) => {
                 address_http2(&mut request, origin);
                 let answer = stream.shared.sender.clone().try_send_request(request);
-                Either::Right(answer.map_err(Unanswered::from))
+                Either::Right(async move {
+                    let (mut answer, mut alarm) = (pin!(answer), Alarm::default());
+                    poll_fn(|context| match answer.as_mut().poll(context) {
+                        Poll::Pending => overdue.poll(&mut alarm, context).map(|()| None),
+                        Poll::Ready(answer) => Poll::Ready(Some(answer.map_err(Unanswered::from))),
+                    })
+                    .await
+                })
             }
         }
     }
@@ -86,12 +111,6 @@ impl Connection {
     /// Whether requests of others travel on it as well.
     pub fn is_shared(&self) -> bool {
         matches!(self, Self::Shared(_))
-    }
-
-    /// Whether more interim answers came than may come. On HTTP/2 they are not counted: there they pass one by one and
-    /// only the deadlines end them.
-    pub fn is_flooded(&self) -> bool {
-        matches!(self, Self::Exclusive(exclusive) if exclusive.watch.is_flooded())
     }
 
     /// Gives it a task of its own, for whoever does not move it along.
@@ -110,7 +129,7 @@ impl Connection {
 }
 
 /// What reads from and writes to the socket of an HTTP/1.1 connection.
-pub type Driver = http1::Connection<TokioIo<socket::Stream>, WayBody>;
+pub type Driver = http1::Connection<TokioIo<Counted>, WayBody>;
 
 /// An HTTP/1.1 connection in the hands of one request.
 ///
@@ -122,6 +141,9 @@ pub struct Exclusive {
     /// `None` once a task of its own moves it.
     driver: Option<Box<Driver>>,
     watch: Arc<Watch>,
+    /// Rings when a try on it is overdue. Deadlines of later tries are later, so that a busy connection hardly ever
+    /// touches the timers.
+    alarm: Alarm,
 }
 
 impl fmt::Debug for Exclusive {
@@ -133,7 +155,7 @@ impl fmt::Debug for Exclusive {
 impl Exclusive {
     /// A new connection.
     pub fn new(sender: http1::SendRequest<WayBody>, driver: Driver, watch: Arc<Watch>) -> Self {
-        Self { sender, driver: Some(Box::new(driver)), watch }
+        Self { sender, driver: Some(Box::new(driver)), watch, alarm: Alarm::default() }
     }
 
     /// Whether it can take a request at once, as far as it was moved along: the last one was written and its answer
@@ -196,21 +218,23 @@ impl Exclusive {
         Context::from_waker(if self.is_driven_here() { Waker::noop() } else { context.waker() })
     }
 
-    fn send(
-        &mut self,
-        mut request: Request<WayBody>,
-    ) -> impl Future<Output = Result<Response<Incoming>, Unanswered>> + use<'_> {
+    fn send<'a, O: Overdue>(
+        &'a mut self,
+        request: Request<WayBody>,
+        overdue: &'a mut O,
+    ) -> impl Future<Output = Option<Result<Response<Incoming>, Unanswered>>> + use<'a, O> {
         self.watch.begin();
-        let watch = Arc::clone(&self.watch);
-        hyper::ext::on_informational(&mut request, move |_| watch.note_interim());
         let answer = self.sender.try_send_request(request);
         async move {
             let mut answer = pin!(answer);
-            let answer = poll_fn(|context| {
+            poll_fn(|context| {
                 self.drive(context);
-                answer.as_mut().poll(&mut self.told_by(context))
-            });
-            Ok(answer.await?)
+                match answer.as_mut().poll(&mut self.told_by(context)) {
+                    Poll::Pending => overdue.poll(&mut self.alarm, context).map(|()| None),
+                    Poll::Ready(answer) => Poll::Ready(Some(answer.map_err(Unanswered::from))),
+                }
+            })
+            .await
         }
     }
 }

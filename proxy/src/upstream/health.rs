@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, Empty};
 use tokio::time::timeout;
 
 use super::connect::{Connector, Patience};
-use super::connection::Wanted;
+use super::connection::{Unbounded, Wanted};
 use crate::way::body::WayBody;
 
 /// What the checks say of one server. A server counts as healthy until they say otherwise.
@@ -78,8 +78,8 @@ async fn answered(connector: &Connector, check: &HealthCheck, http: HttpVersion)
     let mut connection = connector.connect(wanted, patience).await.map_err(|error| error.to_string())?;
     connection.drive_apart();
     let request = request(connector, check).map_err(|error| error.to_string())?;
-    let sent = connection.send(request, connector.origin()).await;
-    let answer = sent.map_err(|unanswered| unanswered.error.to_string())?;
+    let sent = connection.send(request, connector.origin(), &mut Unbounded).await;
+    let answer = sent.ok_or("no answer")?.map_err(|unanswered| unanswered.error.to_string())?;
     let date =
         answer.headers().get(DATE).and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
     let looked = Looked { status: answer.status().as_u16(), date };

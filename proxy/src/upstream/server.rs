@@ -12,6 +12,7 @@ use super::connect::{ConnectError, Connector, Patience};
 use super::connection::{Connection, Exclusive, Shared, Wanted};
 use super::ejection::Ejection;
 use super::health::Health;
+use crate::clock;
 use crate::metrics::labels::{Condition, ConnectionUse};
 
 /// Idle connections are dropped before any usual model server drops them (uvicorn after 5 s), so that hardly a request
@@ -131,24 +132,11 @@ impl Server {
         self.open.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// A connection for a request: one that is kept, unless `fresh` forbids it, or else a new one.
+    /// A new connection for a request; or one with room that was made while this waited for its turn to make one.
     ///
     /// # Errors
-    /// Where a new one cannot be made.
-    pub async fn connection(
-        &self,
-        wanted: Wanted,
-        fresh: bool,
-        patience: Patience,
-    ) -> Result<(Connection, ConnectionUse), ConnectError> {
-        if !fresh && let Some(kept) = self.kept(wanted) {
-            return Ok((kept, ConnectionUse::Reused));
-        }
-        // Few requests make a connection; the others do not carry the room for that.
-        Box::pin(self.made(wanted, patience)).await
-    }
-
-    async fn made(
+    /// Where none can be made.
+    pub async fn made(
         &self,
         wanted: Wanted,
         patience: Patience,
@@ -159,7 +147,7 @@ impl Server {
         let turn = tokio::time::timeout(patience.connect, self.connecting.lock()).await;
         let _turn = turn.map_err(|_| ConnectError::Late(patience.connect))?;
         // Whoever held the lock before may have made a connection with room.
-        if let Some(kept) = self.kept(wanted) {
+        if let Some(kept) = self.kept(wanted, Instant::now()) {
             return Ok((kept, ConnectionUse::Reused));
         }
         Ok((self.connect(wanted, patience).await?, ConnectionUse::New))
@@ -181,10 +169,11 @@ impl Server {
         Ok(connection)
     }
 
-    fn kept(&self, wanted: Wanted) -> Option<Connection> {
+    /// A connection that is kept, for a request that is sent `now`.
+    pub fn kept(&self, wanted: Wanted, now: Instant) -> Option<Connection> {
         let shared = (wanted != Wanted::Http1).then(|| self.kept_shared()).flatten();
         shared.or_else(|| {
-            let idle = (wanted != Wanted::Http2).then(|| self.kept_idle(Instant::now())).flatten();
+            let idle = (wanted != Wanted::Http2).then(|| self.kept_idle(now)).flatten();
             idle.map(Connection::Exclusive)
         })
     }
@@ -223,7 +212,7 @@ impl Server {
     pub fn keep(&self, connection: Exclusive) {
         let mut idle = self.idle.lock();
         if idle.len() < IDLE_CONNECTIONS_MAX {
-            idle.push(Idle { connection, since: Instant::now() });
+            idle.push(Idle { connection, since: clock::lately() });
         }
     }
 

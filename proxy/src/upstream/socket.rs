@@ -4,24 +4,23 @@ use std::io::{self, Read as _};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
 
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
-/// Interim answers (1xx) that a server may send before its answer.
-pub const INTERIM_MAX: u32 = 16;
+use super::interim::Interim;
 
 /// What the pool and the socket of one connection tell each other.
 #[derive(Debug, Default)]
 pub struct Watch {
     /// The next read asks the kernel, whatever the runtime knows.
     looks: AtomicBool,
-    /// Interim answers to the request that is open.
-    interim: AtomicU32,
+    /// A request was sent: what is read next begins an answer.
+    begins: AtomicBool,
 }
 
 impl Watch {
@@ -36,17 +35,7 @@ impl Watch {
 
     /// A request begins.
     pub fn begin(&self) {
-        self.interim.store(0, Ordering::Relaxed);
-    }
-
-    /// Takes note of an interim answer.
-    pub fn note_interim(&self) {
-        self.interim.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Whether more interim answers came than may come.
-    pub fn is_flooded(&self) -> bool {
-        self.interim.load(Ordering::Relaxed) > INTERIM_MAX
+        self.begins.store(true, Ordering::Relaxed);
     }
 }
 
@@ -104,9 +93,6 @@ impl AsyncRead for Watched {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.watch.is_flooded() {
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "too many interim answers")));
-        }
         if self.watch.looks.load(Ordering::Relaxed) {
             if let Some(seen) = self.look(buffer) {
                 return Poll::Ready(seen);
@@ -122,14 +108,14 @@ impl AsyncRead for Watched {
 
 /// Hands every call of [`AsyncWrite`] on to whichever stream there is.
 macro_rules! write_through {
-    ($type:ty, $self:ident => $target:expr, { $($variant:path),+ }) => {
+    ($type:ty, $self:ident => $target:expr, $stream:ident in { $($pattern:pat),+ }) => {
         impl AsyncWrite for $type {
             fn poll_write(
                 mut $self: Pin<&mut Self>,
                 context: &mut Context<'_>,
                 bytes: &[u8],
             ) -> Poll<io::Result<usize>> {
-                match $target { $($variant(stream) => Pin::new(stream).poll_write(context, bytes),)+ }
+                match $target { $($pattern => Pin::new($stream).poll_write(context, bytes),)+ }
             }
 
             fn poll_write_vectored(
@@ -137,7 +123,7 @@ macro_rules! write_through {
                 context: &mut Context<'_>,
                 slices: &[io::IoSlice<'_>],
             ) -> Poll<io::Result<usize>> {
-                match $target { $($variant(stream) => Pin::new(stream).poll_write_vectored(context, slices),)+ }
+                match $target { $($pattern => Pin::new($stream).poll_write_vectored(context, slices),)+ }
             }
 
             fn is_write_vectored(&self) -> bool {
@@ -145,17 +131,17 @@ macro_rules! write_through {
             }
 
             fn poll_flush(mut $self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-                match $target { $($variant(stream) => Pin::new(stream).poll_flush(context),)+ }
+                match $target { $($pattern => Pin::new($stream).poll_flush(context),)+ }
             }
 
             fn poll_shutdown(mut $self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-                match $target { $($variant(stream) => Pin::new(stream).poll_shutdown(context),)+ }
+                match $target { $($pattern => Pin::new($stream).poll_shutdown(context),)+ }
             }
         }
     };
 }
 
-write_through!(Watched, self => &mut self.socket, { Socket::Tcp, Socket::Unix });
+write_through!(Watched, self => &mut self.socket, stream in { Socket::Tcp(stream), Socket::Unix(stream) });
 
 /// What HTTP is spoken over.
 #[derive(Debug)]
@@ -179,4 +165,42 @@ impl AsyncRead for Stream {
     }
 }
 
-write_through!(Stream, self => &mut *self, { Stream::Plain, Stream::Tls });
+write_through!(Stream, self => &mut *self, stream in { Self::Plain(stream), Self::Tls(stream) });
+
+/// A stream of HTTP/1.1 whose interim answers are counted: a flood of them ends it.
+#[derive(Debug)]
+pub struct Counted {
+    stream: Stream,
+    watch: Arc<Watch>,
+    interim: Interim,
+}
+
+impl Counted {
+    /// Counts the interim answers of `stream`; `watch` knows where an answer begins.
+    pub fn new(stream: Stream, watch: Arc<Watch>) -> Self {
+        Self { stream, watch, interim: Interim::default() }
+    }
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let counted = self.get_mut();
+        let start = buffer.filled().len();
+        ready!(Pin::new(&mut counted.stream).poll_read(context, buffer))?;
+        if counted.watch.begins.load(Ordering::Relaxed) {
+            counted.watch.begins.store(false, Ordering::Relaxed);
+            counted.interim = Interim::begin();
+        }
+        if counted.interim.read(buffer.filled().get(start..).unwrap_or_default()) {
+            let flood = "too many interim answers came before the answer";
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, flood)));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+write_through!(Counted, self => &mut *self, stream in { Self { stream, .. } });

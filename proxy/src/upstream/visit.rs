@@ -1,8 +1,11 @@
 //! One request at one server.
 
 use std::error::Error;
-use std::pin::Pin;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Instant;
 
 use http::{Response, Version};
 use hyper::body::Incoming;
@@ -10,9 +13,11 @@ use hyper::body::Incoming;
 use super::Pool;
 use super::answer::{AnswerBody, unsound};
 use super::connect::{ConnectError, Patience};
-use super::connection::{Connection, Unanswered, Wanted};
+use super::connection::{Connection, Overdue, Unanswered, Wanted};
 use super::retry::{self, Outgoing, Stage};
 use super::server::Server;
+use crate::metrics::labels::ConnectionUse;
+use crate::transport::alarm::Alarm;
 use crate::way::body::BodyError;
 
 /// A request's place at a server; while it lives the request counts as open there.
@@ -102,7 +107,7 @@ impl Visit {
         &self.server
     }
 
-    /// Sends the request and waits for the head of its answer, until `overdue`.
+    /// Sends the request, at `now`, and waits for the head of its answer, until `overdue`.
     ///
     /// # Errors
     /// Says why there is no answer; what can still be sent of the request is in `outgoing`.
@@ -110,9 +115,11 @@ impl Visit {
         self,
         outgoing: &mut Outgoing,
         patience: Patience,
-        overdue: Pin<&mut impl Future<Output = ()>>,
+        overdue: &mut impl Overdue,
+        now: Instant,
     ) -> Result<Response<AnswerBody>, Missed> {
-        let answered = match self.answered(outgoing, patience, overdue).await {
+        let answered = pin!(self.answered(outgoing, patience, overdue, now)).await;
+        let answered = match answered {
             Ok((connection, answer)) => believed(connection, answer),
             Err(missed) => Err(missed),
         };
@@ -131,58 +138,60 @@ impl Visit {
         &self,
         outgoing: &mut Outgoing,
         patience: Patience,
-        mut overdue: Pin<&mut impl Future<Output = ()>>,
+        overdue: &mut impl Overdue,
+        now: Instant,
     ) -> Result<(Connection, Response<Incoming>), Missed> {
         let wanted = self.pool.wanted(&self.server, outgoing.headers());
-        let mut fresh = false;
+        let mut kept = self.server.kept(wanted, now);
         loop {
-            let connection = tokio::select! {
-                biased;
-                connection = self.connection(wanted, fresh, patience) => connection?,
-                () = overdue.as_mut() => return Err(Missed { stage: Stage::Unsent, cause: Cause::Late }),
+            let fresh = kept.is_none();
+            let (connection, used) = match kept.take() {
+                Some(kept) => (kept, ConnectionUse::Reused),
+                // Few requests make a connection; the others do not carry the room for that.
+                None => Box::pin(self.made(wanted, patience, overdue)).await?,
             };
-            match self.sent(connection, outgoing, overdue.as_mut()).await {
+            self.pool.metrics.connections.inc(used);
+            let answered = pin!(self.sent(connection, outgoing, overdue)).await;
+            match answered {
                 // A connection that went stale while it was idle; nothing of the request was written.
-                Err(missed) if missed.stage == Stage::Unsent && !fresh => fresh = true,
+                Err(missed) if missed.stage == Stage::Unsent && !fresh => {}
                 answered => return answered,
             }
         }
     }
 
-    async fn connection(
+    async fn made(
         &self,
         wanted: Wanted,
-        fresh: bool,
         patience: Patience,
-    ) -> Result<Connection, Missed> {
-        let found = self.server.connection(wanted, fresh, patience).await;
-        let (connection, used) =
-            found.map_err(|error| Missed { stage: Stage::Unsent, cause: error.into() })?;
-        self.pool.metrics.connections.inc(used);
-        Ok(connection)
+        overdue: &mut impl Overdue,
+    ) -> Result<(Connection, ConnectionUse), Missed> {
+        let (mut made, mut alarm) = (pin!(self.server.made(wanted, patience)), Alarm::default());
+        let made = poll_fn(|context| match made.as_mut().poll(context) {
+            Poll::Pending => overdue.poll(&mut alarm, context).map(|()| Err(Cause::Late)),
+            Poll::Ready(made) => Poll::Ready(made.map_err(Cause::from)),
+        });
+        made.await.map_err(|cause| Missed { stage: Stage::Unsent, cause })
     }
 
     async fn sent(
         &self,
         mut connection: Connection,
         outgoing: &mut Outgoing,
-        overdue: Pin<&mut impl Future<Output = ()>>,
+        overdue: &mut impl Overdue,
     ) -> Result<(Connection, Response<Incoming>), Missed> {
         let Some(request) = outgoing.take(connection.is_shared()) else {
             return Err(Missed { stage: Stage::Sent, cause: Cause::Gone });
         };
-        let answer = tokio::select! {
-            biased;
-            answer = connection.send(request, self.server.connector().origin()) => answer,
-            () = overdue => {
+        let sent = pin!(connection.send(request, self.server.connector().origin(), overdue)).await;
+        match sent {
+            Some(Ok(answer)) => Ok((connection, answer)),
+            Some(Err(unanswered)) => Err(missed(unanswered, outgoing)),
+            None => {
                 // Whatever is wrong with an HTTP/2 connection would befall the next request as well.
                 connection.retire();
-                return Err(Missed { stage: Stage::Sent, cause: Cause::Late });
+                Err(Missed { stage: Stage::Sent, cause: Cause::Late })
             }
-        };
-        match answer {
-            Ok(answer) => Ok((connection, answer)),
-            Err(unanswered) => Err(missed(unanswered, outgoing)),
         }
     }
 
@@ -208,8 +217,7 @@ fn believed(
     connection: Connection,
     mut answer: Response<Incoming>,
 ) -> Result<(Connection, Response<Incoming>), Missed> {
-    let flooded = connection.is_flooded().then_some("too many interim answers came before it");
-    if let Some(reason) = flooded.or_else(|| unsound(&answer)) {
+    if let Some(reason) = unsound(&answer) {
         return Err(Missed { stage: Stage::Sent, cause: Cause::Unsound(reason) });
     }
     // The version is that of one hop.

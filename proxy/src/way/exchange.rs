@@ -294,6 +294,19 @@ impl Exchange {
         self.asked.get().is_some()
     }
 
+    /// When the question was complete.
+    pub fn asked_at(&self) -> Option<Instant> {
+        self.asked.get().copied()
+    }
+
+    /// When the first try begins, which is now; the clock is read only where the question was held before it.
+    pub fn first_try(&self) -> Instant {
+        if self.route.guard.holds_questions() {
+            return Instant::now();
+        }
+        self.asked_at().unwrap_or(self.started)
+    }
+
     /// Resolves once the question is complete; says since when it is. One task at a time may wait.
     pub async fn question_complete(&self) -> Instant {
         let mut bell = pin!(self.asked_bell.notified());

@@ -1,22 +1,24 @@
 //! Asking the upstream: how often, for how long, and what a failure is called.
 
-use std::pin::pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use http::header::{ACCEPT_ENCODING, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Request, Response, Uri, Version, request};
-use tokio::time::{sleep_until, timeout_at};
 
 use super::body::WayBody;
 use super::exchange::Exchange;
 use crate::gate::Refusal;
 use crate::identity::allowance;
+use crate::transport::alarm::Alarm;
 pub use crate::upstream::Upstreams;
 use crate::upstream::answer::AnswerBody;
 use crate::upstream::retry::{Outgoing, may_go_again};
-use crate::upstream::{Cause, ClientFault, Missed, Patience, Visit};
+use crate::upstream::{Cause, ClientFault, Missed, Overdue, Patience, Visit};
 
 /// The encodings of messages that a gRPC client takes; without it, none.
 const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
@@ -44,11 +46,12 @@ pub enum Failure {
 /// # Errors
 /// Says why there is none.
 pub async fn ask(exchange: &Arc<Exchange>, outgoing: &mut Outgoing) -> Result<Response<AnswerBody>, Failure> {
-    tokio::select! {
-        biased;
-        answer = tried(exchange, outgoing) => answer,
-        refusal = exchange.blocked_meanwhile() => Err(Failure::Blocked(refusal)),
-    }
+    let (mut answer, mut blocked) = (pin!(tried(exchange, outgoing)), pin!(exchange.blocked_meanwhile()));
+    poll_fn(|context| match answer.as_mut().poll(context) {
+        Poll::Pending => blocked.as_mut().poll(context).map(|refusal| Err(Failure::Blocked(refusal))),
+        answered => answered,
+    })
+    .await
 }
 
 /// The request as it is sent to its upstream.
@@ -67,11 +70,12 @@ pub fn addressed(exchange: &Exchange, mut head: request::Parts, body: WayBody) -
 /// Asks one server after the other, as often as the rules for sending again allow.
 async fn tried(exchange: &Exchange, outgoing: &mut Outgoing) -> Result<Response<AnswerBody>, Failure> {
     let pool = &exchange.route.guard.upstream;
-    let mut tried = Vec::new();
+    let (mut tried, mut began) = (Vec::new(), exchange.first_try());
     let mut visit = visit(exchange, &[]).ok_or(Failure::Full)?;
     loop {
         let position = visit.position();
-        let missed = match one_try(exchange, visit, outgoing).await {
+        let answer = pin!(one_try(exchange, visit, outgoing, began)).await;
+        let missed = match answer {
             Ok(answer) => {
                 outgoing.answered();
                 return Ok(answer);
@@ -86,6 +90,7 @@ async fn tried(exchange: &Exchange, outgoing: &mut Outgoing) -> Result<Response<
             && Instant::now() < exchange.answer_due();
         let next = if again { next_visit(exchange, &tried, &missed) } else { None };
         visit = next.ok_or_else(|| failure(&missed.cause))?;
+        began = Instant::now();
         pool.metrics().retries.inc();
     }
 }
@@ -111,25 +116,46 @@ async fn one_try(
     exchange: &Exchange,
     visit: Visit,
     outgoing: &mut Outgoing,
+    began: Instant,
 ) -> Result<Response<AnswerBody>, Missed> {
     if let Some(trace) = exchange.trace() {
         trace.asks_server(visit.server_name());
     }
     let timeouts = &exchange.way().timeouts;
     let patience = Patience { connect: timeouts.connect, stalled: timeouts.idle };
-    let overdue = pin!(overdue(exchange, Instant::now()));
-    let mut answer = visit.ask(outgoing, patience, overdue).await?;
+    let bell = pin!(exchange.question_complete());
+    let mut overdue = TryEnds { exchange, began, bell };
+    let mut answer = pin!(visit.ask(outgoing, patience, &mut overdue, began)).await?;
     if !exchange.is_asked() {
         answer.body_mut().drive_apart();
     }
     Ok(answer)
 }
 
-/// Resolves when a try that began at `began` has lasted too long.
-async fn overdue(exchange: &Exchange, began: Instant) {
-    if let Ok(asked) = timeout_at(exchange.deadline().into(), exchange.question_complete()).await {
-        let this_try = asked.max(began) + exchange.way().timeouts.each_try;
-        sleep_until(this_try.min(exchange.answer_due()).into()).await;
+/// When a try that began at `began` has lasted too long.
+struct TryEnds<'a, B> {
+    exchange: &'a Exchange,
+    began: Instant,
+    /// Resolves once the question is complete.
+    bell: Pin<&'a mut B>,
+}
+
+impl<B: Future<Output = Instant>> TryEnds<'_, B> {
+    /// As things stand: while the question is on its way only the end of the exchange counts.
+    fn due(&self, asked: Option<Instant>) -> Instant {
+        let Some(asked) = asked else { return self.exchange.deadline() };
+        let this_try = asked.max(self.began) + self.exchange.way().timeouts.each_try;
+        this_try.min(self.exchange.answer_due())
+    }
+}
+
+impl<B: Future<Output = Instant>> Overdue for TryEnds<'_, B> {
+    fn poll(&mut self, alarm: &mut Alarm, context: &mut Context<'_>) -> Poll<()> {
+        let asked = self.exchange.asked_at().or_else(|| match self.bell.as_mut().poll(context) {
+            Poll::Ready(asked) => Some(asked),
+            Poll::Pending => None,
+        });
+        alarm.poll(self.due(asked).into(), context)
     }
 }
 
