@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -46,8 +47,12 @@ pub async fn serve<H: Handler>(
         // Boxed, since the library keeps room for one exchange as long as the connection lives.
         Box::pin(async move {
             // Pinned where it is made: what is awaited by value is moved first, with all the room that it may need.
-            let request = request.map(|body| Received::new(body, None));
-            let response: Response<H::Body> = pin!(handler.handle(peer, request)).await;
+            let request = request.map(|body| Received::new(body, None).told_to(ledger));
+            let mut response: Response<H::Body> = pin!(handler.handle(peer, request)).await;
+            if ledger.has_unread() {
+                // The client would send its next request into a connection that is being closed.
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             Ok::<_, Infallible>(response.map(|body| exchange.answer(body, None)))
         })
     });

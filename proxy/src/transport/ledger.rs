@@ -21,6 +21,8 @@ pub struct Ledger {
     mid_message: AtomicBool,
     winding_down: AtomicBool,
     stopped: AtomicBool,
+    /// A question was let go of before its end had come.
+    unread: AtomicBool,
     idle: AtomicWaker,
 }
 
@@ -74,6 +76,16 @@ impl Ledger {
     /// Whether it takes no further exchange.
     pub fn is_winding_down(&self) -> bool {
         self.winding_down.load(Ordering::Relaxed)
+    }
+
+    /// A question was let go of before its end had come: the connection cannot go on after its answer.
+    pub fn leave_unread(&self) {
+        self.unread.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether one was.
+    pub fn has_unread(&self) -> bool {
+        self.unread.load(Ordering::Relaxed)
     }
 
     /// The connection goes no further, whatever its parser would still do.

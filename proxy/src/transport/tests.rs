@@ -53,6 +53,10 @@ impl Handler for Model {
     async fn handle(&self, peer: &Peer, request: Request<Received>) -> Response<Answer> {
         let (head, body) = request.into_parts();
         let (path, certificate) = (head.uri.path().to_owned(), peer.certificate);
+        if path == "/refused" {
+            body.discard(head.headers.contains_key("expect")).await;
+            return Response::new(Full::from("no").boxed_unsync());
+        }
         let reading = read(path.clone(), body, Arc::clone(&self.seen));
         let said = match path.as_str() {
             "/inline" => reading.await,

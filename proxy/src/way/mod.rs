@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use checkgate_config::settings::{Limits, Timeouts};
+use http::header::EXPECT;
 use http::{Request, Response, StatusCode};
 
 use self::body::WayBody;
@@ -88,11 +89,11 @@ impl Way {
 pub async fn handle(way: Arc<Way>, peer: &Peer, request: Request<Received>) -> Response<WayBody> {
     let Some(permit) = way.in_flight.enter() else {
         way.metrics.rejected.inc(Rejected::InFlight);
-        return unrouted(&way, &request, &Problem::OVERLOADED);
+        return unread(request, |request| unrouted(&way, request, &Problem::OVERLOADED)).await;
     };
     match way.routes.find(request.method(), request.uri().path()) {
         Some(route) => pin!(routed(&way, permit, peer, route, request)).await,
-        None => unrouted(&way, &request, &Problem::NO_ROUTE),
+        None => unread(request, |request| unrouted(&way, request, &Problem::NO_ROUTE)).await,
     }
 }
 
@@ -109,7 +110,7 @@ async fn routed(
     let exchange = Exchange::begin(way, permit, asker, route, &request, peer.tls);
     if let Some(refusal) = exchange.entry_refusal() {
         exchange.refused(&refusal);
-        return refused(&exchange, &refusal);
+        return unread(request, |_| refused(&exchange, &refusal)).await;
     }
     let (mut head, body) = request.into_parts();
     let method = head.method.clone();
@@ -143,6 +144,17 @@ async fn routed(
         Err(failure) => failed(&exchange, &failure),
     };
     if exchange.is_degraded() { Box::pin(degrade::answer(&exchange, &method, answer)).await } else { answer }
+}
+
+/// The answer to a request whose body nobody wants. Few requests have one, so that the others carry no room for it.
+async fn unread(
+    request: Request<Received>,
+    answer: impl FnOnce(&Request<Received>) -> Response<WayBody>,
+) -> Response<WayBody> {
+    let answer = answer(&request);
+    let expects = request.headers().contains_key(EXPECT);
+    Box::pin(request.into_body().discard(expects)).await;
+    answer
 }
 
 /// The answer to a request that never was an exchange.

@@ -18,6 +18,44 @@ async fn requests_are_answered_one_after_the_other_on_one_connection() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_client_that_is_refused_keeps_its_connection_once_its_question_has_come() {
+    let server = Server::plain();
+    let mut connected = server.connect();
+    let chunked =
+        "POST /refused HTTP/1.1\r\nHost: models\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n0\r\n\r\n";
+    for question in [post("/refused", "a question"), chunked.to_owned(), post("/refused", "")] {
+        // Many clients write the head and the body one after the other.
+        let (head, body) = question.split_once("\r\n\r\n").unwrap();
+        connected.say(&format!("{head}\r\n\r\n")).await;
+        sleep(Duration::from_millis(50)).await;
+        connected.say(body).await;
+        let answer = connected.hear("\r\n\r\nno").await;
+        assert!(!answer.contains("connection: close"), "{question:?} ended its connection: {answer}");
+    }
+    connected.say(&post("/", "again")).await;
+    connected.hear("\r\n\r\nagain").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_before_its_question_is_read_says_that_it_is_the_last() {
+    let waits = "POST /refused HTTP/1.1\r\nHost: models\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n";
+    let long = "POST /refused HTTP/1.1\r\nHost: models\r\nContent-Length: 99999999\r\n\r\n";
+    let stuck = "POST /refused HTTP/1.1\r\nHost: models\r\nContent-Length: 9\r\n\r\none";
+    for question in [waits, long, stuck] {
+        let server = Server::plain();
+        let mut connected = server.connect();
+        connected.say(question).await;
+        let (heard, seconds) = connected.hear_all().await;
+        assert!(heard.starts_with("HTTP/1.1 200 OK\r\n"), "{question:?} got {heard:?}");
+        assert!(
+            heard.contains("connection: close\r\n") && heard.ends_with("\r\n\r\nno"),
+            "{question:?}: {heard}"
+        );
+        assert!(seconds <= 2, "{question:?} was waited for: {seconds} s");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_question_that_is_read_to_its_end_does_not_have_its_connection_polled_again() {
     let server = Server::plain();
     let (client, stream) = duplex(PIPE_BYTES);
