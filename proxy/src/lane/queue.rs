@@ -279,7 +279,11 @@ mod tests {
     fn parts_are_bounded_whatever_they_weigh() {
         let queue = Queue::new(usize::MAX / 4, 1.0);
         let offered = (0..PARTS_MAX as u64 + 9).map(|client| queue.offer(parcel(client, 0)));
-        assert_eq!(offered.filter(|offered| *offered == Offered::Lost).count(), 9, "what is beyond the bound");
+        assert_eq!(
+            offered.filter(|offered| *offered == Offered::Lost).count(),
+            9,
+            "what is beyond the bound"
+        );
         assert_eq!(queue.waiting_parts(), PARTS_MAX);
     }
 

@@ -8,6 +8,7 @@ use super::{Counts, Frozen, Pending, Room, Watched};
 use crate::drift::latest::Latest;
 use crate::drift::learner::Learner;
 use crate::drift::reference::DriftReference;
+use crate::drift::rolling::Rolling;
 use crate::drift::rules::Held;
 use crate::drift::shares::Shares;
 use crate::drift::watch::Watch;
@@ -20,8 +21,8 @@ pub const VERSION: u16 = 1;
 /// A room's form: version, what is watched, the warm-up, the shares, and what was counted.
 type Form<W, L, S> = (u16, Option<W>, L, S, Counts);
 /// What is watched: the reference's checksum and, if they are in it, its bytes; the watch, the latest rows, since when, and
-/// what waits to be told, and how long rules have held.
-type WatchedForm<W, L, P, R> = (u64, Option<Vec<u8>>, W, L, Option<Time>, Option<P>, R);
+/// what waits to be told, how long rules have held, and the rolling reference.
+type WatchedForm<W, L, P, H, R> = (u64, Option<Vec<u8>>, W, L, Option<Time>, Option<P>, H, R);
 
 /// How far a room has come: another one, and there is something to save.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,13 +51,14 @@ impl Room {
     #[must_use]
     pub fn save(&self, with_learned_reference: bool) -> Vec<u8> {
         let memory = &self.memory;
-        let watched =
-            memory.watched.as_ref().map(|Watched { frozen, watch, latest, since, pending, rules }| {
+        let watched = memory.watched.as_ref().map(
+            |Watched { frozen, watch, latest, rolling, since, pending, rules }| {
                 let is_wanted = with_learned_reference && frozen.trust == Trust::Provisional;
                 let bytes = is_wanted.then(|| frozen.reference.to_bytes());
-                (self.checksum, bytes, watch, latest, *since, pending.as_ref(), rules)
-            });
-        let form: Form<WatchedForm<&Watch, &Latest, &Pending, &Held>, &Learner, &Shares> =
+                (self.checksum, bytes, watch, latest, *since, pending.as_ref(), rules, rolling)
+            },
+        );
+        let form: Form<WatchedForm<&Watch, &Latest, &Pending, &Held, &Rolling>, &Learner, &Shares> =
             (VERSION, watched, &memory.learner, &memory.shares, memory.counts);
         // Plain data of this crate's own types always serialises into memory.
         postcard::to_stdvec(&form).unwrap_or_default()
@@ -73,7 +75,7 @@ impl Room {
             return Err(SavedError::Version(version));
         }
         let (_, saved, learner, shares, counts): Form<
-            WatchedForm<Watch, Latest, Pending, Held>,
+            WatchedForm<Watch, Latest, Pending, Held, Rolling>,
             Learner,
             Shares,
         > = postcard::from_bytes(bytes)?;
@@ -85,12 +87,12 @@ impl Room {
         }
         let settings = self.watch_settings();
         match (&mut self.memory.watched, saved) {
-            (Some(watched), Some((checksum, _, mut watch, latest, since, pending, rules)))
+            (Some(watched), Some((checksum, _, mut watch, latest, since, pending, rules, rolling)))
                 if checksum == self.checksum
                     && watch.features().len() == watched.frozen.reference.features().len() =>
             {
                 watch.adopt(settings);
-                (watched.watch, watched.latest) = (watch, latest);
+                (watched.watch, watched.latest, watched.rolling) = (watch, latest, rolling);
                 (watched.since, watched.pending, watched.rules) = (since, pending, rules);
                 watched.rules.adopt(&self.settings.rules);
             }
