@@ -105,6 +105,8 @@ impl Check<'_> {
         self.listeners.extend(serve.map(|serve| Listen::Tcp(serve.listen)));
         let tls = self.tls(raw.tls.as_ref(), listen.as_deref());
         let clients = self.clients(raw.clients.as_ref()?);
+        let trusts_nobody = clients.as_ref().is_some_and(|clients| clients.trusted_proxies.is_empty());
+        let proxy_protocol = self.proxy_protocol(raw.proxy_protocol?, trusts_nobody);
         let telemetry = self.telemetry(raw.telemetry.as_ref()?);
         let tenants = self.tenants(raw.tenants.as_deref().unwrap_or_default());
         let decisions = policies::decisions(raw.decisions.as_ref()?)?;
@@ -120,6 +122,7 @@ impl Check<'_> {
         self.something_to_protect(raw);
         Some(Settings {
             listen: listen?,
+            proxy_protocol,
             tls: tls?,
             admin: admin?,
             inbound: inbound?,

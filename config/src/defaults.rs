@@ -30,6 +30,7 @@ const fn quantity(
 /// Every default, in the order of the reference page.
 pub const DEFAULTS: &[Known] = &[
     word("listen", "127.0.0.1:8765"),
+    word("proxy_protocol", "off"),
     word("tls.client_certificate", "required"),
     word("admin.listen", "127.0.0.1:8766"),
     word("admin.tls.client_certificate", "required"),

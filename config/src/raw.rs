@@ -38,7 +38,7 @@ pub use upstream::{
     RawWeightedServer,
 };
 
-use crate::settings::{Hold, HopHeader, LogFormat, Mode, OnError, Scope};
+use crate::settings::{Hold, HopHeader, LogFormat, Mode, OnError, ProxyProtocol, Scope};
 use crate::units::{ByteSize, Period};
 
 /// Settings of checkgate, an inline proxy that recognises attacks on a model through its API.
@@ -49,6 +49,10 @@ use crate::units::{ByteSize, Period};
 pub struct Raw {
     /// Where requests are accepted: an IP address and port, `unix:PATH`, or a list of these. Port 0 takes any free port.
     pub listen: Option<RawListen>,
+    /// Whether every connection to a TCP listener for requests begins with a header of the PROXY protocol (version 1 or 2)
+    /// that says whom it is from, before TLS and HTTP: `off` or `required`. With `required`, connections are taken from
+    /// `clients.trusted_proxies` alone.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// TLS on every TCP listener for requests; without it they are plain.
     pub tls: Option<RawTls>,
     /// The operators' listener.

@@ -25,6 +25,8 @@ pub use self::crowdsec::{Bouncer, BouncerKey, Crowdsec, LapiServer, LapiSource, 
 pub struct Settings {
     /// Where requests are accepted: at least one listener.
     pub listen: Vec<Listen>,
+    /// Whether connections to its TCP listeners begin with a header that says whom they are from.
+    pub proxy_protocol: ProxyProtocol,
     /// TLS on every TCP listener for requests; without it they are plain.
     pub tls: Option<Tls>,
     /// Where operators ask.
@@ -72,6 +74,17 @@ pub struct Settings {
     pub unclaimed: Option<Model>,
     /// The protected endpoints.
     pub models: Vec<Model>,
+}
+
+/// Whether connections begin with a header of the PROXY protocol.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ProxyProtocol {
+    /// None does.
+    #[default]
+    Off,
+    /// Each does, and comes from a trusted proxy.
+    Required,
 }
 
 /// One place where requests are accepted.

@@ -218,6 +218,83 @@ async fn what_a_client_writes_before_a_proxy_that_writes_forwarded_names_nobody(
     behind_a_proxy("forwarded", by_element).await;
 }
 
+/// Attacks by headers of the PROXY protocol that name victims, each on a connection of its own, in both versions.
+async fn by_proxy_headers(checkgate: &Checkgate, source: &str, connections: u32) {
+    for number in 0..connections {
+        let victim = victim(number);
+        let octets = victim.parse::<std::net::Ipv4Addr>().unwrap().octets();
+        let line = format!("PROXY TCP4 {victim} 127.0.0.1 4711 8080\r\n").into_bytes();
+        let block =
+            [&b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c"[..], &octets, &[127, 0, 0, 1, 1, 2, 3, 4]].concat();
+        let header = if number % 2 == 0 { line } else { block };
+        let mut pipeline = Pipeline::from(source, checkgate.address).await;
+        let asked = request(&infer_path("pricing"), &forged(number), &sweep_row(number));
+        // The proxy may close the connection before everything is written.
+        pipeline.stream.write_all(&[&header[..], asked.as_bytes()].concat()).await.ok();
+        let mut answer = Vec::new();
+        let read = tokio::time::timeout(PATIENCE, pipeline.stream.read_to_end(&mut answer));
+        read.await.unwrap().ok();
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(!answer.starts_with("HTTP/1.1 200"), "{source} was answered: {answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_of_the_proxy_protocol_from_nobodies_name_nobody() {
+    let server = pricing().await;
+    let connections = sized("IDENTITY_REQUESTS", REQUESTS) / 100;
+    for (word, counted) in [("required", true), ("off", false)] {
+        let config = json!({
+            "upstream": format!("http://{}", server.address), "mode": "enforce", "proxy_protocol": word,
+            "clients": {"identity": "ip", "trusted_proxies": ["127.0.7.0/24"]},
+        });
+        let checkgate = Start::configured(config).run().await.unwrap();
+        by_proxy_headers(&checkgate, "127.0.8.4", connections).await;
+        let expected = if counted { f64::from(connections) } else { 0.0 };
+        checkgate_load_tests::within("the count of those who are not trusted", async {
+            let untrusted = [r#"reason="untrusted_proxy""#];
+            // The last one is counted after its connection was closed.
+            while (checkgate.metric("checkgate_rejected_total", &untrusted).await.unwrap() - expected).abs()
+                > 0.5
+            {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await
+        .unwrap();
+        rested(&checkgate).await;
+        assert!(checkgate.records().unwrap().is_empty(), "nobody is spoken of, proxy_protocol: {word}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_client_writes_behind_the_header_of_a_balancer_names_nobody() {
+    let server = pricing().await;
+    let config = json!({
+        "upstream": format!("http://{}", server.address), "mode": "enforce", "proxy_protocol": "required",
+        "clients": {"identity": "ip", "trusted_proxies": ["127.0.7.1"]},
+    });
+    let checkgate = Start::configured(config).run().await.unwrap();
+    let mut balancer = Pipeline::from("127.0.7.1", checkgate.address).await;
+    balancer.stream.write_all(b"PROXY TCP4 203.0.113.66 127.0.0.1 4711 8080\r\n").await.unwrap();
+    let mut refused = 0;
+    for number in 0..sized("IDENTITY_REQUESTS", REQUESTS) / 100 {
+        let asked = request(&infer_path("pricing"), &forged(number), &sweep_row(number));
+        refused += u32::from(balancer.send(&[asked]).await == [403]);
+    }
+    assert!(refused > 0, "the attacker is blocked behind the balancer");
+    let records = checkgate.records_with(|record| record["kind"] == "decision").await.unwrap();
+    assert_eq!(
+        decided_about(&records),
+        BTreeSet::from(["203.0.113.66".to_owned()]),
+        "whom decisions are about"
+    );
+    let mut honest = Pipeline::from("127.0.7.1", checkgate.address).await;
+    honest.stream.write_all(b"PROXY TCP4 198.18.0.1 127.0.0.1 4711 8080\r\n").await.unwrap();
+    let asked = request(&infer_path("pricing"), "", &honest_row(1, 1));
+    assert_eq!(honest.send(&[asked]).await, [200], "a victim behind the same balancer asks in its own name");
+}
+
 /// Lines of `/metrics` that are samples.
 async fn series(checkgate: &Checkgate) -> BTreeSet<String> {
     let text = checkgate.ask("/metrics").await.unwrap().text();

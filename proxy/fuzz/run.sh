@@ -12,7 +12,7 @@ seconds=${1:-20}
 shift || true
 targets=("$@")
 if [ ${#targets[@]} -eq 0 ]; then
-    targets=(screen_http1 screen_http2 screen_frames decoders json config ledger)
+    targets=(screen_http1 screen_http2 screen_frames proxy_header decoders json config ledger)
 fi
 
 # In the same folder as the other builds: all crates but those that are fuzzed are the same, and built already.

@@ -81,7 +81,8 @@ impl Identify {
     /// end.
     pub fn asker(&self, peer: &Peer, headers: &HeaderMap, now: impl FnOnce() -> Time) -> Asker {
         let (address, forwarded) = self.address(peer.ip, headers);
-        let declared = self.addresses_declared || forwarded;
+        let by_balancer = peer.is_named && !self.trusts(peer.ip);
+        let declared = self.addresses_declared || forwarded || by_balancer;
         Asker {
             address,
             standing: if declared { Standing::Declared } else { Standing::Assumed },
@@ -288,6 +289,20 @@ mod tests {
             identify.asker(&peer_at("10.0.0.1"), &headers(&[("x-forwarded-for", "192.0.2.1")]), || NOW);
         assert_eq!(named.standing, Standing::Declared);
         let bare = identify.asker(&peer_at("10.0.0.1"), &headers(&[]), || NOW);
+        assert_eq!(bare.standing, Standing::Assumed, "the proxy itself is no client");
+    }
+
+    #[test]
+    fn whom_a_balancer_names_stands_declared_and_what_it_writes_counts_no_more_than_a_clients() {
+        let identify = identify(&["10.0.0.0/8"], ClientIdentity::Assumed);
+        let forged = headers(&[("x-forwarded-for", "192.0.2.66")]);
+        let named = |ip: &str| Peer { is_named: true, ..peer_at(ip) };
+        let asker = identify.asker(&named("203.0.113.9"), &forged, NOW);
+        assert_eq!((asker.address.to_string().as_str(), asker.standing), ("203.0.113.9", Standing::Declared));
+        assert_eq!(identify.forwarded_for(&named("203.0.113.9"), &forged), "203.0.113.9");
+        let behind = identify.asker(&named("10.0.0.7"), &forged, NOW);
+        assert_eq!(behind.address.to_string(), "192.0.2.66", "it named a proxy that is trusted as well");
+        let bare = identify.asker(&named("10.0.0.7"), &headers(&[]), NOW);
         assert_eq!(bare.standing, Standing::Assumed, "the proxy itself is no client");
     }
 

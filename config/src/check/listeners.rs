@@ -7,7 +7,7 @@ use super::Check;
 use crate::files;
 use crate::path::Path;
 use crate::raw::{RawAdmin, RawListen};
-use crate::settings::{Listen, Secret};
+use crate::settings::{Listen, ProxyProtocol, Secret};
 
 /// Letters of the admin token, least and most.
 const TOKEN_LENGTH: std::ops::RangeInclusive<usize> = 16..=256;
@@ -49,6 +49,17 @@ impl Check<'_> {
             Some(socket) => self.socket(path, socket).map(Listen::Unix),
             None => self.address(path, typed, "127.0.0.1:8765, [::1]:8765 or unix:in.sock").map(Listen::Tcp),
         }
+    }
+
+    /// Whether connections begin with a header. It is believed from trusted proxies alone, so there must be one.
+    pub(super) fn proxy_protocol(&mut self, typed: ProxyProtocol, trusts_nobody: bool) -> ProxyProtocol {
+        if typed == ProxyProtocol::Required && trusts_nobody {
+            self.refuse(
+                &Path::dotted("proxy_protocol"),
+                "nobody is believed who says whom a connection is from, so that nobody could connect; name your load balancers under clients.trusted_proxies",
+            );
+        }
+        typed
     }
 
     /// An IP address with a port that was typed at `path`.

@@ -6,6 +6,7 @@
 pub mod frames;
 pub mod http1;
 pub mod http2;
+pub mod proxy_header;
 mod refused;
 mod rules;
 #[cfg(test)]

@@ -78,6 +78,23 @@ impl Connections {
     }
 }
 
+impl Place {
+    /// Has a connection of a load balancer count for the address that it is from, from here on.
+    ///
+    /// # Errors
+    /// As many connections of that address are open as may be.
+    pub fn count_for(&mut self, address: IpAddr, caps: Caps) -> Result<(), Rejected> {
+        let address = prefix(address);
+        if !self.connections.count(address, caps.per_address) {
+            return Err(Rejected::ConnectionsPerAddress);
+        }
+        if let Some(before) = self.address.replace(address) {
+            self.connections.release(before);
+        }
+        Ok(())
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         self.connections.open.fetch_sub(1, Ordering::Relaxed);
@@ -132,6 +149,18 @@ mod tests {
         drop(first);
         let _again = connections.admit(ip("::ffff:192.0.2.1"), CAPS).expect("the place was freed");
         assert_eq!(connections.open(), 3, "a refused connection takes no place");
+    }
+
+    #[test]
+    fn a_connection_of_a_balancer_counts_for_whom_it_is_from() {
+        let connections = Arc::new(Connections::default());
+        let mut places: Vec<_> = (0..3).map(|_| connections.admit(None, CAPS).unwrap()).collect();
+        let counted: Vec<_> =
+            places.iter_mut().map(|place| place.count_for(ip("192.0.2.1").unwrap(), CAPS).is_ok()).collect();
+        assert_eq!(counted, [true, true, false], "the client is at its cap");
+        assert!(connections.admit(ip("192.0.2.1"), CAPS).is_err());
+        drop(places);
+        assert!(connections.by_address.is_empty(), "closed connections free the client's places");
     }
 
     #[test]

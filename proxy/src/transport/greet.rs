@@ -1,10 +1,10 @@
 //! From an accepted stream to a protocol: TLS where it is spoken, then which HTTP.
 
 use std::io;
-use std::net::IpAddr;
 
 use pingora_core::protocols::Stream;
 
+use super::introduced::Caller;
 use super::peer::{LOCAL, Peer};
 use super::rules::Rules;
 use super::socket::Socket;
@@ -40,11 +40,11 @@ pub struct Greeted {
 /// The client left, or the handshake failed.
 pub async fn greet(
     session: Stream,
-    ip: Option<IpAddr>,
+    caller: Caller,
     tls: Option<&TlsHandle>,
     rules: &Rules,
 ) -> io::Result<Greeted> {
-    let mut peer = Peer::plain(ip.unwrap_or(LOCAL));
+    let mut peer = Peer::plain(caller.ip.unwrap_or(LOCAL));
     let (socket, agreed) = match tls {
         Some(tls) => {
             let stream = tls.accept(session).await?;
@@ -63,7 +63,7 @@ pub async fn greet(
         Some(protocol) => protocol,
         None => detect(&mut wire).await?,
     };
-    Ok(Greeted { wire, peer, protocol })
+    Ok(Greeted { wire, peer: Peer { is_named: caller.named, ..peer }, protocol })
 }
 
 /// Reads until the first bytes are the preface or cannot become it.

@@ -1,7 +1,8 @@
 //! Between pingora's sockets and hyper's HTTP: one accepted stream is one hyper connection.
 //!
 //! pingora owns the process, the listeners and the threads; hyper owns HTTP. This room is the only one that knows
-//! both. A stream passes, in this order: the caps on connections ([`caps`]), the handshake and the choice of the
+//! both. A stream passes, in this order: the caps on connections ([`caps`]), the header by which a load balancer says
+//! whom it is from ([`introduced`]), the handshake and the choice of the
 //! protocol ([`greet`]), the screen with its deadlines ([`screened`], [`framed`]), and hyper ([`http1`], [`http2`]).
 
 pub mod alarm;
@@ -12,6 +13,7 @@ mod framed;
 mod greet;
 mod http1;
 mod http2;
+mod introduced;
 mod ledger;
 mod pace;
 mod peer;
@@ -45,6 +47,7 @@ use self::downstream::Downstream;
 use self::draining::turned;
 use self::framed::Framed;
 use self::greet::{Greeted, Protocol, greet};
+use self::introduced::{Unknown, introduced};
 pub use self::peer::Peer;
 pub use self::received::Received;
 use self::rejected::Rejected;
@@ -88,21 +91,30 @@ impl<H: Handler> App<H> {
 
     async fn serve(&self, session: Stream, ip: Option<IpAddr>) {
         let (accepted, rules) = (Instant::now(), self.downstream.rules());
-        let Ok(_place) = self.downstream.admit(ip, &rules) else { return };
+        let Ok(mut place) = self.downstream.admit(ip, &rules) else { return };
         let _open = Open::new(Arc::clone(&self.handler));
         // What comes by a unix socket never left the machine.
         let tls = ip.and_then(|_| self.downstream.tls());
+        let greeting = async {
+            let mut session = session;
+            let caller = introduced(&mut session, ip, &rules).await?;
+            if let Some(client) = caller.ip.filter(|client| caller.named && !rules.is_shared(*client)) {
+                place.count_for(client, rules.caps).map_err(Unknown::Rejected)?;
+            }
+            greet(session, caller, tls, &rules).await.map_err(Unknown::Gone)
+        };
         let greeted = tokio::select! {
-            greeted = timeout_at(accepted + rules.head, Box::pin(greet(session, ip, tls, &rules))) => greeted,
+            greeted = timeout_at(accepted + rules.head, Box::pin(greeting)) => greeted,
             () = self.drains() => return,
         };
         match greeted {
             Err(_) => self.downstream.reject(Rejected::HeadTimeout),
-            Ok(Err(error)) if tls::is_handshake_failure(&error) => {
+            Ok(Err(Unknown::Rejected(reason))) => self.downstream.reject(reason),
+            Ok(Err(Unknown::Gone(error))) if tls::is_handshake_failure(&error) => {
                 tracing::debug!(%error, "handshake failed");
                 self.downstream.reject(Rejected::Handshake);
             }
-            Ok(Err(error)) => tracing::debug!(%error, "connection ended early"),
+            Ok(Err(Unknown::Gone(error))) => tracing::debug!(%error, "connection ended early"),
             Ok(Ok(greeted)) if greeted.protocol == Protocol::Http2 => {
                 Box::pin(self.serve_http2(greeted, rules, accepted)).await;
             }

@@ -11,6 +11,8 @@ use pingora_core::protocols::Stream;
 pub struct Peer {
     /// Its address; a unix socket's other end is this machine's own.
     pub ip: IpAddr,
+    /// Whether a trusted load balancer named that address when the connection began.
+    pub is_named: bool,
     /// SHA-256 of the public key in the certificate that it showed, where it showed one that verified.
     pub certificate: Option<[u8; 32]>,
     /// The names in that certificate.
@@ -53,6 +55,7 @@ impl Peer {
         };
         Self {
             ip,
+            is_named: false,
             certificate,
             names: Arc::default(),
             tls,

@@ -12,6 +12,10 @@ pub enum Rejected {
     Connections,
     /// As many connections of this address are open as may be.
     ConnectionsPerAddress,
+    /// A header of the PROXY protocol is asked for, and something else came.
+    ProxyHeader,
+    /// Such a header is asked for, and the peer is no trusted proxy.
+    UntrustedProxy,
     /// The TLS handshake failed: no common version, no certificate where one is asked for, or one that does not verify.
     Handshake,
     /// No whole head came in time, a TLS handshake and the preface of HTTP/2 included.
@@ -33,7 +37,7 @@ pub enum Rejected {
 }
 
 /// The reasons that are not the screen's.
-const OWN: [Rejected; 11] = [
+const OWN: [Rejected; 13] = [
     Rejected::Connections,
     Rejected::ConnectionsPerAddress,
     Rejected::Handshake,
@@ -45,6 +49,8 @@ const OWN: [Rejected; 11] = [
     Rejected::Http2Calm,
     Rejected::InFlight,
     Rejected::BodyTooLarge,
+    Rejected::ProxyHeader,
+    Rejected::UntrustedProxy,
 ];
 
 const COUNT: usize = OWN.len() + Refused::ALL.len();
@@ -78,6 +84,8 @@ impl Label for Rejected {
             Self::Http2Calm => "http2_calm",
             Self::InFlight => "in_flight",
             Self::BodyTooLarge => "body_too_large",
+            Self::ProxyHeader => "proxy_header",
+            Self::UntrustedProxy => "untrusted_proxy",
         }
     }
 
@@ -94,6 +102,8 @@ impl Label for Rejected {
             Self::Http2Calm => 8,
             Self::InFlight => 9,
             Self::BodyTooLarge => 10,
+            Self::ProxyHeader => 11,
+            Self::UntrustedProxy => 12,
             Self::Screen(refused) => OWN.len() + refused as usize,
         }
     }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use checkgate_config::Settings;
+use checkgate_config::settings::ProxyProtocol;
 use ipnet::IpNet;
 
 use super::caps::{Caps, connections_max};
@@ -25,6 +26,8 @@ pub struct Rules {
     pub caps: Caps,
     /// Peers that many clients come through: no cap on their address.
     pub trusted_proxies: Vec<IpNet>,
+    /// Whether TCP connections begin with a header of the PROXY protocol.
+    pub proxy_header: bool,
     /// Size of a head.
     pub bounds: Bounds,
     /// From the first byte of a head, or from the accept, to its end.
@@ -44,7 +47,9 @@ impl Rules {
     #[must_use]
     pub fn of(settings: &Settings) -> Self {
         let total = connections_max(settings.limits.connections);
-        Self::within(settings, Caps { total, per_address: settings.limits.connections_per_address })
+        let caps = Caps { total, per_address: settings.limits.connections_per_address };
+        let proxy_header = settings.proxy_protocol == ProxyProtocol::Required;
+        Self { proxy_header, ..Self::within(settings, caps) }
     }
 
     fn within(settings: &Settings, caps: Caps) -> Self {
@@ -52,6 +57,7 @@ impl Rules {
         Self {
             caps,
             trusted_proxies: settings.clients.trusted_proxies.clone(),
+            proxy_header: false,
             bounds: Bounds { head_bytes: limits.head_bytes, header_lines: limits.header_lines },
             head: settings.timeouts.head,
             keep_alive: settings.timeouts.keep_alive,

@@ -2,6 +2,7 @@
 
 mod http1;
 mod http2;
+mod proxy_header;
 mod tls;
 
 use std::convert::Infallible;
@@ -29,6 +30,7 @@ fn rules() -> Rules {
     Rules {
         caps: Caps { total: 100, per_address: 10 },
         trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
+        proxy_header: false,
         bounds: Bounds { head_bytes: 4 << 10, header_lines: 16 },
         head: Duration::from_secs(10),
         keep_alive: Duration::from_secs(60),
@@ -71,6 +73,7 @@ impl Handler for Model {
                 Full::from("late").boxed_unsync()
             }
             "/who" => Full::from(format!("{} {certificate:02x?}", peer.tls)).boxed_unsync(),
+            "/where" => Full::from(format!("{} named {}", peer.ip, peer.is_named)).boxed_unsync(),
             _ => Full::from(said).boxed_unsync(),
         };
         Response::new(body)

@@ -238,3 +238,20 @@ async fn a_handshake_that_stops_has_the_deadline_of_a_head() {
     assert_eq!((heard.as_str(), seconds), ("", 10));
     assert_eq!(server.rejected(Rejected::HeadTimeout), 1);
 }
+
+#[tokio::test]
+async fn tls_begins_behind_the_header_of_a_balancer() {
+    let keys = Keys::new();
+    let rules = Rules { proxy_header: true, ..rules() };
+    let server = Server::with(rules, Some(TlsHandle::new(&keys.settings()).unwrap()));
+    let block = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xcb\0\x71\x09\x0a\0\0\x09\x12\x67\x1f\x90";
+    for header in [block.as_slice(), b"PROXY TCP4 203.0.113.9 10.0.0.9 1 2\r\n"] {
+        let mut connected = server.connect_from("10.0.0.1");
+        connected.client.write_all(header).await.unwrap();
+        let name = ServerName::try_from("models.test").unwrap();
+        let connector = TlsConnector::from(Arc::new(keys.client(&["http/1.1"], BOTH, None)));
+        let mut stream = connector.connect(name, connected.client).await.unwrap();
+        let answer = ask(&mut stream, "/where").await.unwrap();
+        assert!(answer.ends_with("203.0.113.9 named true"), "{answer}");
+    }
+}
