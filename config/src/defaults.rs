@@ -54,6 +54,8 @@ pub const DEFAULTS: &[Known] = &[
     quantity("brake.share_of_clients", "0.2", "0", "1"),
     word("decisions.scope", "model"),
     quantity("decisions.at_most", "30d", "1s", "30d"),
+    quantity("decisions.widest_prefix.ipv4", "32", "8", "32"),
+    quantity("decisions.widest_prefix.ipv6", "64", "16", "64"),
     quantity("decisions.proposal_expires", "24h", "1s", "30d"),
     quantity("decisions.offences_count_for", "7d", "0s", "365d"),
     quantity("ledger.findings_for", "90d", "1h", "3650d"),

@@ -30,7 +30,9 @@ pub use identity::{RawToken, RawTokenForm};
 pub use inbound::{RawAuthz, RawInbound, RawInboundFields};
 pub use ladder::{RUNGS_MAX, RawLadder};
 pub use listen::{RawCertificate, RawListen, RawTls};
-pub use policy::{RawDecisions, RawMaintenance, RawPolicy, RawRule, RawTenant, RawTierPolicy, RawWhen};
+pub use policy::{
+    RawDecisions, RawMaintenance, RawPolicy, RawRule, RawTenant, RawTierPolicy, RawWhen, RawWidestPrefix,
+};
 pub use sink::{RawBatch, RawOnly, RawSink, RawSinkPart, RawSpool};
 pub use telemetry::{RawSignal, RawTelemetry};
 pub use upstream::{

@@ -24,6 +24,7 @@ const SECTIONS: &[(&str, &str)] = &[
     ("clients.identity.token", "RawToken"),
     ("brake", "RawBrake"),
     ("decisions", "RawDecisions"),
+    ("decisions.widest_prefix", "RawWidestPrefix"),
     ("tenants[]", "RawTenant"),
     ("maintenance[]", "RawMaintenance"),
     ("ledger", "RawLedger"),

@@ -696,10 +696,28 @@ pub struct Decisions {
     pub scope: DecisionScope,
     /// The longest that any decision may last, whoever takes it.
     pub at_most: Duration,
+    /// The widest network that a decision may be about.
+    pub widest_prefix: WidestPrefix,
     /// How long a proposal waits for an operator.
     pub proposal_expires: Duration,
     /// How long an offence counts after its decision has ended.
     pub offences_count_for: Duration,
+}
+
+/// The fewest bits of an address that a decision may go by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WidestPrefix {
+    /// Of an IPv4 address.
+    pub ipv4: u8,
+    /// Of an IPv6 address.
+    pub ipv6: u8,
+}
+
+impl Default for WidestPrefix {
+    /// One client.
+    fn default() -> Self {
+        Self { ipv4: 32, ipv6: 64 }
+    }
 }
 
 /// A customer of the operator, and who belongs to it.

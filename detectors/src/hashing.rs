@@ -82,6 +82,7 @@ impl Hashing {
                 std::net::IpAddr::V6(ip) => self.tagged(b'6', &ip.octets()),
             },
             Identity::Key(key) => self.tagged(b'k', &key.to_le_bytes()),
+            Identity::Network(network) => self.tagged(b'w', network.to_string().as_bytes()),
         }
     }
 

@@ -12,6 +12,59 @@ pub enum Identity {
     Address(Address),
     /// The keyed hash of an API key; the key itself is never kept.
     Key(u64),
+    /// A network of several clients. No evidence leads to a decision on one; people and other programs may decide so.
+    Network(Network),
+}
+
+/// A network of several clients in its one canonical form: its first address, and how many bits count, of IPv4 fewer
+/// than 32 and of IPv6 fewer than 64. What is no wider than one client is an [`Address`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Network {
+    first: Address,
+    length: u8,
+}
+
+impl Network {
+    /// The network of so many bits around `ip`; nothing where that is one client or less.
+    #[must_use]
+    pub fn around(ip: IpAddr, length: u8) -> Option<Self> {
+        let first = match ip.to_canonical() {
+            IpAddr::V4(v4) if length < 32 => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0);
+                IpAddr::V4((v4.to_bits() & mask).into())
+            }
+            IpAddr::V6(v6) if length < 64 => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0);
+                IpAddr::V6((v6.to_bits() & mask).into())
+            }
+            _ => return None,
+        };
+        Some(Self { first: Address::of(first), length })
+    }
+
+    /// Its first client.
+    #[must_use]
+    pub fn first(self) -> Address {
+        self.first
+    }
+
+    /// How many bits of its addresses count.
+    #[must_use]
+    pub fn length(self) -> u8 {
+        self.length
+    }
+
+    /// Whether a client is in it.
+    #[must_use]
+    pub fn contains(self, address: Address) -> bool {
+        Self::around(address.ip(), self.length) == Some(self)
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.first.ip(), self.length)
+    }
 }
 
 /// A client address in its one canonical form: IPv4-mapped IPv6 is IPv4, and IPv6 is cut to its /64, because one
@@ -84,6 +137,7 @@ impl fmt::Display for Identity {
         match self {
             Self::Address(address) => address.fmt(f),
             Self::Key(hash) => write!(f, "key:{hash:016x}"),
+            Self::Network(network) => network.fmt(f),
         }
     }
 }
@@ -116,6 +170,26 @@ mod tests {
 
     fn canonical(text: &str) -> String {
         Address::of(text.parse().unwrap()).to_string()
+    }
+
+    #[test]
+    fn a_network_has_one_form_and_holds_its_clients_alone() {
+        for (text, length, expected) in [
+            ("192.0.2.9", 24, Some("192.0.2.0/24")),
+            ("::ffff:192.0.2.9", 24, Some("192.0.2.0/24")),
+            ("255.255.255.255", 0, Some("0.0.0.0/0")),
+            ("192.0.2.9", 32, None),
+            ("2001:db8:1:2::9", 48, Some("2001:db8:1::/48")),
+            ("2001:db8:1:2::9", 0, Some("::/0")),
+            ("2001:db8:1:2::9", 64, None),
+        ] {
+            let network = Network::around(text.parse().unwrap(), length);
+            assert_eq!(network.map(|it| it.to_string()).as_deref(), expected, "{text}/{length}");
+        }
+        let network = Network::around("192.0.2.9".parse().unwrap(), 24).unwrap();
+        let holds = |text: &str| network.contains(Address::of(text.parse().unwrap()));
+        assert!(holds("192.0.2.0") && holds("192.0.2.255") && !holds("192.0.3.0") && !holds("2001:db8::1"));
+        assert_eq!(size_of::<Identity>(), 16, "every table of clients holds them");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::identity::Address;
+use crate::identity::{self, Address};
 
 /// Bits of an IPv6 address that tell one client from another.
 const CLIENT_BITS: u8 = 64;
@@ -26,6 +26,16 @@ impl Networks {
     #[must_use]
     pub fn new(networks: impl IntoIterator<Item = (IpAddr, u8)>) -> Self {
         Self(networks.into_iter().map(canonical).collect())
+    }
+
+    /// Whether one of them holds the whole of a network.
+    #[must_use]
+    pub fn covers(&self, network: identity::Network) -> bool {
+        let as_wide = |own: &&Network| match **own {
+            Network::V4(_, length) | Network::V6(_, length) => length <= network.length(),
+        };
+        let wide = self.0.iter().filter(as_wide).copied().collect();
+        Self(wide).contains(network.first())
     }
 
     /// Whether the address is in one of them.

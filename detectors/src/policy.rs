@@ -103,7 +103,7 @@ impl Policy {
             Identity::Address(address) if self.shared_addresses.contains(address) => {
                 action.min(Action::Throttle)
             }
-            Identity::Address(_) | Identity::Key(_) => action,
+            Identity::Address(_) | Identity::Key(_) | Identity::Network(_) => action,
         }
     }
 

@@ -92,7 +92,7 @@ impl Tenants {
     pub fn of(&self, identity: Identity, address: Address) -> Option<&TenantTag> {
         let by_key = match identity {
             Identity::Key(key) => self.keys.get(&key),
-            Identity::Address(_) => None,
+            Identity::Address(_) | Identity::Network(_) => None,
         };
         let index = by_key.or_else(|| self.by_address(address))?;
         self.list.get(*index).map(|tenant| &tenant.tag)

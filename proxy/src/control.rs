@@ -12,12 +12,13 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use checkgate_config::settings::WidestPrefix;
 use checkgate_detectors::engine::Block;
 use checkgate_detectors::facts::Time;
 use checkgate_detectors::finding::{
     Action, DecisionId, FindingId, Grounds, Kind, Mode, Record, Scope, Tier, Window,
 };
-use checkgate_detectors::identity::Identity;
+use checkgate_detectors::identity::{Identity, Network};
 use ipnet::IpNet;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -119,6 +120,9 @@ pub enum Refused {
     /// An action that nobody can decide by hand.
     #[error("{} cannot be decided on a client", .0.as_str())]
     Action(Action),
+    /// A network that is wider than decisions may be.
+    #[error("{0} is wider than a decision may be, which is a /{1} at most (decisions.widest_prefix)")]
+    TooWide(Network, u8),
     /// A time out of range.
     #[error("a decision lasts 1 s to 366 days")]
     Lasts,
@@ -217,6 +221,7 @@ pub struct Control {
     lanes: Arc<dyn Hears>,
     modes: Box<dyn Fn() -> Modes + Send + Sync>,
     configured: Box<dyn Fn() -> Vec<IpNet> + Send + Sync>,
+    widest: Box<dyn Fn() -> WidestPrefix + Send + Sync>,
     links: Links,
     /// One change after the other, so that what was looked at still holds when it is changed.
     turn: Mutex<()>,
@@ -242,6 +247,8 @@ pub struct Rooms {
     pub modes: Box<dyn Fn() -> Modes + Send + Sync>,
     /// The never-block list of the configuration now, trusted proxies included.
     pub configured: Box<dyn Fn() -> Vec<IpNet> + Send + Sync>,
+    /// The widest network that a decision may be about now.
+    pub widest: Box<dyn Fn() -> WidestPrefix + Send + Sync>,
     /// The key of this instance, from which that of links is derived.
     pub instance_key: [u8; 16],
 }
@@ -250,9 +257,10 @@ impl Control {
     /// The door to `rooms`. What the ledger remembers of the never-block list is in force from here on.
     #[must_use]
     pub fn new(rooms: Rooms) -> Self {
-        let Rooms { gate, ledger, outlet, lanes, modes, configured, instance_key } = rooms;
+        let Rooms { gate, ledger, outlet, lanes, modes, configured, widest, instance_key } = rooms;
         let links = Links::new(&instance_key);
-        let control = Self { gate, ledger, outlet, lanes, modes, configured, links, turn: Mutex::default() };
+        let turn = Mutex::default();
+        let control = Self { gate, ledger, outlet, lanes, modes, configured, widest, links, turn };
         control.spare();
         control
     }
@@ -390,6 +398,7 @@ impl Control {
         if !LASTS.contains(&order.lasts) {
             return Err(Refused::Lasts);
         }
+        self.check_width(order.client)?;
         let mode = self.mode(order.model.as_deref())?;
         let block = block(order, now)?;
         let why = record(&block, order, (&by, &ground), mode);
@@ -403,6 +412,17 @@ impl Control {
         let mut active = ActiveBlock::new(&block, applied == Applied::Enforced, evidence);
         active.only = why.only();
         Ok(self.note((active, applied), by, now, What::Decision(Box::new(decided))))
+    }
+
+    /// Whether a decision may be about so many clients at once.
+    ///
+    /// # Errors
+    /// It is a network that is wider than the operator allows.
+    pub fn check_width(&self, client: Identity) -> Result<(), Refused> {
+        let Identity::Network(network) = client else { return Ok(()) };
+        let WidestPrefix { ipv4, ipv6 } = (self.widest)();
+        let widest = if network.first().ip().is_ipv4() { ipv4 } else { ipv6 };
+        if network.length() < widest { Err(Refused::TooWide(network, widest)) } else { Ok(()) }
     }
 
     /// The mode of a model, or the strongest of all.

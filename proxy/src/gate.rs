@@ -328,17 +328,18 @@ impl Gate {
         acting
     }
 
-    /// Decisions on addresses that act, each at one model alone: nobody else enforces them.
+    /// Decisions that act and of which no bouncer is told: those on addresses that hold at one model alone, and those on
+    /// networks, in which there may be somebody who is spared.
     #[must_use]
-    pub fn at_one_model(&self, now: Time) -> usize {
-        if self.kill_switch.is_on() { 0 } else { self.table.at_one_model(now) }
+    pub fn kept_from_bouncers(&self, now: Time) -> usize {
+        if self.kill_switch.is_on() { 0 } else { self.table.kept_from_bouncers(now) }
     }
 
     /// Whether a request is refused that has just come: by a block, or by a throttle whose `per_minute` requests were
     /// sent already. Where its model is not in `enforce`, nobody is refused. To be asked once, for a throttle counts.
     ///
-    /// While nothing acts and nothing is observed this reads two atomics; otherwise it takes at most five shard locks and
-    /// never allocates.
+    /// While nothing acts and nothing is observed this reads two atomics; otherwise it takes at most five shard locks, two
+    /// more for each length of networks that decisions are about, and never allocates.
     #[must_use]
     pub fn enter(&self, asker: &Asker, aim: Aim<'_>, per_minute: u32, now: Time) -> Option<Refusal> {
         let Some(decision) = self.in_force(asker, aim, now) else {
@@ -415,7 +416,8 @@ impl Gate {
         let key = asker.key.map(Identity::Key);
         let address = Some(Identity::Address(asker.address));
         let by_key_alone = asker.key.is_some_and(|key| self.proven.contains(key));
-        key.into_iter().chain(address.filter(|_| !by_key_alone))
+        let around = self.table.networks_around(asker.address);
+        key.into_iter().chain(address.into_iter().chain(around).filter(move |_| !by_key_alone))
     }
 
     /// The decision that meets a request. A proven key stands for itself: what is held against its address rests on
@@ -425,7 +427,11 @@ impl Gate {
         if asker.key.is_some_and(|key| self.proven.contains(key)) {
             return by_key;
         }
-        let mut by_address = self.table.find(&Identity::Address(asker.address), models, now);
+        let own = self.table.find(&Identity::Address(asker.address), models, now);
+        let around = self.table.networks_around(asker.address);
+        let around = around.filter_map(|network| self.table.find(&network, models, now));
+        let mut by_address =
+            own.into_iter().chain(around).max_by_key(|decision| (decision.action, decision.until));
         // It may be from before the operator said that the address is shared.
         if let Some(decision) = by_address.as_mut().filter(|decision| decision.action > Action::Throttle)
             && self.rules.load().shared.contains(asker.address)
@@ -794,10 +800,12 @@ fn standing_reason(block: &Block, why: &Record, rules: &Rules) -> Option<Reason>
     reasons.into_iter().find_map(|(holds, reason)| holds.then_some(reason))
 }
 
-/// Whether a client is on the never-block list. Where a key's requests come from is seen when they come.
+/// Whether a client is on the never-block list, of a network all of it. Where the requests of a key or of a network come
+/// from is seen when they come.
 fn is_spared(client: Identity, rules: &Rules) -> bool {
     match client {
         Identity::Address(address) => rules.spared.contains(address),
+        Identity::Network(network) => rules.spared.covers(network),
         Identity::Key(_) => false,
     }
 }

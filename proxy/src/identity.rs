@@ -14,7 +14,7 @@ use std::sync::Arc;
 use checkgate_config::address::address;
 use checkgate_config::settings::{ClientIdentity, Clients, HopHeader};
 use checkgate_detectors::facts::Time;
-use checkgate_detectors::identity::{Address, Asker, Identity, Standing};
+use checkgate_detectors::identity::{Address, Asker, Identity, Network, Standing};
 use http::header::{FORWARDED, HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 use siphasher::sip::SipHasher13;
@@ -169,18 +169,24 @@ pub fn appended(headers: &HeaderMap, name: &HeaderName, last: &HeaderValue) -> H
     HeaderValue::from_bytes(&lines.collect::<Vec<_>>().join(&b", "[..])).unwrap_or_else(|_| last.clone())
 }
 
-/// A client as decisions write it: an address, a /64 of IPv6, or `key:` and 16 hexadecimal digits.
+/// Whom a decision is about, as decisions write it: an address, a network, or `key:` and 16 hexadecimal digits. A network
+/// of several clients is written by its first address, so that nobody means one address and takes 256.
 #[must_use]
 pub fn written(text: &str) -> Option<Identity> {
     if let Some(digits) = text.strip_prefix("key:") {
         let sound = digits.len() == 16 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
         return sound.then(|| u64::from_str_radix(digits, 16).ok().map(Identity::Key)).flatten();
     }
-    let ip = match text.strip_suffix("/64") {
-        Some(v6) => address(v6).filter(IpAddr::is_ipv6)?,
-        None => address(text)?,
+    let Some((ip, length)) = text.split_once('/') else {
+        return address(text).map(Address::of).map(Identity::Address);
     };
-    Some(Identity::Address(Address::of(ip)))
+    let ip = address(ip)?;
+    let sound = length.len() <= 2 && length.bytes().all(|byte| byte.is_ascii_digit());
+    let length = sound.then(|| length.parse::<u8>().ok()).flatten()?;
+    match (ip, length) {
+        (IpAddr::V4(_), 32) | (IpAddr::V6(_), 64) => Some(Identity::Address(Address::of(ip))),
+        _ => Network::around(ip, length).filter(|network| network.first().ip() == ip).map(Identity::Network),
+    }
 }
 
 /// SipHash-1-3 under the secret of this instance: nobody outside can aim at a value.
@@ -193,14 +199,11 @@ pub fn keyed_hash(key: [u64; 2], bytes: &[u8]) -> u64 {
 
 /// The allowance of the lane's door that an asker uses.
 pub fn allowance(asker: &Asker) -> u64 {
-    let identity = asker.key.map_or(Identity::Address(asker.address), Identity::Key);
-    match identity {
-        Identity::Key(hash) => hash,
+    match (asker.key, asker.address.ip()) {
+        (Some(hash), _) => hash,
         // Spread over the slots; the door needs no secret, since sharing a slot costs the sharer only.
-        Identity::Address(address) => match address.ip() {
-            IpAddr::V4(v4) => u64::from(u32::from(v4)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20,
-            IpAddr::V6(v6) => ((u128::from(v6) >> 64) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20,
-        },
+        (None, IpAddr::V4(v4)) => u64::from(u32::from(v4)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20,
+        (None, IpAddr::V6(v6)) => ((u128::from(v6) >> 64) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20,
     }
 }
 
@@ -319,6 +322,30 @@ mod tests {
             told, "192.0.2.66, 198.51.100.1, 10.0.0.1",
             "the hop that the proxy saw must not get lost"
         );
+    }
+
+    #[test]
+    fn whom_a_decision_is_about_is_written_in_one_way() {
+        for (text, expected) in [
+            ("192.0.2.7", Some("192.0.2.7")),
+            ("192.0.2.7/32", Some("192.0.2.7")),
+            ("192.0.2.0/24", Some("192.0.2.0/24")),
+            ("192.0.2.7/24", None),
+            ("192.0.2.0/024", None),
+            ("192.0.2.0/+4", None),
+            ("192.0.2.0/33", None),
+            ("2001:db8:1:2::/64", Some("2001:db8:1:2::/64")),
+            ("2001:db8:1::/48", Some("2001:db8:1::/48")),
+            ("2001:db8:1:2::/48", None),
+            ("2001:db8::1/128", None),
+            ("key:00000000000000ab", Some("key:00000000000000ab")),
+            ("key:ab", None),
+            ("nobody", None),
+        ] {
+            let read = written(text);
+            assert_eq!(read.map(|it| it.to_string()).as_deref(), expected, "{text}");
+            assert_eq!(read.and_then(|it| written(&it.to_string())), read, "{text} reads back");
+        }
     }
 
     #[test]

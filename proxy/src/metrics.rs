@@ -304,8 +304,8 @@ families! {
     crowdsec_told: IntCounterVec = "checkgate_crowdsec_decisions_total", ["bouncer", "change"];
     /// Requests of bouncers with a wrong key.
     pub crowdsec_refusals: IntCounter = "checkgate_crowdsec_refusals_total", [];
-    /// Decisions on addresses that act at one model alone, of which no bouncer is told, as of the last look.
-    pub crowdsec_at_one_model: IntGauge = "checkgate_crowdsec_at_one_model", [];
+    /// Decisions that act and of which no bouncer is told, since they hold at one model alone or on a network, as of the last look.
+    pub crowdsec_kept_back: IntGauge = "checkgate_crowdsec_kept_back", [];
     /// Decisions on addresses that act, as bouncers saw them last.
     pub crowdsec_served: IntGauge = "checkgate_crowdsec_served", [];
     /// Whether the last pull from a source succeeded; 0 while its decisions stay as they were.

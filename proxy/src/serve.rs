@@ -325,7 +325,7 @@ impl Parts {
 
     /// The door by which operators and programs change anything.
     fn control(self: &Arc<Self>) -> Control {
-        let (modes, configured) = (Arc::clone(self), Arc::clone(self));
+        let (modes, configured, widest) = (Arc::clone(self), Arc::clone(self), Arc::clone(self));
         Control::new(Rooms {
             gate: Arc::clone(&self.gate),
             ledger: Arc::clone(&self.ledger),
@@ -337,6 +337,7 @@ impl Parts {
                 let clients = &settings.clients;
                 clients.never_block.iter().chain(&clients.trusted_proxies).copied().collect()
             }),
+            widest: Box::new(move || widest.settings.load().decisions.widest_prefix),
             instance_key: self.state.instance_key(),
         })
     }

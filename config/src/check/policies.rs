@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::Check;
 use crate::path::Path;
-use crate::raw::{RUNGS_MAX, RawDecisions, RawLadder, RawPolicy, RawRule, RawWhen};
+use crate::raw::{RUNGS_MAX, RawDecisions, RawLadder, RawPolicy, RawRule, RawWhen, RawWidestPrefix};
 use crate::settings::{
-    Count, Decisions, Policy, Rule, Rules, Severity, Subject, Then, TierPolicy, When, Word,
+    Count, Decisions, Policy, Rule, Rules, Severity, Subject, Then, TierPolicy, When, WidestPrefix, Word,
 };
 use crate::words;
 
@@ -261,9 +261,14 @@ impl Check<'_> {
     }
 }
 
+fn widest_prefix(raw: &RawWidestPrefix) -> Option<WidestPrefix> {
+    Some(WidestPrefix { ipv4: raw.ipv4?, ipv6: raw.ipv6? })
+}
+
 pub(super) fn decisions(raw: &RawDecisions) -> Option<Decisions> {
     Some(Decisions {
         scope: raw.scope?,
+        widest_prefix: widest_prefix(raw.widest_prefix.as_ref()?)?,
         at_most: raw.at_most?.0,
         proposal_expires: raw.proposal_expires?.0,
         offences_count_for: raw.offences_count_for?.0,

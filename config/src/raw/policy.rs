@@ -102,10 +102,23 @@ pub struct RawDecisions {
     /// `everywhere`, at every model in `enforce`. What holds at one model is not told to firewalls and other bouncers,
     /// which would refuse the whole address.
     pub scope: Option<DecisionScope>,
+    /// The widest network that a decision may be about. Detectors decide on one client, an IPv4 address or a /64 of IPv6;
+    /// what people and other programs decide may be wider where this allows it.
+    pub widest_prefix: Option<RawWidestPrefix>,
     /// How long a proposal waits for an operator; then it is gone, and counts as no offence.
     pub proposal_expires: Option<Period>,
     /// How long an offence counts after its decision has ended.
     pub offences_count_for: Option<Period>,
+}
+
+/// The fewest bits of an address that a decision may go by.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, expecting = "a mapping of settings")]
+pub struct RawWidestPrefix {
+    /// Of an IPv4 address, 8 to 32; 32 is one address.
+    pub ipv4: Option<u8>,
+    /// Of an IPv6 address, 16 to 64; 64 is one customer line.
+    pub ipv6: Option<u8>,
 }
 
 /// A customer of yours, and who belongs to it.

@@ -223,6 +223,6 @@ fn by_rule(rule: &Rule, proof: Proof, grounds: Grounds) -> Judgement {
 fn about(identity: Identity) -> About {
     match identity {
         Identity::Key(_) => About::Key,
-        Identity::Address(_) => About::Address,
+        Identity::Address(_) | Identity::Network(_) => About::Address,
     }
 }

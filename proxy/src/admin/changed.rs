@@ -109,6 +109,10 @@ pub fn mend(refused: &Refused) -> (StatusCode, &'static str) {
             (StatusCode::CONFLICT, "GET /v1/decisions?status=proposed lists those that wait for approval")
         }
         Refused::Action(_) => (StatusCode::UNPROCESSABLE_ENTITY, "take throttle, degrade or block"),
+        Refused::TooWide(..) => (
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "name a narrower network, or allow wider ones under decisions.widest_prefix",
+        ),
         Refused::Lasts => (StatusCode::UNPROCESSABLE_ENTITY, "take 1 to 31622400 seconds"),
         Refused::Model(_) => {
             (StatusCode::NOT_FOUND, "GET /v1/status lists the models; leave it out to decide for all")

@@ -158,7 +158,7 @@ pub struct Decision {
     /// Its id.
     #[schema(pattern = "^d-[0-9a-f]{16}$")]
     pub id: String,
-    /// Whom it is about: an address, a /64, or `key:` and the keyed hash of an API key.
+    /// Whom it is about: an address, a /64 or a wider network, or `key:` and the keyed hash of an API key.
     pub client: String,
     /// The model that was asked; absent where it was decided for all.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -353,7 +353,8 @@ fn find(state: &AdminState, id: DecisionId) -> Result<Decision, Problem> {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct New {
-    /// On whom: an address, a /64 as decisions write it, or `key:` and 16 hexadecimal digits.
+    /// On whom: an address, a /64 as decisions write it, a wider network by its first address as far as
+    /// `decisions.widest_prefix` allows it, or `key:` and 16 hexadecimal digits.
     #[schema(schema_with = client_schema)]
     client: String,
     /// What is done to the client.
@@ -384,7 +385,8 @@ pub(super) fn client_schema() -> utoipa::openapi::Schema {
         .item(format("ipv4"))
         .item(format("ipv6"))
         .item(text().pattern(Some("^key:[0-9a-f]{16}$")))
-        .item(text().pattern(Some("^([0-9a-f]{1,4}:){4}:/64$")))
+        .item(text().pattern(Some("^([0-9]{1,3}[.]){3}[0-9]{1,3}/[0-9]{1,2}$")))
+        .item(text().pattern(Some("^[0-9a-f:]+/[0-9]{1,2}$")))
         .build()
         .into()
 }
@@ -413,7 +415,7 @@ async fn create(
     Json(new): Json<New>,
 ) -> Result<Response, Problem> {
     let client = identity::written(&new.client).ok_or_else(|| {
-        let mend = "write an address, a /64 such as 2001:db8:1:2::/64, or key: and 16 hexadecimal digits";
+        let mend = "write an address, a network by its first address such as 192.0.2.0/24, or key: and 16 hexadecimal digits";
         Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "client is none", mend)
     })?;
     let order = Order {

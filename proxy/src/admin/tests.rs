@@ -81,6 +81,7 @@ fn fixture() -> Fixture {
         lanes: Arc::new(Ears(Arc::clone(&lifted))),
         modes: Box::new(|| Modes { named: vec![("prices".into(), Mode::Enforce)], others: None }),
         configured: Box::new(|| vec!["198.51.100.0/24".parse().unwrap()]),
+        widest: Box::new(|| checkgate_config::settings::WidestPrefix { ipv4: 24, ipv6: 48 }),
         instance_key: [7; 16],
     });
     let inbound = Arc::new(crate::inbound::Inbound::new(&[], &metrics));

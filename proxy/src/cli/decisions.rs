@@ -131,7 +131,7 @@ struct Extend {
 
 #[derive(Args, Debug)]
 struct Add {
-    /// On whom: an address, a /64, or key: and 16 hexadecimal digits.
+    /// On whom: an address, a network such as 192.0.2.0/24, or key: and 16 hexadecimal digits.
     client: String,
     /// For how long, such as 30m or 7d.
     #[arg(long = "for", value_name = "TIME", value_parser = parse::<Period>)]

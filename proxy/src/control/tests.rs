@@ -69,6 +69,7 @@ fn house() -> House {
             others: None,
         }),
         configured: Box::new(|| vec!["198.51.100.0/24".parse().unwrap()]),
+        widest: Box::new(|| checkgate_config::settings::WidestPrefix { ipv4: 24, ipv6: 48 }),
         instance_key: [7; 16],
     });
     House { control, gate, ledger, ears, directory }
@@ -130,6 +131,29 @@ fn what_is_decided_by_hand_refuses_until_it_is_lifted() {
     assert_eq!(house.status(block.id), Status::Lifted);
     assert_eq!(*house.ears.0.lock(), [block.id], "lanes hear of it");
     assert!(matches!(house.control.lift(block.id, by(), NOW), Err(Refused::NotInForce(_))), "twice");
+}
+
+#[test]
+fn a_network_is_decided_on_as_far_as_the_operator_allows_it() {
+    let house = house();
+    let on =
+        |text: &str| Order { client: crate::identity::written(text).unwrap(), ..order("192.0.2.7", None) };
+    for (text, allowed) in
+        [("192.0.2.0/24", true), ("192.0.0.0/23", false), ("2001:db8:1::/48", true), ("2001:db8::/47", false)]
+    {
+        match house.control.decide(&on(text), by(), NOW) {
+            Ok(changed) => {
+                assert!(allowed, "{text}");
+                assert_eq!(changed.now.1, Applied::Enforced, "{text}");
+            }
+            Err(refused) => {
+                assert!(!allowed && matches!(refused, Refused::TooWide(..)), "{text}: {refused}");
+                let told = refused.to_string();
+                assert!(told.contains(text) && told.contains("decisions.widest_prefix"), "{told}");
+            }
+        }
+    }
+    assert!(house.refuses("192.0.2.200", NOW) && !house.refuses("192.0.3.1", NOW));
 }
 
 #[test]
@@ -310,7 +334,8 @@ fn a_client_is_read_as_decisions_write_it() {
         assert_eq!(client(text).unwrap().to_string(), text);
     }
     assert_eq!(client("2001:db8:1:2:3::4").unwrap().to_string(), "2001:db8:1:2::/64");
-    for bad in ["", "192.0.2.0/24", "192.0.2.7/64", "key:ab", "key:+0000000000000ab", "example.org"] {
+    assert_eq!(client("192.0.2.0/24").unwrap().to_string(), "192.0.2.0/24");
+    for bad in ["", "192.0.2.7/24", "192.0.2.7/64", "key:ab", "key:+0000000000000ab", "example.org"] {
         assert_eq!(client(bad), None, "{bad:?}");
     }
 }

@@ -55,6 +55,9 @@ impl Gate {
     pub fn spares(&self, client: &Identity) -> bool {
         match client {
             Identity::Address(address) => self.is_spared(*address),
+            Identity::Network(network) => {
+                self.rules.load().spared.covers(*network) || self.spared_by_hand.load().covers(*network)
+            }
             Identity::Key(_) => false,
         }
     }

@@ -7,6 +7,7 @@
 //! timer: a look-up compares one more time.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use std::time::Duration;
 use checkgate_detectors::engine::Block;
 use checkgate_detectors::facts::Time;
 use checkgate_detectors::finding::{Action, DecisionId};
-use checkgate_detectors::identity::{Address, Identity};
+use checkgate_detectors::identity::{Address, Identity, Network};
 use dashmap::DashMap;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -174,6 +175,8 @@ struct Order {
     by_id: HashMap<DecisionId, Rank, ahash::RandomState>,
     /// Proposals by when they approve themselves, as far as the sweep has seen them wait.
     proposed: BTreeSet<(Time, DecisionId)>,
+    /// How many decisions there are on networks of each length, IPv6 apart.
+    lengths: BTreeMap<(bool, u8), usize>,
     /// What was removed and met requests, until somebody asks. Bounded by the table's own bound.
     ended: Vec<Ended>,
 }
@@ -192,6 +195,10 @@ pub struct BlockTable {
     /// Decisions that do not act, proposals that could aside.
     observed: AtomicUsize,
     order: Mutex<Order>,
+    /// The lengths of IPv4 networks on which there are decisions, a bit for each.
+    lengths_v4: AtomicU64,
+    /// The same of IPv6.
+    lengths_v6: AtomicU64,
     blocks_max: AtomicUsize,
     /// Counts changes, each after it was made.
     revision: AtomicU64,
@@ -208,6 +215,8 @@ impl BlockTable {
             waiting: AtomicUsize::new(0),
             observed: AtomicUsize::new(0),
             order: Mutex::default(),
+            lengths_v4: AtomicU64::new(0),
+            lengths_v6: AtomicU64::new(0),
             blocks_max: AtomicUsize::new(blocks_max),
             revision: AtomicU64::new(0),
         }
@@ -230,10 +239,41 @@ impl BlockTable {
         let waits = block.is_proposed(now) && order.proposed.insert((block.acts_from, id));
         self.count(&block, waits, AtomicUsize::fetch_add);
         self.by_client.entry(client).or_default().push(block);
+        self.count_length(&mut order, client, |count| count + 1);
         let over = order.by_id.len().saturating_sub(self.blocks_max.load(Ordering::Relaxed));
         let evicted = (0..over).map_while(|_| self.remove_least(&mut order)).count();
         self.note_change();
         evicted
+    }
+
+    /// Notes that there is one decision more, or less, on a network of that length.
+    fn count_length(&self, order: &mut Order, client: Identity, change: impl Fn(usize) -> usize) {
+        let Identity::Network(network) = client else { return };
+        let is_v6 = network.first().ip().is_ipv6();
+        let count = order.lengths.entry((is_v6, network.length())).or_default();
+        *count = change(*count);
+        let bit = 1_u64.checked_shl(network.length().into()).unwrap_or(0);
+        let lengths = if is_v6 { &self.lengths_v6 } else { &self.lengths_v4 };
+        if *count > 0 {
+            lengths.fetch_or(bit, Ordering::Release);
+        } else {
+            lengths.fetch_and(!bit, Ordering::Release);
+        }
+    }
+
+    /// The networks around an address on which there may be a decision: one for each length that is in use, so at most
+    /// 32 of IPv4 and 64 of IPv6, and as a rule none.
+    pub fn networks_around(&self, address: Address) -> impl Iterator<Item = Identity> + use<> {
+        let ip = address.ip();
+        let mut lengths = match ip {
+            IpAddr::V4(_) => self.lengths_v4.load(Ordering::Acquire),
+            IpAddr::V6(_) => self.lengths_v6.load(Ordering::Acquire),
+        };
+        std::iter::from_fn(move || {
+            let length = u8::try_from(lengths.trailing_zeros()).ok().filter(|length| *length < 64)?;
+            lengths &= lengths - 1;
+            Network::around(ip, length).map(Identity::Network)
+        })
     }
 
     /// Another number after every change of what acts.
@@ -255,19 +295,23 @@ impl BlockTable {
         };
         let acting = self.by_client.iter().filter_map(|entry| match entry.key() {
             Identity::Address(address) => Some((*address, strongest(entry.value())?)),
-            Identity::Key(_) => None,
+            Identity::Key(_) | Identity::Network(_) => None,
         });
         acting.collect()
     }
 
-    /// Decisions on addresses that act at `now`, each at one model alone.
+    /// Decisions on addresses that act at `now` at one model alone, and all on networks that act.
     #[must_use]
-    pub fn at_one_model(&self, now: Time) -> usize {
-        let held = |blocks: &[ActiveBlock]| {
-            blocks.iter().filter(|block| block.only.is_some() && block.is_in_force(now)).count()
+    pub fn kept_from_bouncers(&self, now: Time) -> usize {
+        let kept = |client: &Identity, block: &&ActiveBlock| match client {
+            Identity::Address(_) => block.only.is_some() && block.is_in_force(now),
+            Identity::Network(_) => block.is_in_force(now),
+            Identity::Key(_) => false,
         };
-        let on_addresses = self.by_client.iter().filter(|entry| matches!(entry.key(), Identity::Address(_)));
-        on_addresses.map(|entry| held(entry.value())).sum()
+        let count = |(client, blocks): (&Identity, &Vec<ActiveBlock>)| {
+            blocks.iter().filter(|block| kept(client, block)).count()
+        };
+        self.by_client.iter().map(|entry| count(entry.pair())).sum()
     }
 
     /// Whether no block acts: then nobody needs to be looked up.
@@ -442,6 +486,7 @@ impl BlockTable {
         if was_last {
             self.by_client.remove_if(&client, |_, blocks| blocks.is_empty());
         }
+        self.count_length(order, client, |count| count.saturating_sub(1));
         let waits = order.proposed.remove(&(block.acts_from, id));
         self.count(&block, waits, AtomicUsize::fetch_sub);
         self.note_change();

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use checkgate_detectors::finding::Scope;
-use checkgate_detectors::identity::{Address, Standing};
+use checkgate_detectors::identity::{Address, Network, Standing};
 
 use super::*;
 use crate::records;
@@ -665,7 +665,7 @@ fn a_decision_at_one_model_leaves_the_others_alone() {
         assert!(refuses(gate, &["prices"]) && refuses(gate, &["digits", "prices"]), "{after}");
         assert!(!refuses(gate, &["digits"]) && !refuses(gate, &[]), "another model, {after}");
         assert_eq!(
-            (gate.on_addresses(NOW), gate.at_one_model(NOW)),
+            (gate.on_addresses(NOW), gate.kept_from_bouncers(NOW)),
             (Vec::new(), 1),
             "no bouncer hears of it"
         );
@@ -693,4 +693,48 @@ fn an_observation_at_one_model_counts_the_requests_to_that_model_alone() {
         assert_eq!(it.gate.enter(&asker("192.0.2.1", None), aim, 2, NOW), None);
     }
     assert_eq!(it.gate.standing(DecisionId(1)).unwrap().met.requests(), 2);
+}
+
+#[test]
+fn a_decision_on_a_network_meets_its_clients_and_spares_whom_the_list_spares() {
+    let it = fixture();
+    let network =
+        |text: &str, length| Identity::Network(Network::around(text.parse().unwrap(), length).unwrap());
+    it.apply(&block(1, network("192.0.2.0", 24)), ENFORCE);
+    it.apply(&block(2, network("2001:db8:1::", 48)), ENFORCE);
+    for (text, expected) in [
+        ("192.0.2.1", true),
+        ("192.0.2.255", true),
+        ("192.0.3.1", false),
+        ("2001:db8:1:7::9", true),
+        ("2001:db8:2::9", false),
+    ] {
+        assert_eq!(it.refuses(&asker(text, None)), expected, "{text}");
+    }
+    it.gate.note_proven(7);
+    assert!(!it.refuses(&asker("192.0.2.1", Some(7))), "a proven key stands for itself");
+    it.gate.spare(&["192.0.2.8/29".parse().unwrap()]);
+    assert!(!it.refuses(&asker("192.0.2.9", None)), "spared within the network");
+    assert!(it.refuses(&asker("192.0.2.7", None)), "and nobody else");
+    assert_eq!(
+        (it.gate.on_addresses(NOW).len(), it.gate.kept_from_bouncers(NOW)),
+        (0, 2),
+        "no bouncer is told"
+    );
+    assert_eq!(it.gate.lift(DecisionId(1)).map(|block| block.id), Some(DecisionId(1)));
+    assert!(!it.refuses(&asker("192.0.2.1", None)));
+    assert_eq!(
+        it.gate.table.networks_around(address("192.0.2.1")).count(),
+        0,
+        "nothing is looked up any more"
+    );
+    it.gate.spare(&["2001:db8::/32".parse().unwrap()]);
+    assert!(it.gate.spares(&network("2001:db8:1::", 48)) && !it.gate.spares(&network("2001::", 16)));
+    let over_spared = it.gate.impose(
+        &block(3, network("2001:db8:7::", 48)),
+        &records::tests::record(Kind::Decision, 3),
+        "ops",
+        NOW,
+    );
+    assert_eq!(over_spared, Applied::Observed(Reason::NeverBlock), "all of it is spared");
 }

@@ -252,7 +252,7 @@ impl Reader<'_> {
 
     fn client(&self) -> Result<Option<Identity>, Fault> {
         let Some((text, place)) = self.text(&self.endpoint.fields.client)? else { return Ok(None) };
-        let mend = "write an address, a /64 such as 2001:db8:1:2::/64, or key: and 16 hexadecimal digits";
+        let mend = "write an address, a network by its first address such as 192.0.2.0/24, or key: and 16 hexadecimal digits";
         identity::written(&text).map(Some).ok_or_else(|| Fault::unreadable(&place, "this is no client", mend))
     }
 

@@ -213,8 +213,8 @@ impl Board {
             return Arc::clone(&latest.snapshot);
         }
         let made = if seen.1 { self.make(&latest.snapshot, now) } else { Snapshot::default() };
-        let left_out = if seen.1 { self.gate.at_one_model(now) } else { 0 };
-        self.metrics.crowdsec_at_one_model.set(i64::try_from(left_out).unwrap_or(i64::MAX));
+        let left_out = if seen.1 { self.gate.kept_from_bouncers(now) } else { 0 };
+        self.metrics.crowdsec_kept_back.set(i64::try_from(left_out).unwrap_or(i64::MAX));
         latest.seen = Some(seen);
         latest.ends = made.served.iter().map(|served| served.until).min();
         if *latest.snapshot != made {

@@ -17,7 +17,7 @@ use std::time::Duration;
 use checkgate_config::settings::LapiSource;
 use checkgate_detectors::facts::Time;
 use checkgate_detectors::finding::{Action, DecisionId};
-use checkgate_detectors::identity::{Address, Identity};
+use checkgate_detectors::identity::{Address, Identity, Network};
 use ipnet::IpNet;
 
 use super::client::authority;
@@ -75,7 +75,7 @@ impl Held {
 /// A ban that can be enforced here.
 #[derive(Debug, PartialEq, Eq)]
 struct Ban {
-    client: Address,
+    client: Identity,
     value: Box<str>,
     until: Time,
     why: Box<str>,
@@ -88,7 +88,7 @@ pub struct Holdings {
     who: Arc<str>,
     from: Arc<str>,
     metrics: SourceMetrics,
-    by_client: BTreeMap<Address, Held>,
+    by_client: BTreeMap<Identity, Held>,
 }
 
 impl Holdings {
@@ -103,7 +103,7 @@ impl Holdings {
     pub fn take_all(&mut self, list: &Delta<'_>, hands: &Hands, now: Time) {
         let mut before = std::mem::take(&mut self.by_client);
         for decision in list.new.iter().flatten() {
-            self.note(decision, now);
+            self.note(decision, hands, now);
         }
         let standing = self.standing(hands, now);
         for (client, held) in &mut self.by_client {
@@ -113,7 +113,7 @@ impl Holdings {
         }
         let surplus = self.claim(&standing);
         surplus.into_iter().for_each(|id| self.lift(id, "the source no longer lists it", hands, now));
-        let clients: Vec<Address> = self.by_client.keys().copied().collect();
+        let clients: Vec<Identity> = self.by_client.keys().copied().collect();
         clients.into_iter().for_each(|client| self.settle(client, hands, now));
         self.show();
     }
@@ -124,7 +124,7 @@ impl Holdings {
             self.let_go(decision, hands, now);
         }
         for decision in delta.new.iter().flatten() {
-            if let Some(client) = self.note(decision, now) {
+            if let Some(client) = self.note(decision, hands, now) {
                 self.settle(client, hands, now);
             }
         }
@@ -133,8 +133,8 @@ impl Holdings {
     }
 
     /// Notes a ban that can be enforced here, and says on whom it is; what cannot be taken is counted.
-    fn note(&mut self, decision: &Decision<'_>, now: Time) -> Option<Address> {
-        let ban = match self.read(decision, now) {
+    fn note(&mut self, decision: &Decision<'_>, hands: &Hands, now: Time) -> Option<Identity> {
+        let ban = match self.read(decision, hands, now) {
             Ok(ban) => ban?,
             Err(why_not) => {
                 self.metrics.not_taken.inc(why_not);
@@ -161,7 +161,7 @@ impl Holdings {
     }
 
     /// The ban that a decision is; nothing where it is over.
-    fn read(&self, decision: &Decision<'_>, now: Time) -> Result<Option<Ban>, NotTaken> {
+    fn read(&self, decision: &Decision<'_>, hands: &Hands, now: Time) -> Result<Option<Ban>, NotTaken> {
         if decision.kind != BAN || decision.simulated == Some(true) {
             return Err(NotTaken::Type);
         }
@@ -169,6 +169,7 @@ impl Holdings {
             return Err(NotTaken::Filtered);
         }
         let client = client(decision)?;
+        hands.control.check_width(client).map_err(|_| NotTaken::Range)?;
         let lasts = go_time::read(&decision.duration).ok_or(NotTaken::Malformed)?;
         if lasts.is_zero() {
             return Ok(None);
@@ -190,11 +191,13 @@ impl Holdings {
     }
 
     /// What stands from this source by the ledger, with the end of each.
-    fn standing(&self, hands: &Hands, now: Time) -> Vec<(Address, (DecisionId, Time))> {
+    fn standing(&self, hands: &Hands, now: Time) -> Vec<(Identity, (DecisionId, Time))> {
         let book = hands.ledger.book();
         let own = book.open(now).filter(|decided| decided.detector == self.who);
         own.filter_map(|decided| match decided.client {
-            Identity::Address(client) => Some((client, (decided.id, decided.until))),
+            client @ (Identity::Address(_) | Identity::Network(_)) => {
+                Some((client, (decided.id, decided.until)))
+            }
             Identity::Key(_) => None,
         })
         .collect()
@@ -202,11 +205,11 @@ impl Holdings {
 
     /// Takes for its own what stands by the ledger, one decision for each client, and gives what is left over: of clients
     /// that are not held, and further ones, as after a start whose ledger opened late.
-    fn claim(&mut self, standing: &[(Address, (DecisionId, Time))]) -> Vec<DecisionId> {
-        let known = |(client, (id, _)): &&(Address, (DecisionId, Time))| {
+    fn claim(&mut self, standing: &[(Identity, (DecisionId, Time))]) -> Vec<DecisionId> {
+        let known = |(client, (id, _)): &&(Identity, (DecisionId, Time))| {
             self.by_client.get(client).is_some_and(|held| held.decision == Some(*id))
         };
-        let mut claimed: BTreeSet<Address> =
+        let mut claimed: BTreeSet<Identity> =
             standing.iter().filter(known).map(|(client, _)| *client).collect();
         let mut surplus = Vec::new();
         for (client, (id, until)) in standing {
@@ -220,7 +223,7 @@ impl Holdings {
     }
 
     /// Has what stands on a client agree with what the source tells of it.
-    fn settle(&mut self, client: Address, hands: &Hands, now: Time) {
+    fn settle(&mut self, client: Identity, hands: &Hands, now: Time) {
         let Some(held) = self.by_client.get_mut(&client) else { return };
         let until = held.ends();
         let same = is_same_end(until, held.until);
@@ -257,14 +260,9 @@ impl Holdings {
         }
     }
 
-    fn decide(&mut self, client: Address, until: Time, hands: &Hands, now: Time) {
+    fn decide(&mut self, client: Identity, until: Time, hands: &Hands, now: Time) {
         let Some(held) = self.by_client.get_mut(&client) else { return };
-        let order = Order {
-            client: Identity::Address(client),
-            action: Action::Block,
-            lasts: lasts(until, hands, now),
-            model: None,
-        };
+        let order = Order { client, action: Action::Block, lasts: lasts(until, hands, now), model: None };
         let (limit, why) = (self.source.blocks_per_minute, held.why.clone());
         let by = By { who: Arc::clone(&self.who), from: Some(Arc::clone(&self.from)), why: why.into() };
         match hands.control.decide_elsewhere(&order, limit, by, now) {
@@ -345,19 +343,20 @@ fn lasts(until: Time, hands: &Hands, now: Time) -> Duration {
     until.since(now).min(hands.at_most).clamp(*LASTS.start(), *LASTS.end())
 }
 
-/// The client that a decision is about, where the gate can hold it: an address, or a network that is one client.
-fn client(decision: &Decision<'_>) -> Result<Address, NotTaken> {
+/// Whom a decision is about: an address, or a network.
+fn client(decision: &Decision<'_>) -> Result<Identity, NotTaken> {
     let is_range = decision.scope.eq_ignore_ascii_case(RANGE);
     if !is_range && !decision.scope.eq_ignore_ascii_case(IP) {
         return Err(NotTaken::Scope);
     }
     let network = checkgate_config::address::network(&decision.value).ok_or(NotTaken::Malformed)?;
-    let fits = match network {
-        IpNet::V4(v4) => v4.prefix_len() == v4.max_prefix_len(),
-        IpNet::V6(v6) => [CLIENT_BITS, v6.max_prefix_len()].contains(&v6.prefix_len()),
+    let (first, length): (IpAddr, u8) = (network.network(), network.prefix_len());
+    let is_one = match network {
+        IpNet::V4(v4) => length == v4.max_prefix_len(),
+        IpNet::V6(v6) => [CLIENT_BITS, v6.max_prefix_len()].contains(&length),
     };
-    let first: IpAddr = network.network();
-    fits.then(|| Address::of(first)).ok_or(NotTaken::Range)
+    let wide = || Network::around(first, length).map(Identity::Network).ok_or(NotTaken::Range);
+    if is_one { Ok(Identity::Address(Address::of(first))) } else { wide() }
 }
 
 #[cfg(test)]

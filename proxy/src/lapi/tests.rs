@@ -99,6 +99,7 @@ pub fn house() -> House {
         lanes: Arc::new(Deaf),
         modes: Box::new(|| Modes { named: vec![("prices".into(), Mode::Enforce)], others: None }),
         configured: Box::new(move || spared.clone()),
+        widest: Box::new(|| checkgate_config::settings::WidestPrefix { ipv4: 28, ipv6: 60 }),
         instance_key: [7; 16],
     }));
     let hands =
@@ -201,11 +202,11 @@ fn what_holds_at_one_model_is_told_to_no_bouncer_and_counted() {
         |order: &crate::control::Order| house.hands.control.decide(order, by(), clock()).unwrap().now.0.id;
     let at_one = decides(&order("192.0.2.7", Some("prices")));
     let told = || house.state.board.at(clock()).all().iter().map(|served| served.value()).collect::<Vec<_>>();
-    assert_eq!((told(), house.metrics.crowdsec_at_one_model.get()), (Vec::new(), 1));
+    assert_eq!((told(), house.metrics.crowdsec_kept_back.get()), (Vec::new(), 1));
     decides(&order("192.0.2.8", None));
     assert_eq!(told(), ["192.0.2.8"]);
     house.lifts(at_one.0);
-    assert_eq!((told().len(), house.metrics.crowdsec_at_one_model.get()), (1, 0));
+    assert_eq!((told().len(), house.metrics.crowdsec_kept_back.get()), (1, 0));
     let current = house.state.board.at(clock());
     assert!(house.state.board.gone(&current, clock()).is_empty(), "of its end nobody is told either");
 }

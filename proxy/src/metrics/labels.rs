@@ -295,7 +295,7 @@ pub enum NotTaken {
     Type,
     /// It is about something else than addresses.
     Scope,
-    /// It is about a network that is neither one IPv4 address nor a /64.
+    /// It is about a network that is wider than decisions may be, or about a part of a /64.
     Range,
     /// Value or duration cannot be read.
     Malformed,

@@ -125,6 +125,7 @@ impl Expected {
         let meets = move |standing: &Standing| match standing.client {
             Identity::Key(key) => asker.key == Some(key),
             Identity::Address(address) => asker.address == address && !key_is_proven,
+            Identity::Network(network) => network.contains(asker.address) && !key_is_proven,
         };
         self.decisions
             .iter()

@@ -82,6 +82,7 @@ invariants! {
         let meets = match standing.client {
             Identity::Key(key) => met.asker.key == Some(key),
             Identity::Address(address) => met.asker.address == address && !has_proven_key(world, met),
+            Identity::Network(network) => network.contains(met.asker.address) && !has_proven_key(world, met),
         };
         ensure(meets, || format!("{id} on {} meets {:?}", standing.client, met.asker))
     }
@@ -150,7 +151,7 @@ invariants! {
                 Identity::Address(address) => {
                     world.expected.never_block.iter().any(|network| network.contains(&address.ip()))
                 }
-                Identity::Key(_) => false,
+                Identity::Key(_) | Identity::Network(_) => false,
             };
             let held_back = spared || world.expected.kill_switch || step.mode == Mode::Observe || !block.may_act;
             ensure(!held_back, || format!("{block:?} acts, in {:?}, spared {spared}", step.mode))?;

@@ -8,7 +8,7 @@ use checkgate_detectors::finding::Grounds;
 use checkgate_detectors::finding::{
     ATLAS_VERSION, Action, DecisionId, FindingId, Kind, Mode, Record, Scope, Tier, Window,
 };
-use checkgate_detectors::identity::Identity;
+use checkgate_detectors::identity::{Identity, Network};
 use checkgate_detectors::networks::Networks;
 use ipnet::IpNet;
 
@@ -145,7 +145,12 @@ impl World {
     /// Decides on somebody, with or without a reason.
     fn impose(&mut self) {
         let number = self.dice.below(self.clients.len());
-        let client = self.dice.pick(&self.clients[number].identities());
+        let client = if self.dice.chance(0.2) {
+            let length = if self.clients[number].ip.is_ipv4() { 24 } else { 48 };
+            Identity::Network(Network::around(self.clients[number].ip, length).unwrap())
+        } else {
+            self.dice.pick(&self.clients[number].identities())
+        };
         let id = DecisionId(self.dice.below(1 << 50) as u64);
         let action = self.dice.pick(&[Action::Block, Action::Block, Action::Throttle, Action::Tag]);
         let lasts = self.dice.span(Duration::from_secs(3600)) + Duration::from_secs(1);

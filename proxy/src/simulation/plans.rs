@@ -91,6 +91,7 @@ fn tenants(enterprise: &BTreeSet<Identity>) -> Tenants {
                 let length = if address.ip().is_ipv4() { 32 } else { 64 };
                 tenant.networks.push((address.ip(), length));
             }
+            Identity::Network(network) => tenant.networks.push((network.first().ip(), network.length())),
         }
     }
     Tenants::new(vec![tenant])

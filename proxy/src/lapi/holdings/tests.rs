@@ -115,6 +115,21 @@ fn what_the_gate_cannot_hold_is_counted_with_the_reason() {
 }
 
 #[test]
+fn a_network_is_taken_as_far_as_the_operator_allows_it() {
+    let house = house();
+    let mut lan = holdings(&house);
+    let (narrow, wide) = (ban(RANGE, "192.0.2.16/28", "4h"), ban(RANGE, "192.0.2.0/27", "4h"));
+    lan.next(&new([narrow.clone(), wide]), &house);
+    assert_eq!(lan.not_taken(), [(NotTaken::Range, 1)], "the wide one");
+    let standing: Vec<String> = house.gate.list(clock()).iter().map(|it| it.client.to_string()).collect();
+    assert_eq!(standing, ["192.0.2.16/28"]);
+    lan.all(&new([narrow.clone()]), &house);
+    assert_eq!(house.gate.list(clock()).len(), 1, "the same again");
+    lan.next(&deleted([narrow]), &house);
+    assert!(house.gate.list(clock()).is_empty(), "let go with the ban");
+}
+
+#[test]
 fn a_network_is_let_go_with_the_last_of_its_addresses() {
     let house = house();
     let mut lan = holdings(&house);
