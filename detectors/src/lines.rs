@@ -24,7 +24,7 @@ const FRESH_LINES: usize = 1 << 18;
 /// Lines with more rows, over all clients; at most about 450 bytes each, mostly 100.
 const SUSPECT_LINES: usize = 1 << 15;
 
-/// Rows from which fields were varied, over all clients; at most about 450 bytes each, mostly 100.
+/// Rows from which fields were varied, over all clients; at most about 750 bytes each, mostly 130.
 const BASES: usize = 1 << 14;
 
 /// A small set of truncated hashes, at most [`Marks::MAX`]: what comes beyond is not counted.
