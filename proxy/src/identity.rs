@@ -300,12 +300,12 @@ mod tests {
         let identify = identify(&["10.0.0.0/8"], ClientIdentity::Assumed);
         let forged = headers(&[("x-forwarded-for", "192.0.2.66")]);
         let named = |ip: &str| Peer { is_named: true, ..peer_at(ip) };
-        let asker = identify.asker(&named("203.0.113.9"), &forged, NOW);
+        let asker = identify.asker(&named("203.0.113.9"), &forged, || NOW);
         assert_eq!((asker.address.to_string().as_str(), asker.standing), ("203.0.113.9", Standing::Declared));
         assert_eq!(identify.forwarded_for(&named("203.0.113.9"), &forged), "203.0.113.9");
-        let behind = identify.asker(&named("10.0.0.7"), &forged, NOW);
+        let behind = identify.asker(&named("10.0.0.7"), &forged, || NOW);
         assert_eq!(behind.address.to_string(), "192.0.2.66", "it named a proxy that is trusted as well");
-        let bare = identify.asker(&named("10.0.0.7"), &headers(&[]), NOW);
+        let bare = identify.asker(&named("10.0.0.7"), &headers(&[]), || NOW);
         assert_eq!(bare.standing, Standing::Assumed, "the proxy itself is no client");
     }
 

@@ -28,6 +28,7 @@ impl Scrape {
                 index,
                 expected: 0.01,
                 evidence: 0.3,
+                gap: None,
             }
         };
         let features = (0..features).map(feature).collect();
