@@ -64,6 +64,14 @@ struct Past {
     levels: [Senders; 2],
 }
 
+/// A row that becomes past. Every feature counts the same rows in the same order, so a sender nearly always stands
+/// where it stood in the feature before.
+struct Row {
+    row: usize,
+    ids: [u64; 2],
+    places: [usize; 2],
+}
+
 /// A level of senders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Level {
@@ -156,10 +164,17 @@ impl Latest {
         if past.is_empty() {
             past = with_past(reference).collect();
         }
+        let counted = self.senders.iter().enumerate().filter(|(_, sender)| !speaks_against(sender.client));
+        let mut rows: Vec<Row> =
+            counted.map(|(row, sender)| Row { row, ids: ids(hashing, sender), places: [0; 2] }).collect();
         let features = reference.features().len();
-        for Past { feature, levels } in &mut past {
-            let rows = self.rows(*feature, features, self.senders.len());
-            count(hashing, rows.filter(|(sender, _)| !speaks_against(sender.client)), levels);
+        for Past { feature, levels: [clients, networks] } in &mut past {
+            for Row { row, ids: [client, network], places: [of_client, of_network] } in &mut rows {
+                let slot = self.slots.get(*row * features + *feature).copied();
+                let Some(slot) = slot.filter(|slot| *slot != UNKNOWN).map(usize::from) else { continue };
+                clients.add_near(*client, *network, slot, of_client);
+                networks.add_near(*network, 0, slot, of_network);
+            }
         }
         self.past = past;
     }

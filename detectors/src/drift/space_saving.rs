@@ -34,19 +34,36 @@ impl<V> SpaceSaving<V> {
     /// Counts a key; `fresh` makes what is remembered of one that was not followed. Nothing comes back where there is
     /// no room for any key.
     pub fn add(&mut self, key: u64, fresh: impl FnOnce() -> V) -> Option<&mut Entry<V>> {
-        if let Some(place) = self.entries.iter().position(|entry| entry.key == key) {
-            let entry = self.entries.get_mut(place)?;
-            entry.count = entry.count.saturating_add(1);
-            return Some(entry);
+        self.add_near(key, &mut 0, fresh)
+    }
+
+    /// The same, fast where the key stands at `place` already. `place` becomes where it stands now.
+    pub fn add_near(
+        &mut self,
+        key: u64,
+        place: &mut usize,
+        fresh: impl FnOnce() -> V,
+    ) -> Option<&mut Entry<V>> {
+        let is_there = |entry: &Entry<V>| entry.key == key;
+        if !self.entries.get(*place).is_some_and(is_there) {
+            *place = self.entries.iter().position(is_there).unwrap_or_else(|| self.make_place(key, fresh));
         }
+        let entry = self.entries.get_mut(*place)?;
+        entry.count = entry.count.saturating_add(1);
+        Some(entry)
+    }
+
+    /// Gives a key that was not followed a place. What it takes over from the key before it counts as an error.
+    fn make_place(&mut self, key: u64, fresh: impl FnOnce() -> V) -> usize {
         if self.entries.len() < self.room {
-            self.entries.push(Entry { key, count: 1, error: 0, value: fresh() });
-            return self.entries.last_mut();
+            self.entries.push(Entry { key, count: 0, error: 0, value: fresh() });
+            return self.entries.len() - 1;
         }
-        let rarest = self.entries.iter_mut().min_by_key(|entry| entry.count)?;
-        *rarest = Entry { key, count: rarest.count.saturating_add(1), error: rarest.count, value: fresh() };
+        let rarest = self.entries.iter_mut().enumerate().min_by_key(|(_, entry)| entry.count);
+        let Some((place, rarest)) = rarest else { return 0 };
+        *rarest = Entry { key, count: rarest.count, error: rarest.count, value: fresh() };
         self.replaced += 1;
-        Some(rarest)
+        place
     }
 
     /// Whether a key is followed.
@@ -95,6 +112,19 @@ mod tests {
         assert!(kept.count <= 500 + 10_000 / 64, "the error is at most one in 64: {kept:?}");
         assert_eq!((keys.entries().len(), keys.holds(7)), (64, true));
         assert!(keys.replaced() > 9000, "what had to go is counted");
+    }
+
+    #[test]
+    fn wherever_a_key_is_said_to_stand_it_is_counted_the_same() {
+        let (mut plain, mut near) = (SpaceSaving::new(8), SpaceSaving::new(8));
+        let mut places = [0; 16];
+        for event in 0..5000_u64 {
+            let key = event * event % 61 % 16;
+            let _ = plain.add(key, || event);
+            let _ = near.add_near(key, &mut places[key as usize], || event);
+        }
+        assert_eq!(plain, near);
+        assert!(plain.replaced() > 100, "keys changed their places");
     }
 
     #[test]
