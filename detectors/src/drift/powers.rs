@@ -6,16 +6,16 @@
 #[must_use]
 pub fn powers<const N: usize>(mut bases: [f64; N], mut times: u32) -> [f64; N] {
     let mut results = [1.0; N];
-    loop {
-        if times & 1 == 1 {
-            results.iter_mut().zip(&bases).for_each(|(result, base)| *result *= base);
+    // From one set bit to the next, so that no multiplication hangs on a condition.
+    while times > 0 {
+        let squarings = times.trailing_zeros();
+        for _ in 0..squarings {
+            bases.iter_mut().for_each(|base| *base *= *base);
         }
-        times >>= 1;
-        if times == 0 {
-            return results;
-        }
-        bases.iter_mut().for_each(|base| *base *= *base);
+        results.iter_mut().zip(&bases).for_each(|(result, base)| *result *= base);
+        times = (times >> squarings) & !1;
     }
+    results
 }
 
 /// Below this an exponential is taken for 0.
