@@ -310,4 +310,18 @@ pub mod tests {
         assert_eq!(names, ["age", "region", "answer:0"]);
         assert!(reference.span().is_some(), "the times are known");
     }
+
+    #[test]
+    fn lists_that_are_too_wide_are_projected_as_live_traffic_is() {
+        let mut text = String::new();
+        for row in 0..600 {
+            let list: Vec<String> = (0..300).map(|column| ((row * 7 + column) % 11).to_string()).collect();
+            writeln!(text, r#"{{"x":[{}],"p":[{row}]}}"#, list.join(",")).unwrap();
+        }
+        let (_folder, path) = made(&text, "vectors.jsonl");
+        let (_, reference) = build(&order(&[&path]), &Quiet).unwrap();
+        let names: Vec<_> = reference.features().iter().map(|feature| feature.name.as_str()).collect();
+        assert_eq!(names.len(), 18, "sixteen projections, the length and the answer: {names:?}");
+        assert_eq!((names[0], names[16], names[17]), ("embedding[0]", "embedding_norm", "answer:0"));
+    }
 }
