@@ -33,21 +33,24 @@ fn main() {
     let write = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         [] => false,
         ["--write"] => true,
-        _ => panic!("give nothing, or --write"),
+        ["--adaptive"] => return println!("{}", quality::adaptive::section()),
+        ["--honest"] => return println!("{}", quality::crowd::section()),
+        _ => panic!("give nothing, --write, or for one section alone --adaptive or --honest"),
     };
-    let sections: [(&str, Section); 5] = [
+    let sections: [(&str, Section); 6] = [
         ("recorded streams", quality::recorded::section),
         ("honest clients", quality::crowd::section),
         ("dilution and disguise", quality::diluted::section),
         ("what the attacker has", quality::at_block::section),
+        ("an attacker who adapts", quality::adaptive::section),
         ("goals", || format!("## Goals\n\n{}", quality::goals::table())),
     ];
     let made = sections.map(|(name, section)| {
         eprintln!("quality: {name}");
         section()
     });
-    let [recorded, crowd, diluted, at_block, goals] = made;
-    let tables = [goals, recorded, crowd, diluted, at_block].join("\n");
+    let [recorded, crowd, diluted, at_block, adaptive, goals] = made;
+    let tables = [goals, recorded, crowd, diluted, at_block, adaptive].join("\n");
     println!("{tables}");
     if write {
         put(PAGE, |page| between_markers(&page, tables.trim_end()));

@@ -1,5 +1,6 @@
 //! The sections, and what they share.
 
+pub mod adaptive;
 pub mod at_block;
 pub mod bounds;
 pub mod crowd;
