@@ -59,6 +59,7 @@ class Checkgate(Proxy):
         settings = {
             "upstream": f"http://127.0.0.1:{model_port}",
             "mode": "enforce",
+            "decisions": {"scope": "everywhere"},
             "clients": {"identity": "ip", "trusted_proxies": ["127.0.0.1"], "never_block": ["198.51.100.0/24"]},
             "brake": {"share_of_clients": 1.0},
             **more,
