@@ -149,8 +149,11 @@ fn skip_values(mut values: &[u8]) -> Result<(), NoHeader> {
     Ok(())
 }
 
-/// The kind and the length of the next value, and what stands behind both.
-fn next_value(values: &[u8]) -> Result<Option<(u8, usize, &[u8])>, NoHeader> {
+/// The kind and the length of a value, and what stands behind both.
+type Value<'a> = (u8, usize, &'a [u8]);
+
+/// The next value; nothing at the end.
+fn next_value(values: &[u8]) -> Result<Option<Value<'_>>, NoHeader> {
     match values {
         [] => Ok(None),
         [kind, high, low, rest @ ..] => {
