@@ -47,7 +47,6 @@ fn haproxy(folder: &Path, checkgate: SocketAddr, fronts: &[(&str, SocketAddr)]) 
         Ok(child) => Some(Haproxy(child)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "haproxy is not installed");
-            println!("haproxy is not installed: nothing was tried");
             None
         }
         Err(error) => panic!("{error}"),
@@ -65,7 +64,10 @@ async fn an_attacker_is_blocked_behind_haproxy_and_nobody_else() {
     let folder = tempfile::tempdir().unwrap();
     let words = ["send-proxy", "send-proxy-v2"];
     let fronts = words.map(|word| (word, free_address().unwrap()));
-    let Some(_haproxy) = haproxy(folder.path(), checkgate.address, &fronts) else { return };
+    let Some(_haproxy) = haproxy(folder.path(), checkgate.address, &fronts) else {
+        println!("haproxy is not installed: nothing was tried");
+        return;
+    };
     for (number, (word, front)) in fronts.into_iter().enumerate() {
         let attacker = format!("127.0.8.{}", number + 1);
         let ask = async |source: &str, row: Vec<f64>| {
