@@ -25,6 +25,7 @@ use crate::parts::Parts;
 use crate::path::Path;
 use crate::problem::Problem;
 use crate::raw::{Raw, RawBrake, RawLedger, RawLimits, RawTimeouts};
+use crate::secret::SecretSource;
 use crate::settings::{Brake, Findings, Ledger, Limits, Listen, Settings, Timeouts};
 use crate::source::Source;
 use crate::units::{ByteSize, Period, quantity};
@@ -166,6 +167,16 @@ impl Check<'_> {
 
     fn resolve(&self, path: &Path, file: &std::path::Path) -> PathBuf {
         self.source.folder(path).join(file)
+    }
+
+    /// The secret that `source` says the place of.
+    fn secret_at(&mut self, path: &Path, source: &SecretSource) -> Option<String> {
+        let (path, source) = match source {
+            SecretSource::File(file) => (path.key("file"), SecretSource::File(self.resolve(path, file))),
+            other => (path.clone(), other.clone()),
+        };
+        let secret = source.reveal(self.environment);
+        self.or_refuse(&path, secret).map(|secret| secret.reveal().to_owned())
     }
 
     fn or_refuse<T>(&mut self, path: &Path, result: Result<T, String>) -> Option<T> {

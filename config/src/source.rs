@@ -111,10 +111,8 @@ fn collect_secrets(node: &Node, secret: bool, found: &mut Vec<Span>) {
         Kind::Mapping(entries) => {
             for entry in entries {
                 let secret = match entry.key.as_str() {
-                    "listen" | "token_file" | "name" | "scopes" | "tls" | "certificates" | "secret_files" => {
-                        false
-                    }
-                    "key_file" | "every" | "origins" | "decisions_max" | "blocks_per_minute" => false,
+                    "listen" | "token_file" | "name" | "scopes" | "tls" | "certificates" | "file" => false,
+                    "every" | "origins" | "decisions_max" | "blocks_per_minute" => false,
                     "throttle_as" | "degrade_as" | "ranges" | "relay" => false,
                     "sinks" => {
                         collect_sink_secrets(&entry.value, found);

@@ -28,6 +28,13 @@ const FOUND: &[(&str, &str)] = &[
     ("unit value", "nothing"),
 ];
 
+/// Keys that had another spelling once: the old one, a key beside which it stood, and the mend.
+const RESPELT: &[(&str, &str, &str)] = &[
+    ("secret_files", "secrets", "write each file as {file: PATH} under \"secrets\""),
+    ("key_file", "sha256", "write \"key: {file: PATH}\""),
+    ("key_file", "origins", "write \"key: {file: PATH}\""),
+];
+
 /// The key that `message` calls unknown, in serde's words or in ours.
 pub(crate) fn unknown_key(message: &str) -> Option<&str> {
     let rest = message.strip_prefix("unknown field ").or_else(|| message.strip_prefix("unknown key "))?;
@@ -61,6 +68,10 @@ fn with_nearest(rest: &str, what: impl Fn(&str) -> String) -> String {
     let mut names = rest.split('`').skip(1).step_by(2);
     let name = names.next().unwrap_or_default();
     let known: Vec<&str> = names.collect();
+    if let Some((_, _, mend)) = RESPELT.iter().find(|(old, beside, _)| *old == name && known.contains(beside))
+    {
+        return format!("{}; {mend}", what(name));
+    }
     match (nearest(name, &known), known.as_slice()) {
         (Some(near), _) => format!("{}; did you mean \"{near}\"?", what(name)),
         (None, []) => format!("{}; remove it", what(name)),

@@ -95,6 +95,8 @@ class House:
         self.state = scratch / "state"
 
     def checkgate(self):
+        for key in [FIREWALL_KEY, CUSTOM_KEY, CHECKGATE_KEY]:
+            (self.scratch / key).write_text(key)
         file = self.scratch / "checkgate.yaml"
         file.write_text(f"""
 listen: 127.0.0.1:{LISTEN}
@@ -109,11 +111,11 @@ crowdsec:
   serve:
     listen: 127.0.0.1:{SERVE}
     bouncers:
-      - {{name: firewall, key: {FIREWALL_KEY}}}
-      - {{name: custom, key: {CUSTOM_KEY}}}
+      - {{name: firewall, key: {{file: {FIREWALL_KEY}}}}}
+      - {{name: custom, key: {{file: {CUSTOM_KEY}}}}}
   pull:
     # Its own bans come back otherwise.
-    - {{name: local, url: "http://127.0.0.1:{LAPI}/", key: {CHECKGATE_KEY}, every: 500ms, origins: [cscli]}}
+    - {{name: local, url: "http://127.0.0.1:{LAPI}/", key: {{file: {CHECKGATE_KEY}}}, every: 500ms, origins: [cscli]}}
 sinks:
   - name: crowdsec
     batch: {{wait: 0s}}

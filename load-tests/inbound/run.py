@@ -33,7 +33,7 @@ class Checkgate(Proxy):
         for name, shape, secret in [("alerts", "alertmanager", self.secret), ("signed", "webhook", self.signing)]:
             (folder / name).write_text(secret)
             endpoints.append(
-                {"name": name, "shape": shape, "secret_files": [str(folder / name)], "actions": ["ban"], "lasts": "1h"}
+                {"name": name, "shape": shape, "secrets": [{"file": str(folder / name)}], "actions": ["ban"], "lasts": "1h"}
             )
         settings = {"upstream": "http://127.0.0.1:9", "mode": "enforce", "inbound": endpoints}
         (folder / "checkgate.yaml").write_text(json.dumps(settings))

@@ -47,11 +47,11 @@ clients: {{identity: ip}}
 crowdsec:
   serve:
     listen: 127.0.0.1:{LAPI}
-    bouncers: [{{name: firewall, key_file: {folder}/bouncer-key}}]
+    bouncers: [{{name: firewall, key: {{file: {folder}/bouncer-key}}}}]
 inbound:
   - name: soar
     shape: webhook
-    secret_files: [{folder}/soar-secret]
+    secrets: [{{file: {folder}/soar-secret}}]
     actions: [lift]
 sinks:
   - name: syslog

@@ -41,15 +41,29 @@ fn config(server: &ModelServer, crowdsec: &Value) -> Value {
     })
 }
 
+/// A key where the configuration may have one: in a file.
+fn kept(key: &str) -> Value {
+    let folder = std::env::temp_dir().join("checkgate-load-tests-keys");
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join(key);
+    if !file.exists() {
+        // Under a name of its own first: other tests read it meanwhile.
+        let made = tempfile::NamedTempFile::new_in(&folder).unwrap();
+        std::fs::write(made.path(), key).unwrap();
+        made.persist(&file).unwrap();
+    }
+    json!({ "file": file })
+}
+
 fn serving(lapi: SocketAddr) -> Value {
     json!({"serve": {"listen": lapi.to_string(), "bouncers": [
-        {"name": "edge", "key": EDGE},
-        {"name": "peer", "key": PEER},
+        {"name": "edge", "key": kept(EDGE)},
+        {"name": "peer", "key": kept(PEER)},
     ]}})
 }
 
 fn pulling(lapi: SocketAddr) -> Value {
-    json!({"pull": [{"name": "first", "url": format!("http://{lapi}"), "key": PEER}]})
+    json!({"pull": [{"name": "first", "url": format!("http://{lapi}"), "key": kept(PEER)}]})
 }
 
 /// An instance that bouncers pull from at `lapi`.
@@ -241,7 +255,7 @@ async fn a_wrong_key_opens_nothing_and_a_reload_gives_and_takes_keys() {
     }
     assert!((checkgate.metric("checkgate_crowdsec_refusals_total", &[]).await.unwrap() - 3.0).abs() < 0.5);
     let mut other = serving(lapi);
-    other["serve"]["bouncers"] = json!([{"name": "shop", "key": "the-key-of-the-shop"}]);
+    other["serve"]["bouncers"] = json!([{"name": "shop", "key": kept("the-key-of-the-shop")}]);
     checkgate.reload(&config(&server, &other).to_string()).await.unwrap();
     assert_eq!(pull(lapi, "the-key-of-the-shop", "startup=true").await, nothing());
     let reply = Client::to(lapi).with("x-api-key", EDGE).get("/v1/decisions").await.unwrap();
@@ -286,7 +300,7 @@ async fn decisions_come_by_tls_from_whoever_the_authority_vouches_for() {
     ban(&first, CLIENT).await;
     let pulling = |ca: &Authority| {
         let url = format!("https://localhost:{}", lapi.port());
-        json!({"pull": [{"name": "first", "url": url, "key": PEER, "ca": ca.file()}]})
+        json!({"pull": [{"name": "first", "url": url, "key": kept(PEER), "ca": ca.file()}]})
     };
     let second = Start::configured(config(&server, &pulling(&stranger))).run().await.unwrap();
     let failed = [r#"source="first""#, r#"outcome="failed""#];

@@ -37,7 +37,7 @@ async fn house() -> House {
     std::fs::write(secrets.path().join("signing"), SIGNING).unwrap();
     let endpoint = |shape: &str, secret: &str| {
         json!({"name": format!("the-{shape}"), "shape": shape, "actions": ["ban", "lift"],
-            "secret_files": [secrets.path().join(secret)]})
+            "secrets": [{"file": secrets.path().join(secret)}]})
     };
     let config = json!({
         "upstream": format!("http://{}", server.address),
@@ -197,7 +197,7 @@ async fn a_secret_is_exchanged_without_a_gap() {
     let two = house.secrets.path().join("two");
     std::fs::write(&two, "another-secret-0123456789-0123456789").unwrap();
     let mut config = house.config.clone();
-    config["inbound"][0]["secret_files"].as_array_mut().unwrap().push(json!(two));
+    config["inbound"][0]["secrets"].as_array_mut().unwrap().push(json!({"file": two}));
     house.checkgate.reload(&config.to_string()).await.unwrap();
     assert_eq!(house.tell(&old, &[], &splunk("127.0.60.7")).await.status, 200, "the old one holds");
     let reply = house.tell(new, &[], &splunk("127.0.60.7")).await;
@@ -206,7 +206,7 @@ async fn a_secret_is_exchanged_without_a_gap() {
         (200, "true"),
         "it is still known"
     );
-    config["inbound"][0]["secret_files"].as_array_mut().unwrap().remove(0);
+    config["inbound"][0]["secrets"].as_array_mut().unwrap().remove(0);
     house.checkgate.reload(&config.to_string()).await.unwrap();
     assert_eq!(house.tell(new, &[], &splunk("127.0.60.8")).await.status, 200);
     assert_eq!(house.tell(&old, &[], &splunk("127.0.60.8")).await.status, 401, "the old one is gone");

@@ -56,7 +56,7 @@ async fn house(request: &Path) -> House {
     for (name, secret) in [("CHECKGATE_SOAR", SECRET), ("CHECKGATE_SIGNING", SIGNING)] {
         let file = secrets.path().join(name);
         std::fs::write(&file, secret).unwrap();
-        let named = format!("secret_files: [{}]", file.display());
+        let named = format!("secrets: [{{file: {}}}]", file.display());
         config = config.replace(&format!("secrets: [\"${{{name}}}\"]"), &named);
     }
     let file = secrets.path().join("checkgate.yaml");

@@ -1,14 +1,13 @@
 //! Who enforces what is decided here, and whose decisions are enforced here.
 
-use std::path::Path as FilePath;
 use std::time::Duration;
 
 use super::listeners::overlap;
 use super::tokens::http_url;
 use super::{Check, TEXT_MAX};
-use crate::files;
 use crate::path::Path;
-use crate::raw::{RawBouncer, RawCrowdsec, RawLapiServer, RawLapiSource, RawSecret};
+use crate::raw::{RawBouncer, RawCrowdsec, RawLapiServer, RawLapiSource};
+use crate::secret::SecretSource;
 use crate::settings::{Bouncer, BouncerKey, Crowdsec, LapiServer, LapiSource, LapiUrl, Listen, Secret};
 use crate::units::Period;
 
@@ -72,50 +71,31 @@ impl Check<'_> {
 
     fn bouncer(&mut self, path: &Path, typed: &RawBouncer) -> Option<Bouncer> {
         let name = self.actor_name(path, "a bouncer's name", typed.name.as_deref());
-        let ways = [typed.sha256.is_some(), typed.key.is_some(), typed.key_file.is_some()];
-        let key = match ways.into_iter().filter(|given| *given).count() {
-            1 => self.bouncer_key(path, typed),
+        let key = match (typed.sha256.as_deref(), typed.key.as_ref()) {
+            (Some(hash), None) => self.key_hash(&path.key("sha256"), hash),
+            (None, Some(key)) => self.api_key(path, key).map(BouncerKey::Plain),
             _ => {
-                self.refuse_key(path, "give exactly one of sha256, key and key_file");
+                self.refuse_key(path, "give either sha256 or key");
                 None
             }
         };
         Some(Bouncer { name: name?, key: key?, ranges: typed.ranges })
     }
 
-    fn bouncer_key(&mut self, path: &Path, typed: &RawBouncer) -> Option<BouncerKey> {
-        let Some(hash) = typed.sha256.as_deref() else {
-            let key = self.api_key(path, typed.key.as_ref(), typed.key_file.as_deref());
-            return key.map(BouncerKey::Plain);
-        };
+    fn key_hash(&mut self, path: &Path, hash: &str) -> Option<BouncerKey> {
         let bytes = super::admin::digest(hash);
         if bytes.is_none() {
             self.refuse(
-                &path.key("sha256"),
+                path,
                 "expected 64 hexadecimal digits, the SHA-256 of the key; `printf %s KEY | sha256sum` prints them",
             );
         }
         bytes.map(BouncerKey::Sha256)
     }
 
-    /// The one of key and file that was given.
-    fn api_key(&mut self, path: &Path, key: Option<&RawSecret>, file: Option<&FilePath>) -> Option<Secret> {
-        match (key, file) {
-            (Some(typed), None) => {
-                let path = path.key("key");
-                self.expand(&path, &typed.0).and_then(|key| self.sound_key(&path, key))
-            }
-            (None, Some(file)) => {
-                let path = path.key("key_file");
-                let file = self.resolve(&path, file);
-                let text = self.or_refuse(&path, files::text(&file))?;
-                self.sound_key(&path, text.trim().to_owned())
-            }
-            _ => {
-                self.refuse_key(path, "give either key or key_file");
-                None
-            }
-        }
+    fn api_key(&mut self, path: &Path, key: &SecretSource) -> Option<Secret> {
+        let path = path.key("key");
+        self.secret_at(&path, key).and_then(|key| self.sound_key(&path, key))
     }
 
     fn sound_key(&mut self, path: &Path, key: String) -> Option<Secret> {
@@ -156,7 +136,10 @@ impl Check<'_> {
     fn lapi_source(&mut self, path: &Path, typed: &RawLapiSource) -> Option<LapiSource> {
         let name = self.actor_name(path, "a source's name", typed.name.as_deref());
         let url = self.lapi_url(path, typed);
-        let key = self.api_key(path, typed.key.as_ref(), typed.key_file.as_deref());
+        let key = typed.key.as_ref().and_then(|key| self.api_key(path, key));
+        if typed.key.is_none() {
+            self.refuse_key(path, "has no key; add \"key: ${NAME}\" or \"key: {file: PATH}\"");
+        }
         let every = self.asked_every(&path.key("every"), typed.every);
         let origins = self.filter_words(&path.key("origins"), typed.origins.as_deref());
         let containing =

@@ -2,9 +2,8 @@
 
 use super::Check;
 use super::listeners::overlap;
-use crate::files;
 use crate::path::Path;
-use crate::raw::{Raw, RawInbound, RawInboundFields, RawSecret};
+use crate::raw::{Raw, RawInbound, RawInboundFields};
 use crate::settings::{Authz, Inbound, InboundAction, InboundFields, InboundShape, Listen, Mode, Secret};
 use crate::words;
 
@@ -126,44 +125,21 @@ impl Check<'_> {
         typed: &RawInbound,
         shape: InboundShape,
     ) -> Option<Vec<Secret>> {
-        let (secrets, files) = (typed.secrets.as_deref(), typed.secret_files.as_deref());
-        let (secrets, files) = (secrets.unwrap_or_default(), files.unwrap_or_default());
-        let count = secrets.len() + files.len();
-        if count == 0 || count > SECRETS_MAX {
+        let secrets = typed.secrets.as_deref().unwrap_or_default();
+        if !(1..=SECRETS_MAX).contains(&secrets.len()) {
             self.refuse_key(
                 path,
-                format!("needs 1 to {SECRETS_MAX} secrets; add \"secrets: [\"${{NAME}}\"]\" for an environment variable NAME, or \"secret_files: [FILE]\""),
+                format!("needs 1 to {SECRETS_MAX} secrets; add \"secrets: [\"${{NAME}}\"]\" for an environment variable NAME, or \"secrets: [{{file: PATH}}]\""),
             );
             return None;
         }
         let mut sound = Vec::new();
         for (index, secret) in secrets.iter().enumerate() {
             let place = path.key("secrets").index(index);
-            let text = self.outside_of_the_file(&place, secret);
+            let text = self.secret_at(&place, secret);
             sound.push(text.and_then(|text| self.sound_secret(&place, text, shape)));
         }
-        for (index, file) in files.iter().enumerate() {
-            let place = path.key("secret_files").index(index);
-            let file = self.resolve(&place, file);
-            let text = self.or_refuse(&place, files::text(&file));
-            sound.push(text.and_then(|text| self.sound_secret(&place, text.trim().to_owned(), shape)));
-        }
         sound.into_iter().collect()
-    }
-
-    /// A secret that stands in the environment. One that stands in the file itself is in every copy of it.
-    fn outside_of_the_file(&mut self, path: &Path, typed: &RawSecret) -> Option<String> {
-        let inner = typed.0.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
-        let letters =
-            |name: &&str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-        if inner.filter(letters).is_none() {
-            self.refuse(
-                path,
-                "a secret does not stand in this file; write \"${NAME}\" for the environment variable NAME, or name a file under secret_files",
-            );
-            return None;
-        }
-        self.expand(path, &typed.0)
     }
 
     fn sound_secret(&mut self, path: &Path, text: String, shape: InboundShape) -> Option<Secret> {

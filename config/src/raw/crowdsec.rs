@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{RawSecret, RawTls};
+use super::RawTls;
+use crate::secret::SecretSource;
 use crate::units::Period;
 
 /// CrowdSec: bouncers that enforce what is decided here, and sources whose decisions are enforced here. Both speak the
@@ -41,7 +42,7 @@ pub struct RawLapiServer {
     pub relay: Option<bool>,
 }
 
-/// A bouncer, with one of `sha256`, `key` and `key_file`.
+/// A bouncer, with either `sha256` or `key`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default, expecting = "a mapping of settings")]
 #[schemars(extend("required" = ["name"]))]
@@ -52,29 +53,26 @@ pub struct RawBouncer {
     /// SHA-256 of its API key, 64 hexadecimal digits.
     #[schemars(extend("pattern" = "^[0-9A-Fa-f]{64}$"))]
     pub sha256: Option<String>,
-    /// Its API key, 16 to 256 visible ASCII characters. `${NAME}` stands for the environment variable NAME.
-    pub key: Option<RawSecret>,
-    /// File that holds the key; white space around it is ignored.
-    pub key_file: Option<PathBuf>,
+    /// Its API key, 16 to 256 visible ASCII characters: `${NAME}` for the environment variable NAME, or `{file: PATH}`.
+    pub key: Option<SecretSource>,
     /// Whether it can enforce networks: decisions on IPv6 clients are about a /64. Without it, firewall bouncers get none
     /// and all others do.
     pub ranges: Option<bool>,
 }
 
-/// A Local API whose decisions are enforced here, with `key` or `key_file`.
+/// A Local API whose decisions are enforced here.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default, expecting = "a mapping of settings")]
-#[schemars(extend("required" = ["name", "url"]))]
+#[schemars(extend("required" = ["name", "url", "key"]))]
 pub struct RawLapiSource {
     /// Its name: 1 to 64 letters, digits, `.`, `_` or `-`. The ledger knows it as the actor `crowdsec:NAME`. Required.
     #[schemars(extend("pattern" = "^[A-Za-z0-9._-]{1,64}$"))]
     pub name: Option<String>,
     /// Where it is: `http://HOST:PORT` or `https://HOST:PORT`, with a path where it stands behind one. Required.
     pub url: Option<String>,
-    /// The API key that was made for this instance over there. `${NAME}` stands for the environment variable NAME.
-    pub key: Option<RawSecret>,
-    /// File that holds the key; white space around it is ignored.
-    pub key_file: Option<PathBuf>,
+    /// The API key that was made for this instance over there: `${NAME}` for the environment variable NAME, or
+    /// `{file: PATH}`. Required.
+    pub key: Option<SecretSource>,
     /// File (PEM) with the authorities to believe, for `https://`. Without it, those of the operating system are.
     pub ca: Option<PathBuf>,
     /// How often it is asked, 500ms to 1h. Without it, every 500ms where a checkgate answers and every 10s otherwise.

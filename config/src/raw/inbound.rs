@@ -1,18 +1,17 @@
 //! Who may decide or ask from outside, as typed.
 
-use std::path::PathBuf;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{RawListen, RawSecret};
+use super::RawListen;
+use crate::secret::SecretSource;
 use crate::settings::{InboundAction, InboundShape};
 use crate::units::Period;
 
 /// An endpoint at which another system decides: `POST /v1/inbound/NAME` of the operators' listener.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default, expecting = "a mapping of settings")]
-#[schemars(extend("required" = ["name", "shape"]))]
+#[schemars(extend("required" = ["name", "shape", "secrets"]))]
 pub struct RawInbound {
     /// Its name in the path, in metrics and, behind `inbound:`, in the ledger: 1 to 64 letters, digits, `.`, `_` or
     /// `-`. Required.
@@ -21,13 +20,11 @@ pub struct RawInbound {
     /// What is sent: `splunk` (the webhook of an alert), `alertmanager` (its webhook, version 4), `sentinel` (the HTTP
     /// action of a playbook) or `webhook` (Standard Webhooks, signed). Required.
     pub shape: Option<InboundShape>,
-    /// What the sender proves itself by, each as `${NAME}` for the environment variable NAME, at most 4, so that one
-    /// can be exchanged while the other still holds. For `webhook` a signing secret, `whsec_` and the Base64 of 24 to
+    /// What the sender proves itself by, 1 to 4, each as `${NAME}` for the environment variable NAME or as `{file: PATH}`,
+    /// so that one can be exchanged while the other still holds. Required. For `webhook` a signing secret, `whsec_` and the Base64 of 24 to
     /// 64 bytes; otherwise 24 to 256 letters, digits, `.`, `_`, `-` or `~`, which the sender puts at the end of the
     /// path or into `Authorization: Bearer`.
-    pub secrets: Option<Vec<RawSecret>>,
-    /// Files that hold one such secret each, beside `secrets` or instead of them; white space around it is ignored.
-    pub secret_files: Option<Vec<PathBuf>>,
+    pub secrets: Option<Vec<SecretSource>>,
     /// What may be asked for: `ban`, `lift`, `approve`, `reject`. The first stands where a body asks for nothing.
     /// Whoever may `ban` may also lift what it banned itself.
     pub actions: Option<Vec<InboundAction>>,

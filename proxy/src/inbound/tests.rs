@@ -16,7 +16,7 @@ pub fn endpoint(shape: &str, more: &str) -> settings::Inbound {
     std::fs::write(folder.path().join("word"), "a-secret-of-enough-letters\n").unwrap();
     let secret = if shape == "webhook" { "secret" } else { "word" };
     let text = format!(
-        "upstream: http://127.0.0.1:1\ninbound: [{{name: soc, shape: {shape}, secret_files: [{secret}]{more}}}]\n"
+        "upstream: http://127.0.0.1:1\ninbound: [{{name: soc, shape: {shape}, secrets: [{{file: {secret}}}]{more}}}]\n"
     );
     let origin = folder.path().join("checkgate.yaml").display().to_string();
     let settings = checkgate_config::read(&text, &origin, &crate::parts::all());

@@ -104,7 +104,8 @@ mod tests {
         let serving = |port: u16, name: &str| {
             settings(&format!(
                 "upstream: http://127.0.0.1:1\ncrowdsec: {{serve: {{listen: '127.0.0.1:{port}', bouncers: [{{name: {name}, \
-                 key: 0123456789abcdef}}]}}}}\n"
+                 sha256: '{:064x}'}}]}}}}\n",
+                7
             ))
         };
         let running = serving(9, "edge");

@@ -12,8 +12,6 @@ use crate::parts;
 /// Settings whose value is the path of a file that is read.
 const FILE_KEYS: [&str; 9] =
     ["reference", "reference_key", "fallback", "certificate", "key", "ca", "client_ca", "jwks", "file"];
-/// Settings whose values are paths of such files.
-const FILE_LISTS: [&str; 1] = ["secret_files"];
 
 /// Whether a setting names a file.
 fn is_file_key(key: &str) -> bool {
@@ -87,10 +85,6 @@ fn collect(value: &Value, found: &mut Vec<PathBuf>) {
         Value::Array(items) => items.iter().for_each(|item| collect(item, found)),
         Value::Object(entries) => {
             for (key, value) in entries {
-                if FILE_LISTS.contains(&key.as_str()) {
-                    let paths = value.as_array().into_iter().flatten().filter_map(Value::as_str);
-                    found.extend(paths.map(PathBuf::from));
-                }
                 match value.as_str() {
                     Some(path) if is_file_key(key) => found.push(path.into()),
                     _ => collect(value, found),
