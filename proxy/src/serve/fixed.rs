@@ -102,10 +102,10 @@ mod tests {
     #[test]
     fn the_listener_of_bouncers_stays_and_bouncers_come_and_go() {
         let serving = |port: u16, name: &str| {
+            let hash = "0".repeat(64);
             settings(&format!(
                 "upstream: http://127.0.0.1:1\ncrowdsec: {{serve: {{listen: '127.0.0.1:{port}', bouncers: [{{name: {name}, \
-                 sha256: '{:064x}'}}]}}}}\n",
-                7
+                 sha256: '{hash}'}}]}}}}\n"
             ))
         };
         let running = serving(9, "edge");
