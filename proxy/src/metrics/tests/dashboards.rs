@@ -91,3 +91,46 @@ fn panels_have_places_and_numbers_of_their_own() {
         }
     }
 }
+
+const INTRODUCTION: &str = "# Panels
+
+This page is generated from the dashboards for Grafana in `dashboards/`; write it anew with
+`UPDATE_GOLDEN=1 cargo test -p checkgate metrics::`. [observability.md](observability.md) says where to look for what, and
+[metrics.md](metrics.md) what each metric is. Those for Datadog have the same groups.
+";
+const HEAD: &str = "\n| Panel | Unit | What it shows |\n|---|---|---|\n";
+
+fn page() -> String {
+    let mut all = dashboards();
+    let place = |uid: &str| {
+        ["checkgate-overview", "checkgate-drift", "checkgate-attacks"].iter().position(|known| *known == uid)
+    };
+    all.sort_by_key(|(_, dashboard)| place(text(dashboard, "/uid")));
+    let mut page = INTRODUCTION.to_owned();
+    for (_, dashboard) in &all {
+        page += &format!("\n## {}\n\n{}\n", text(dashboard, "/title"), text(dashboard, "/description"));
+        let panels = list(dashboard, "/panels");
+        for (number, panel) in panels.iter().enumerate() {
+            let title = text(panel, "/title");
+            if text(panel, "/type") == "row" {
+                page += &format!("\n### {title}\n{HEAD}");
+                continue;
+            }
+            if number == 0 {
+                page += HEAD;
+            }
+            let unit = match text(panel, "/fieldConfig/defaults/unit") {
+                "" => "-".to_owned(),
+                unit => format!("`{unit}`"),
+            };
+            page += &format!("| {title} | {unit} | {} |\n", text(panel, "/description").replace('|', "\\|"));
+        }
+    }
+    page
+}
+
+#[test]
+fn the_committed_page_of_panels_is_the_dashboards() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/panels.md");
+    checkgate_config::golden::equals_committed(std::path::Path::new(file), &page()).unwrap();
+}
