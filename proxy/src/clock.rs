@@ -6,7 +6,7 @@
 //! decided.
 
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use checkgate_detectors::facts::Time;
 use rustix::time::{ClockId, clock_gettime};
@@ -98,28 +98,6 @@ pub fn ahead_of_wall() -> f64 {
     now().seconds() - wall().seconds()
 }
 
-/// A moment of the last ten milliseconds or so, for ages that need not be exact: it costs a fifth of [`Instant::now`],
-/// since the kernel's last tick is read and not the processor's counter.
-#[must_use]
-pub fn lately() -> Instant {
-    #[cfg(target_os = "linux")]
-    let lately = {
-        static START: OnceLock<(Instant, Duration)> = OnceLock::new();
-        let (start, read) = START.get_or_init(|| (Instant::now(), monotonic(ClockId::Monotonic)));
-        *start + monotonic(ClockId::MonotonicCoarse).saturating_sub(*read)
-    };
-    #[cfg(not(target_os = "linux"))]
-    let lately = Instant::now();
-    lately
-}
-
-#[cfg(target_os = "linux")]
-fn monotonic(clock: ClockId) -> Duration {
-    let read = clock_gettime(clock);
-    let (seconds, nanoseconds) = (u64::try_from(read.tv_sec), u32::try_from(read.tv_nsec));
-    Duration::new(seconds.unwrap_or(0), nanoseconds.unwrap_or(0))
-}
-
 static START: OnceLock<Reading> = OnceLock::new();
 
 fn start() -> &'static Reading {
@@ -157,15 +135,6 @@ mod tests {
             boot: boot.into(),
             since_boot: since_boot as u64,
             time: Time(START.saturating_add_signed(time)),
-        }
-    }
-
-    #[test]
-    fn lately_is_a_little_before_now_and_never_after() {
-        for _ in 0..1_000 {
-            let (lately, now) = (lately(), Instant::now());
-            assert!(lately <= now, "{lately:?} is after {now:?}");
-            assert!(now - lately < Duration::from_millis(200), "{:?} are too long ago", now - lately);
         }
     }
 

@@ -45,8 +45,7 @@ fn claim<'a>(method: &http::Method, path: &'a str) -> Option<Claim<'a>> {
     if method != http::Method::POST {
         return None;
     }
-    // A closure, since a character has every segment searched for by a call of its own.
-    let mut segments = path.strip_prefix('/')?.split(|character| character == '/');
+    let mut segments = path.strip_prefix('/')?.split('/');
     let mut next = || segments.next();
     if !segment_is(next()?, "v2") || !segment_is(next()?, "models") {
         return None;

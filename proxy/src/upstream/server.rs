@@ -12,7 +12,6 @@ use super::connect::{ConnectError, Connector, Patience};
 use super::connection::{Connection, Exclusive, Shared, Wanted};
 use super::ejection::Ejection;
 use super::health::Health;
-use crate::clock;
 use crate::metrics::labels::{Condition, ConnectionUse};
 
 /// Idle connections are dropped before any usual model server drops them (uvicorn after 5 s), so that hardly a request
@@ -212,7 +211,7 @@ impl Server {
     pub fn keep(&self, connection: Exclusive) {
         let mut idle = self.idle.lock();
         if idle.len() < IDLE_CONNECTIONS_MAX {
-            idle.push(Idle { connection, since: clock::lately() });
+            idle.push(Idle { connection, since: Instant::now() });
         }
     }
 
