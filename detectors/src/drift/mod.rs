@@ -13,9 +13,10 @@
 //! ([`budget`]), over any number of features. Gauges ([`gauges`]) are shown, each beside its expectation, and never
 //! alarm. [`rules`] are an operator's own limits on them. [`watch`] puts it together for one endpoint, [`state`] says
 //! what is told, [`attribution`] who is behind a shift. [`room`] is what an engine keeps: it makes rows of exchanges by
-//! the rule of [`cells`] (of very wide ones by [`projection`]), lets no client
-//! speak for everybody ([`shares`]), learns a reference where none is named ([`learner`]), remembers who sent the latest
-//! rows ([`latest`]), shows how far traffic has moved without an alarm ([`rolling`]) and writes what is told ([`record`]). Time is an argument, state is plain data of bounded size, and the same rows give the same findings.
+//! the rule of [`cells`] (of very wide ones by [`projection`]), lets no client speak for everybody ([`shares`]), learns a
+//! reference where none is named ([`learner`]), remembers who sent the latest rows ([`latest`]), shows how far traffic has
+//! moved without an alarm ([`rolling`]) and writes what is told ([`record`]). Time is an argument, state is plain data of
+//! bounded size, and the same rows give the same findings.
 //!
 //! [`DRIFT`] is the visible list. A gauge is one function and one entry.
 

@@ -158,6 +158,7 @@ models:
     contract: {{ rules: [{{ minimum: 0 }}], on_violation: refuse }}
   - name: {RENEWALS}  # are they still like the quotes that the model learned from?
     drift: {{ reference: renewals.reference, cool_down_rows: 500 }}
+    detectors: {{ marginal_drift: off, near_density: off }}  # they would tell of each client that it changed
 state: {}
 findings: {}
 ",
