@@ -122,9 +122,9 @@ fn it_says_what_attacks_would_have_got_away_with() {
     let sweep = attack("price_oat");
     assert_eq!(
         (&sweep["block"]["row"], &sweep["block"]["detector"]),
-        (&json!(12), &json!("one_field_sweep"))
+        (&json!(24), &json!("one_field_sweep"))
     );
-    assert_eq!((&sweep["rows_answered"], &sweep["rows"]), (&json!(12), &json!(240)));
+    assert_eq!((&sweep["rows_answered"], &sweep["rows"]), (&json!(24), &json!(240)));
     let natural = attack("price_natural");
     assert!(natural["first_finding"].is_null(), "content cannot show it: {natural:#}");
     assert_eq!(natural["share_answered"], 1.0);
@@ -196,7 +196,7 @@ async fn another_policy_is_compared_client_by_client_and_attack_by_attack() {
     let played = recorded("one-field-sweep").await;
     let folder = tempfile::tempdir().unwrap();
     let strict = policy(folder.path(), "strict.yaml", &json!({"mode": "enforce"}));
-    let lax = json!({"mode": "enforce", "detectors": {"one_field_sweep": {"values": 20}}});
+    let lax = json!({"mode": "enforce", "detectors": {"one_field_sweep": {"values": 20, "alone": 40}}});
     let lax = policy(folder.path(), "lax.yaml", &lax);
     let arguments = [
         played.recording.to_str().unwrap(),
@@ -213,7 +213,7 @@ async fn another_policy_is_compared_client_by_client_and_attack_by_attack() {
     assert!(here["answered"].as_u64() < there["answered"].as_u64(), "{comparison:#}");
     let attacks = comparison["attacks"].as_array().unwrap();
     let sweep = attacks.iter().find(|attack| attack["name"] == "price_oat").unwrap();
-    assert_eq!((&sweep["this_blocks_at"], sweep["other_blocks_at"].as_u64() > Some(12)), (&json!(12), true));
+    assert_eq!((&sweep["this_blocks_at"], sweep["other_blocks_at"].as_u64() > Some(24)), (&json!(24), true));
     assert!(comparison["caveat"].as_str().unwrap().contains("live attacker"), "{comparison:#}");
 }
 
@@ -321,16 +321,16 @@ fn what_is_milder_than_a_block_is_told_as_what_it_is() {
     let degraded = sweep("d.yaml", json!({"mode": "enforce", "policy": {"on_tier_one": "degrade"}}));
     assert_eq!(
         (&degraded["rows_answered"], &degraded["rows_degraded"]),
-        (&json!(240), &json!(229)),
+        (&json!(240), &json!(217)),
         "{degraded:#}"
     );
     assert_eq!((&degraded["block"], &degraded["first_decision"]["acts"]), (&Value::Null, &json!(true)));
     let throttle = json!({"on_tier_one": "throttle", "requests_per_minute": 3});
     let throttled = sweep("t.yaml", json!({"mode": "enforce", "policy": throttle}));
     let answered = throttled["rows_answered"].as_u64().unwrap();
-    assert!((15..100).contains(&answered), "three a minute after the twelfth: {throttled:#}");
+    assert!((15..100).contains(&answered), "three a minute after the twenty-fourth: {throttled:#}");
     let held = sweep("h.yaml", json!({"mode": "enforce", "hold": "question"}));
-    assert_eq!(held["rows_answered"], 11, "the row that crosses the line is not answered: {held:#}");
+    assert_eq!(held["rows_answered"], 23, "the row that crosses the line is not answered: {held:#}");
     let observed = sweep("o.yaml", json!({"mode": "observe"}));
     assert_eq!((&observed["rows_answered"], &observed["block"]["acts"]), (&json!(240), &json!(false)));
 }

@@ -188,7 +188,8 @@ fn detectors(crowds: bool, dice: &mut Dice) -> BTreeMap<String, Value> {
         detectors.insert("near_duplicates".to_owned(), json!({}));
     }
     if dice.chance(0.9) {
-        detectors.insert("one_field_sweep".to_owned(), json!({"values": dice.pick(&[4, 8])}));
+        let values = dice.pick(&[4, 8]);
+        detectors.insert("one_field_sweep".to_owned(), json!({"values": values, "alone": values}));
     }
     if dice.chance(0.8) {
         detectors.insert("field_by_field".to_owned(), json!({"fields": 4}));
