@@ -1,7 +1,8 @@
 //! Maintenance windows: while one lasts, what the reference says of a model does not count.
 //!
 //! A model that is being exchanged gets other questions and gives other answers than the reference knows. What rests on
-//! the reference is then told as muted and decides nothing; what does not, such as a sweep, counts as ever.
+//! the reference is then told as muted and decides nothing, and nothing is counted for drift; what does not rest on it, such
+//! as a sweep, counts as ever.
 
 use serde::{Deserialize, Serialize};
 

@@ -20,6 +20,7 @@ use checkgate_detectors::engine::{Build, Drift, Engine, Limits, Outbox};
 use checkgate_detectors::facts::{Answered, Asked, Cell, Features, NotInspected, Question, Time};
 use checkgate_detectors::finding::{Action, DecisionId};
 use checkgate_detectors::identity::{Address, Asker, Standing};
+use checkgate_detectors::maintenance::Maintenance;
 use checkgate_detectors::policy::Policy;
 use checkgate_detectors::query::QUERY;
 use checkgate_detectors::reference::Trust;
@@ -106,6 +107,10 @@ fn trusted() -> Option<Frozen> {
 }
 
 fn engine(drift: Option<Drift>, detectors: bool) -> Engine {
+    engine_under(Policy::default(), drift, detectors)
+}
+
+fn engine_under(policy: Policy, drift: Option<Drift>, detectors: bool) -> Engine {
     let all = QUERY.iter().filter(|_| detectors);
     let built = Engine::new(Build {
         model: Arc::from("homes"),
@@ -113,7 +118,7 @@ fn engine(drift: Option<Drift>, detectors: bool) -> Engine {
         detectors: all.map(|spec| (spec.name.to_owned(), (spec.defaults)())).collect(),
         contract: Contract::default(),
         contract_action: Action::Alert,
-        policy: Policy::default(),
+        policy,
         reference: None,
         drift,
         limits: Limits { clients: 1000, open_questions: 1000, new_keys_per_address: 20 },
@@ -204,6 +209,31 @@ fn a_shift_of_everybody_is_told_once_from_its_beginning_to_its_end_and_blocks_no
     assert!(world.clients.is_empty(), "nobody is told of: {:?}", world.clients);
     assert!(!first.reference.provisional && first.explanation.contains("Nobody is blocked"), "{first:#?}");
     assert!(world.blocked.is_empty());
+}
+
+#[test]
+fn while_a_model_is_exchanged_nothing_of_drift_is_counted_learned_or_told() {
+    let settings = Settings { warm_up_rows: 500, ..Settings::default() };
+    let window = |world: &World, rows: u64| {
+        let from = Time(1_800_000_000_000_000 + world.id * world.pace);
+        Maintenance { from, until: Time(from.0 + rows * world.pace), note: String::new() }
+    };
+    let mut world = World::watched();
+    let policy = Policy { maintenance: vec![window(&world, 3000)], ..Policy::default() };
+    world.engine =
+        engine_under(policy.clone(), Some(Drift { settings: settings.clone(), reference: trusted() }), false);
+    world.honest(2999, 2.0);
+    assert!(world.told.is_empty() && world.blocked.is_empty(), "{:?}", world.told);
+    let standing = world.engine.drift().unwrap();
+    assert_eq!((standing.rows, standing.counts.maintenance), (0, 2999));
+    world.honest(3000, 0.0);
+    assert!(world.told.is_empty(), "what came before the end counts for nothing: {:?}", world.told);
+    world.honest(3000, 2.0);
+    assert!(!world.told.is_empty(), "and afterwards a shift is told as ever");
+    let mut learning = World::new(settings.clone(), None, false);
+    learning.engine = engine_under(policy, Some(Drift { settings, reference: None }), false);
+    learning.honest(2999, 0.0);
+    assert!(learning.frozen.is_none(), "no reference is made of a model that is being exchanged");
 }
 
 #[test]

@@ -33,8 +33,8 @@ use crate::reference::Trust;
 pub mod saved;
 pub mod view;
 
-/// How the window of the gauges goes on: four parts make half an hour.
-const GAUGES: Pace = Pace::Microseconds(450_000_000);
+/// How the window of the gauges of a live model goes on: four parts make half an hour.
+pub const GAUGES: Pace = Pace::Microseconds(450_000_000);
 /// The rate of traffic is that of the reference until the watch has lasted so long.
 const OWN_RATE_FROM: Duration = Duration::from_secs(60);
 /// Features that a record shows where none stands out.
@@ -131,6 +131,8 @@ pub struct Counts {
     pub over_share: u64,
     /// Without any column of the reference, or, in a warm-up, with others than the first.
     pub unknown: u64,
+    /// While the model was being exchanged.
+    pub maintenance: u64,
     /// Changes that were told: warnings, beginnings and ends of drifts, rules that were met and that no longer were.
     pub told: [u64; 5],
 }
@@ -156,6 +158,8 @@ pub struct Ended<'a> {
     pub latency: Duration,
     /// The predictions, where the answer holds some and could be read.
     pub answer: Option<&'a Features>,
+    /// Whether the model is being exchanged: then nothing is counted and nothing learned.
+    pub in_maintenance: bool,
 }
 
 /// One model's drift.
@@ -400,6 +404,10 @@ impl Room {
         let is_answered = (200..300).contains(&ended.status);
         let usable = is_answered && kept.width > 0 && kept.generation == self.memory.generation;
         let rows = if usable { kept.values.len() / kept.width } else { 0 };
+        if ended.in_maintenance {
+            self.memory.counts.maintenance += rows as u64;
+            return (told, frozen);
+        }
         if rows == 0 && self.learns() && is_answered {
             // There is nothing in it to learn, or something speaks against it. A failure teaches its status.
             return (told, frozen);

@@ -10,6 +10,7 @@ use crate::facts::Answered;
 use crate::finding::{Action, FindingId, Tier};
 use crate::identity::Identity;
 use crate::lines::{Origin, Trail};
+use crate::maintenance;
 use crate::open::OpenQuestion;
 use crate::query::Finding;
 use crate::standing::Doubt;
@@ -36,6 +37,7 @@ impl Engine {
             status: answered.status,
             latency: answered.latency,
             answer: answered.answer.ok().filter(|_| is_prediction),
+            in_maintenance: maintenance::at(&self.rules.policy.maintenance, answered.time).is_some(),
         };
         let (told, frozen) = room.ended(&ended, &question.kept, &self.rules.hashing);
         out.frozen_drift = out.frozen_drift.take().or(frozen);

@@ -7,6 +7,7 @@ pub mod crowd;
 use checkgate_detectors::drift::bins::Value;
 use checkgate_detectors::drift::budget::Thresholds;
 use checkgate_detectors::drift::reference::{Column, DriftReference, Settings, Table};
+use checkgate_detectors::drift::room::GAUGES;
 use checkgate_detectors::drift::watch::{self, Layer, Watch};
 use checkgate_detectors::facts::Time;
 
@@ -217,7 +218,9 @@ pub fn many(numbers: &mut Numbers, rows: usize, width: usize, change: &dyn Fn(us
 /// A watch whose evidence is read from outside, and which therefore never speaks by itself.
 pub fn silent(reference: &DriftReference) -> Watch {
     let never = Thresholds { early: f64::INFINITY, paging: f64::INFINITY };
-    Watch::new(reference, watch::Settings::default(), never)
+    // As live, with a window of gauges.
+    let settings = watch::Settings { pace: GAUGES, ..watch::Settings::default() };
+    Watch::new(reference, settings, never)
 }
 
 /// When each layer first reached its threshold.

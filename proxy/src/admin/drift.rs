@@ -135,6 +135,8 @@ pub struct NotCounted {
     pub unknown_columns: u64,
     /// Questions whose values found no room while their answers were awaited.
     pub no_room: u64,
+    /// While the model was being exchanged.
+    pub maintenance: u64,
 }
 
 /// One feature.
@@ -241,6 +243,7 @@ fn drift(model: String, view: &View, now: Time, most: usize) -> ModelDrift {
             over_share: counts.over_share,
             unknown_columns: counts.unknown,
             no_room: view.standing.not_kept,
+            maintenance: counts.maintenance,
         },
         features,
     }
@@ -346,7 +349,8 @@ pub mod tests {
             let sender = Sender { client: Identity::Address(address), address, may_be_blocked: true };
             let latency = std::time::Duration::from_millis(1);
             let kept = room.question(&question);
-            let ended = Ended { sender, time: at(row), status: 200, latency, answer: None };
+            let ended =
+                Ended { sender, time: at(row), status: 200, latency, answer: None, in_maintenance: false };
             room.ended(&ended, &kept, &hashing);
         }
         room.look(at(rows))

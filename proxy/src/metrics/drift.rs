@@ -28,7 +28,7 @@ pub struct DriftMetrics {
     states: Vec<IntGauge>,
     changes: Vec<IntCounter>,
     rows: IntCounter,
-    not_counted: [IntCounter; 3],
+    not_counted: [IntCounter; 4],
     reference_rows: IntGauge,
     early: Gauge,
     paging: Gauge,
@@ -51,7 +51,7 @@ impl DriftMetrics {
                 .map(|change| all.drift_changes.with_label_values(&[name, record::change(*change)]))
                 .collect(),
             rows: all.drift_rows.with_label_values(&[name]),
-            not_counted: [not_counted("over_share"), not_counted("unknown_columns"), not_counted("no_room")],
+            not_counted: ["over_share", "unknown_columns", "no_room", "maintenance"].map(not_counted),
             reference_rows: all.drift_reference_rows.with_label_values(&[name]),
             early: all.drift_evidence.with_label_values(&[name, "early"]),
             paging: all.drift_evidence.with_label_values(&[name, "paging"]),
@@ -96,9 +96,9 @@ impl DriftMetrics {
         let Some(after) = after else { return };
         let counted = |standing: &Standing| {
             let counts = standing.counts;
-            [standing.rows, counts.over_share, counts.unknown, standing.not_kept]
+            [standing.rows, counts.over_share, counts.unknown, standing.not_kept, counts.maintenance]
         };
-        let before = before.map_or([0; 4], counted);
+        let before = before.map_or([0; 5], counted);
         let counters = std::iter::once(&self.rows).chain(&self.not_counted);
         for ((counter, before), after) in counters.zip(before).zip(counted(after)) {
             counter.inc_by(after.saturating_sub(before));

@@ -28,11 +28,13 @@ pub fn page(drift: &ModelDrift, named: &[String]) -> String {
     let began = drift.watched_since.map_or_else(String::new, |began| format!(" since {}", moment(began)));
     let _ = writeln!(page, "  watched    {rows} rows{began}");
     let left = &drift.not_counted;
-    if left.over_share + left.unknown_columns + left.no_room > 0 {
-        let [share, columns, room] = [left.over_share, left.unknown_columns, left.no_room].map(grouped);
+    let counts = [left.over_share, left.unknown_columns, left.no_room, left.maintenance];
+    if counts != [0; 4] {
+        let [share, columns, room, exchanged] = counts.map(grouped);
         let _ = writeln!(
             page,
-            "  not counted  {share} rows beyond a client's share, {columns} of other columns, {room} without room"
+            "  not counted  {share} rows beyond a client's share, {columns} of other columns, {room} without room, \
+             {exchanged} in maintenance"
         );
     }
     write_budget(&mut page, &drift.budget);
@@ -105,7 +107,7 @@ mod tests {
             "reference": {"version": "00ff", "rows": 5000, "trust": "trusted", "age_seconds": 7200.0, "left_out": 0},
             "budget": {"false_alarms_a_week": 1.0, "early": {"threshold": 60480.0, "spent": 0.25},
                 "paging": {"threshold": 241.0, "spent": 1.0}, "warnings": 1, "drifts": 1, "recoveries": 0, "rules_met": 0},
-            "not_counted": {"over_share": 3, "unknown_columns": 0, "no_room": 0},
+            "not_counted": {"over_share": 3, "unknown_columns": 0, "no_room": 0, "maintenance": 0},
             "features": [{"name": "area", "effect": 0.4, "extent": "large", "state": "moved", "evidence": 0.5,
                 "gauges": [{"name": "psi", "value": 0.5, "expected": 0.01, "p": null}],
                 "slots": [{"name": "below 3", "reference": 0.5, "now": 0.1}, {"name": "3 and above", "reference": 0.5,
