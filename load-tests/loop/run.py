@@ -39,7 +39,7 @@ CONFIG = """
 listen: 0.0.0.0:{LISTEN}
 upstream: http://127.0.0.1:{MODEL}
 mode: enforce
-decisions: {scope: everywhere}
+decisions: {{scope: everywhere}}
 state: {folder}/state
 findings: {folder}/findings.jsonl
 admin: {{listen: "127.0.0.1:{ADMIN}"}}
