@@ -102,7 +102,7 @@ class House:
 listen: 127.0.0.1:{LISTEN}
 upstream: http://127.0.0.1:{UPSTREAM}
 mode: enforce
-decisions: {scope: everywhere}
+decisions: {{scope: everywhere}}
 state: {self.state}
 findings: {self.scratch}/findings.jsonl
 admin: {{listen: "127.0.0.1:{ADMIN}"}}
