@@ -110,7 +110,7 @@ pub fn mend(refused: &Refused) -> (StatusCode, &'static str) {
         }
         Refused::Action(_) => (StatusCode::UNPROCESSABLE_ENTITY, "take throttle, degrade or block"),
         Refused::TooWide(..) => (
-            StatusCode::UNPROCESSABLE_ENTITY,
+            StatusCode::FORBIDDEN,
             "name a narrower network, or allow wider ones under decisions.widest_prefix",
         ),
         Refused::Lasts => (StatusCode::UNPROCESSABLE_ENTITY, "take 1 to 31622400 seconds"),

@@ -11,6 +11,8 @@ use http::header::LOCATION;
 use http::{HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::openapi::schema::Type;
+use utoipa::openapi::{ObjectBuilder, OneOfBuilder, Schema, SchemaFormat};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -299,7 +301,7 @@ struct Decisions {
 }
 
 /// Decisions: what stands at the gate, and what the ledger remembers.
-#[utoipa::path(get, path = "/v1/decisions", tag = "decisions", params(Wanted),
+#[utoipa::path(get, path = "/v1/decisions", operation_id = "list_decisions", tag = "decisions", params(Wanted),
     responses((status = 200, description = "Decisions", body = Decisions)))]
 async fn list(State(state): State<AdminState>, Params(wanted): Params<Wanted>) -> Result<Response, Problem> {
     let page = Page::of(wanted.limit, wanted.cursor.as_deref())?;
@@ -332,7 +334,7 @@ pub fn parsed(line: &str) -> Value {
 }
 
 /// One decision.
-#[utoipa::path(get, path = "/v1/decisions/{id}", tag = "decisions",
+#[utoipa::path(get, path = "/v1/decisions/{id}", operation_id = "show_decision", tag = "decisions",
     params(("id" = String, Path, pattern = "^d-[0-9a-f]{16}$", description = "Its id")),
     responses((status = 200, description = "The decision", body = Decision)))]
 async fn show(State(state): State<AdminState>, Id(id): Id) -> Result<Json<Decision>, Problem> {
@@ -355,7 +357,7 @@ fn find(state: &AdminState, id: DecisionId) -> Result<Decision, Problem> {
 struct New {
     /// On whom: an address, a /64 as decisions write it, a wider network by its first address as far as
     /// `decisions.widest_prefix` allows it, or `key:` and 16 hexadecimal digits.
-    #[schema(schema_with = client_schema)]
+    #[schema(schema_with = aim_schema)]
     client: String,
     /// What is done to the client.
     #[serde(default = "block")]
@@ -377,18 +379,31 @@ fn block() -> ActionWord {
 }
 
 /// A client as records print it.
-pub(super) fn client_schema() -> utoipa::openapi::Schema {
-    use utoipa::openapi::{ObjectBuilder, OneOfBuilder, SchemaFormat, schema::Type};
+pub(super) fn client_schema() -> Schema {
+    clients().build().into()
+}
+
+/// A client, or a network that ends where a part of an address ends; others are read as well.
+fn aim_schema() -> Schema {
+    let pattern = |pattern: &str| ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern));
+    clients()
+        .item(pattern("^((25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])[.]){3}0/24$"))
+        .item(pattern(
+            "^([1-9]|[1-9][0-9]|1[0-9][0-9])[.](25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])[.]0[.]0/16$",
+        ))
+        .item(pattern("^[1-9a-f][0-9a-f]{3}:[1-9a-f][0-9a-f]{0,3}:[1-9a-f][0-9a-f]{0,3}::/48$"))
+        .build()
+        .into()
+}
+
+fn clients() -> OneOfBuilder {
     let text = || ObjectBuilder::new().schema_type(Type::String);
     let format = |format: &str| text().format(Some(SchemaFormat::Custom(format.into())));
     OneOfBuilder::new()
         .item(format("ipv4"))
         .item(format("ipv6"))
         .item(text().pattern(Some("^key:[0-9a-f]{16}$")))
-        .item(text().pattern(Some("^([0-9]{1,3}[.]){3}[0-9]{1,3}/[0-9]{1,2}$")))
-        .item(text().pattern(Some("^[0-9a-f:]+/[0-9]{1,2}$")))
-        .build()
-        .into()
+        .item(text().pattern(Some("^([0-9a-f]{1,4}:){4}:/64$")))
 }
 
 /// A decision that was changed.

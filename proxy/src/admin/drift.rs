@@ -178,7 +178,7 @@ pub struct Rates {
 
 /// How the drift of one model stands: state, budget, reference, and each feature with its gauges beside what they would show
 /// without a change. Gauges and slots are those of a window of half an hour; `effect` is that of the latest stretches.
-#[utoipa::path(get, path = "/v1/models/{model}/drift", tag = "models",
+#[utoipa::path(get, path = "/v1/models/{model}/drift", operation_id = "show_drift", tag = "models",
     params(("model" = String, Path, description = "The model"), Wanted),
     responses((status = 200, description = "Its drift", body = ModelDrift)))]
 async fn show(

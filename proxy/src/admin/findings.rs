@@ -78,7 +78,7 @@ struct Findings {
 }
 
 /// The latest findings, changes of drift among them.
-#[utoipa::path(get, path = "/v1/findings", tag = "findings", params(Wanted),
+#[utoipa::path(get, path = "/v1/findings", operation_id = "list_findings", tag = "findings", params(Wanted),
     responses((status = 200, description = "Findings", body = Findings)))]
 async fn list(State(state): State<AdminState>, Params(wanted): Params<Wanted>) -> Result<Response, Problem> {
     let page = Page::of(wanted.limit, wanted.cursor.as_deref())?;
@@ -102,7 +102,7 @@ async fn list(State(state): State<AdminState>, Params(wanted): Params<Wanted>) -
 
 /// One finding, by its id or its decision's: the record, or with `Accept: text/plain` the page of `checkgate explain`.
 /// It is known as long as it is among the latest or its decision is in force.
-#[utoipa::path(get, path = "/v1/findings/{id}", tag = "findings",
+#[utoipa::path(get, path = "/v1/findings/{id}", operation_id = "show_finding", tag = "findings",
     params(("id" = String, Path, description = "Its id (f-...), or its decision's (d-...)")),
     responses((status = 200, description = "The record or its page", content(
         (Value = "application/json"), (String = "text/plain; charset=utf-8")))))]

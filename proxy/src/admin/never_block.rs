@@ -83,7 +83,7 @@ struct Spared {
 }
 
 /// The whole list. No decision touches an address on it.
-#[utoipa::path(get, path = "/v1/never-block", tag = "never-block",
+#[utoipa::path(get, path = "/v1/never-block", operation_id = "list_never_block", tag = "never-block",
     responses((status = 200, description = "The list", body = NeverBlock)))]
 async fn list(State(state): State<AdminState>) -> Response {
     let entry = |network: IpNet, source| Entry { network: network.to_string(), source };

@@ -39,7 +39,7 @@ struct References {
 }
 
 /// The references that models have.
-#[utoipa::path(get, path = "/v1/references", tag = "references",
+#[utoipa::path(get, path = "/v1/references", operation_id = "list_references", tag = "references",
     responses((status = 200, description = "References", body = References)))]
 async fn list(State(state): State<AdminState>) -> Response {
     let models = (state.models)();

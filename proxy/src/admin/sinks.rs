@@ -24,7 +24,7 @@ struct Sinks {
 }
 
 /// Where findings and decisions are sent, and how far each sink has come.
-#[utoipa::path(get, path = "/v1/sinks", tag = "sinks",
+#[utoipa::path(get, path = "/v1/sinks", operation_id = "list_sinks", tag = "sinks",
     responses((status = 200, description = "Sinks", body = Sinks)))]
 async fn list(State(state): State<AdminState>) -> Response {
     Json(Sinks { sinks: (state.sinks)() }).into_response()

@@ -590,6 +590,18 @@ async fn only_so_many_listen_at_once() {
     assert_eq!(listen().await.unwrap().status(), 200);
 }
 
+#[test]
+fn every_operation_has_an_id_of_its_own() {
+    let document: Value = serde_json::from_str(openapi::text()).unwrap();
+    let mut seen = std::collections::BTreeSet::new();
+    let operations = document["paths"].as_object().unwrap().values().filter_map(Value::as_object).flatten();
+    for (_, operation) in operations {
+        let Some(id) = operation["operationId"].as_str() else { continue };
+        assert!(seen.insert(id.to_owned()), "two operations are called {id}");
+    }
+    assert!(seen.len() > 20, "{seen:?}");
+}
+
 /// Every operation of the document, with its path made real.
 fn operations() -> Vec<(String, String, String)> {
     let document: Value = serde_json::from_str(openapi::text()).unwrap();
