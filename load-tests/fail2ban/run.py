@@ -15,7 +15,7 @@ import urllib.parse
 
 HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "real-parts"))
-from harness import Proxy, Tally, wait_until  # noqa: E402
+from harness import JsonHandler, Proxy, Tally, wait_until  # noqa: E402
 
 SHIPPED = HERE.parent.parent / "deploy" / "fail2ban"
 VICTIM = "192.0.2.66"
@@ -32,23 +32,13 @@ SHORT = '"],"client":"' + VICTIM + '","action":"block","x":["'
 HOSTILE = [FAKE, "\n" + FAKE + "\n", '"}\n' + FAKE, FAKE.replace('"', '\\"'), "\r" + FAKE, "\u2028" + FAKE]
 
 
-class Model(http.server.BaseHTTPRequestHandler):
+class Model(JsonHandler):
     """Answers every question with one price."""
 
-    protocol_version = "HTTP/1.1"
-
     def do_POST(self):
-        self.rfile.read(int(self.headers.get("content-length", 0)))
+        self.body()
         output = {"name": "price", "shape": [1, 1], "datatype": "FP64", "data": [100.0]}
-        body = json.dumps({"model_name": "pricing", "outputs": [output]}).encode()
-        self.send_response(200)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
+        self.reply({"model_name": "pricing", "outputs": [output]})
 
 
 class Checkgate(Proxy):

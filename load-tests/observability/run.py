@@ -24,7 +24,7 @@ import urllib.parse
 import urllib.request
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "real-parts"))
-from harness import Proxy, Tally, answers, free_port, wait_until  # noqa: E402
+from harness import JsonHandler, Proxy, Tally, answers, free_port, wait_until  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DASHBOARDS = ROOT / "dashboards"
@@ -70,10 +70,9 @@ receivers: [{{name: here, webhook_configs: [{{url: "http://127.0.0.1:{receiver}/
 """
 
 
-class Tariff(http.server.BaseHTTPRequestHandler):
+class Tariff(JsonHandler):
     """A model: the price of a row, which somebody who asks for the wrong things gets below zero."""
 
-    protocol_version = "HTTP/1.1"
     # What every price is raised by.
     surcharge = 0.0
 
@@ -81,22 +80,11 @@ class Tariff(http.server.BaseHTTPRequestHandler):
         self.reply({"ready": True})
 
     def do_POST(self):
-        question = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        question = json.loads(self.body())
         data = question["inputs"][0]["data"]
         price = price_of(data) + Tariff.surcharge
         output = {"name": "output", "datatype": "FP64", "shape": [1, 1], "data": [price]}
         self.reply({"model_name": MODEL, "outputs": [output]})
-
-    def reply(self, value):
-        body = json.dumps(value).encode()
-        self.send_response(200)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
 
 
 def price_of(row):

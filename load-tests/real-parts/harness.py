@@ -1,6 +1,7 @@
 """What every run with real parts needs: free ports, patience, the binary, and a tally of what held."""
 
 import http.client
+import http.server
 import json
 import random
 import socket
@@ -39,6 +40,26 @@ def answers(port, path):
         return connection.getresponse().status == 200
     except OSError:
         return False
+
+
+class JsonHandler(http.server.BaseHTTPRequestHandler):
+    """What a model server of a test answers by: JSON, on connections that stay, and nothing on the terminal."""
+
+    protocol_version = "HTTP/1.1"
+
+    def body(self):
+        return self.rfile.read(int(self.headers.get("content-length", 0)))
+
+    def reply(self, value):
+        body = json.dumps(value).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
 
 
 class Proxy:

@@ -19,7 +19,7 @@ import threading
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "real-parts"))
-from harness import free_port  # noqa: E402
+from harness import JsonHandler, free_port  # noqa: E402
 
 MODEL = "pricing"
 SAMPLED = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -39,23 +39,13 @@ OWN = [
 ]
 
 
-class Anything(http.server.BaseHTTPRequestHandler):
+class Anything(JsonHandler):
     """A model, and a collector: both answer the same."""
 
-    protocol_version = "HTTP/1.1"
-
     def do_POST(self):
-        self.rfile.read(int(self.headers["content-length"]))
+        self.body()
         output = {"name": "output", "datatype": "FP64", "shape": [1, 1], "data": [100.0]}
-        body = json.dumps({"model_name": MODEL, "outputs": [output]}).encode()
-        self.send_response(200)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
+        self.reply({"model_name": MODEL, "outputs": [output]})
 
 
 def serve():

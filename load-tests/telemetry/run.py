@@ -17,7 +17,7 @@ import tempfile
 import threading
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "real-parts"))
-from harness import Proxy, Tally, answers, free_port, wait_until  # noqa: E402
+from harness import JsonHandler, Proxy, Tally, answers, free_port, wait_until  # noqa: E402
 
 MODEL = "pricing"
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -35,31 +35,19 @@ telemetry: {{endpoint: "http://127.0.0.1:{port}", protocol: {protocol}, metrics_
 """
 
 
-class Tariff(http.server.BaseHTTPRequestHandler):
+class Tariff(JsonHandler):
     """A model, and the traces that its questions came with."""
 
-    protocol_version = "HTTP/1.1"
     parents = []
 
     def do_GET(self):
         self.reply({"ready": True})
 
     def do_POST(self):
-        self.rfile.read(int(self.headers["content-length"]))
+        self.body()
         Tariff.parents.append(self.headers["traceparent"])
         output = {"name": "output", "datatype": "FP64", "shape": [1, 1], "data": [100.0]}
         self.reply({"model_name": MODEL, "outputs": [output]})
-
-    def reply(self, value):
-        body = json.dumps(value).encode()
-        self.send_response(200)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
 
 
 class Agent:

@@ -26,7 +26,7 @@ from datadog_checks.base.checks.openmetrics.v2.base import OpenMetricsBaseCheckV
 from datadog_checks.base.stubs import aggregator
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "real-parts"))
-from harness import Proxy, Tally, wait_until  # noqa: E402
+from harness import JsonHandler, Proxy, Tally, wait_until  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 CONF = ROOT / "dashboards" / "datadog" / "openmetrics.d" / "conf.yaml"
@@ -51,21 +51,11 @@ telemetry:
 """
 
 
-class Tariff(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
+class Tariff(JsonHandler):
     def do_POST(self):
-        self.rfile.read(int(self.headers["content-length"]))
+        self.body()
         output = {"name": "output", "datatype": "FP64", "shape": [1, 1], "data": [100.0]}
-        body = json.dumps({"model_name": MODEL, "outputs": [output]}).encode()
-        self.send_response(200)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
+        self.reply({"model_name": MODEL, "outputs": [output]})
 
 
 class Agent:

@@ -23,7 +23,7 @@ use super::event::Reply;
 use super::model_server::RENEWALS;
 use super::random::Random;
 use super::tariff::{AGE, LICENCE_YEARS, NAMES, Portfolio, Quote, draw_quote};
-use crate::reference::file::{self, Header, Provenance};
+use crate::reference::file::{self, Header};
 
 /// The branches.
 pub const BRANCHES: [&str; 6] =
@@ -60,15 +60,8 @@ pub fn write_reference(folder: &Path, random: &mut Random) -> anyhow::Result<Pat
     };
     let settings = Settings { stretch_rows: STRETCH_ROWS, ..Settings::default() };
     let reference = DriftReference::of(&table, &settings).context("the quotes are no reference")?;
-    let header = Header {
-        checkgate_drift_reference: 0,
-        bytes: 0,
-        provenance: Provenance::default(),
-        columns: Vec::new(),
-        left_out: Vec::new(),
-    };
     let path = folder.join("renewals.reference");
-    std::fs::write(&path, file::write(header, &reference, None)?)
+    std::fs::write(&path, file::write(Header::default(), &reference, None)?)
         .context("the reference cannot be written")?;
     Ok(path)
 }

@@ -113,7 +113,7 @@ mod tests {
     use checkgate_detectors::drift::reference::{Column, Settings, Table};
 
     use super::*;
-    use crate::reference::file::{Header, Provenance};
+    use crate::reference::file::Header;
 
     fn reference() -> DriftReference {
         let values = (0..600).map(|row| Value::Number(f64::from(row % 97))).collect();
@@ -141,14 +141,7 @@ mod tests {
         let read: DriftPlan = serde_json::from_str(&serde_json::to_string(&again).unwrap()).unwrap();
         assert_eq!(read, again, "a recording's plan holds it");
         let file = folder.path().join("homes.drift");
-        let header = Header {
-            checkgate_drift_reference: 0,
-            bytes: 0,
-            provenance: Provenance::default(),
-            columns: Vec::new(),
-            left_out: Vec::new(),
-        };
-        fs::write(&file, reference::file::write(header, &reference(), None).unwrap()).unwrap();
+        fs::write(&file, reference::file::write(Header::default(), &reference(), None).unwrap()).unwrap();
         let named = planned(Some(&file), folder.path()).unwrap().engine().unwrap().reference.unwrap();
         assert_eq!(named.trust, Trust::Trusted);
     }

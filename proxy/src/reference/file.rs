@@ -29,8 +29,8 @@ const BYTES_MAX: u64 = 64 << 20;
 /// What a signature is made of besides the digest, so that it means nothing elsewhere.
 const PURPOSE: &[u8] = b"checkgate drift reference\n";
 
-/// The first line.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// The first line. What writes a file puts the version and the bytes in.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Header {
     /// The version of the file's form.
     pub checkgate_drift_reference: u16,
