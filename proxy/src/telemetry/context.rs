@@ -2,13 +2,17 @@
 
 use http::header::{HeaderMap, HeaderValue};
 
-use crate::way::headers::{TRACEPARENT, TRACESTATE, is_traceparent};
+use crate::way::headers::{TRACEPARENT, TRACESTATE};
 
 /// The id of a trace.
 pub type TraceId = [u8; 16];
 /// The id of a span.
 pub type SpanId = [u8; 8];
 
+/// How long a `traceparent` of version 00 is.
+const LENGTH: usize = 55;
+/// Stands for a letter that is no digit, where digits are below 16.
+const NO_DIGIT: u8 = 16;
 /// The caller sampled the trace.
 const SAMPLED: u8 = 0b01;
 /// The flags that version 00 knows: sampled, and that the id is random (level 2).
@@ -51,18 +55,17 @@ impl Caller {
 }
 
 impl Parent {
-    /// Reads version 00, and of later versions what version 00 knows.
-    fn read(value: &[u8]) -> Option<Self> {
-        if !is_traceparent(value) {
-            return None;
-        }
-        let mut parent = Self { trace: [0; 16], span: [0; 8], flags: 0 };
-        digits(value.get(3..35)?, &mut parent.trace)?;
-        digits(value.get(36..52)?, &mut parent.span)?;
-        let mut flags = [0];
-        digits(value.get(53..55)?, &mut flags)?;
-        parent.flags = flags[0] & KNOWN_FLAGS;
-        Some(parent)
+    /// Reads a `traceparent` (W3C Trace Context, 3.2): version, trace, parent and flags as lower-case hexadecimal digits,
+    /// neither id all zero, no version 255. A later version than 00 may add to its end, and is read as far as 00 goes.
+    pub fn read(value: &[u8]) -> Option<Self> {
+        let (known, rest) = value.split_first_chunk::<LENGTH>()?;
+        let ([version], trace) = (digits(known.get(..2)?)?, digits(known.get(3..35)?)?);
+        let (span, [flags]) = (digits(known.get(36..52)?)?, digits(known.get(53..)?)?);
+        let parted = [2, 35, 52].iter().all(|position| known.get(*position) == Some(&b'-'));
+        let added = version != 0 && rest.first() == Some(&b'-');
+        let sound =
+            parted && (rest.is_empty() || added) && version != u8::MAX && trace != [0; 16] && span != [0; 8];
+        sound.then_some(Self { trace, span, flags: flags & KNOWN_FLAGS })
     }
 }
 
@@ -76,40 +79,54 @@ pub const BEGUN_HERE: u8 = KNOWN_FLAGS;
 
 /// What the next server is told: a child of `span`.
 pub fn traceparent(trace: &TraceId, span: SpanId, flags: u8) -> Option<HeaderValue> {
-    let mut text = String::with_capacity(55);
-    for (before, bytes) in [("00-", &trace[..]), ("-", &span[..]), ("-", &[flags][..])] {
-        text.push_str(before);
-        push_hex(bytes, &mut text);
-    }
-    HeaderValue::try_from(text).ok()
+    let mut text = *b"00-                                -                -  ";
+    write_digits(trace, text.get_mut(3..35)?);
+    write_digits(&span, text.get_mut(36..52)?);
+    write_digits(&[flags], text.get_mut(53..)?);
+    HeaderValue::from_bytes(&text).ok()
 }
 
 /// The state that travels with the caller's trace, in one line; empty where there is none.
 pub fn state(headers: &HeaderMap) -> String {
-    let lines = headers.get_all(&TRACESTATE).iter().filter_map(|line| line.to_str().ok());
-    lines.collect::<Vec<_>>().join(",")
+    let mut lines = headers.get_all(&TRACESTATE).iter().filter_map(|line| line.to_str().ok());
+    let mut all = lines.next().map_or_else(String::new, str::to_owned);
+    for line in lines {
+        all.push(',');
+        all.push_str(line);
+    }
+    all
 }
 
 /// Lower-case hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(2 * bytes.len());
-    push_hex(bytes, &mut text);
-    text
+    let mut text = vec![0; 2 * bytes.len()];
+    write_digits(bytes, &mut text);
+    text.into_iter().map(char::from).collect()
 }
 
-fn push_hex(bytes: &[u8], text: &mut String) {
-    for nibble in bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]) {
-        text.push(char::from_digit(nibble.into(), 16).unwrap_or('0'));
+fn write_digits(bytes: &[u8], text: &mut [u8]) {
+    let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble };
+    for (byte, pair) in bytes.iter().zip(text.as_chunks_mut::<2>().0) {
+        *pair = [digit(byte >> 4), digit(byte & 15)];
     }
 }
 
-fn digits(text: &[u8], bytes: &mut [u8]) -> Option<()> {
-    let digit = |letter: &u8| char::from(*letter).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    for (byte, pair) in bytes.iter_mut().zip(text.chunks(2)) {
-        let [high, low] = pair else { return None };
-        *byte = digit(high)? << 4 | digit(low)?;
+/// The bytes behind lower-case hexadecimal digits, none where anything else stands there. Without a branch for each digit:
+/// requests of traced callers pass here.
+fn digits<const BYTES: usize>(text: &[u8]) -> Option<[u8; BYTES]> {
+    let nibble = |letter: u8| match letter {
+        b'0'..=b'9' => letter - b'0',
+        b'a'..=b'f' => letter - b'a' + 10,
+        _ => NO_DIGIT,
+    };
+    let mut bytes = [0; BYTES];
+    let mut seen = 0;
+    for (byte, [high, low]) in bytes.iter_mut().zip(text.as_chunks::<2>().0) {
+        let (high, low) = (nibble(*high), nibble(*low));
+        seen |= high | low;
+        *byte = high << 4 | low;
     }
-    Some(())
+    (seen < NO_DIGIT).then_some(bytes)
 }
 
 #[cfg(test)]

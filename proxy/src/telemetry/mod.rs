@@ -11,7 +11,7 @@
 
 mod back_off;
 mod connect;
-mod context;
+pub mod context;
 mod deliver;
 mod dogstatsd;
 mod exporter;

@@ -21,6 +21,7 @@ use http::header::{
 use http::{Version, request};
 
 use crate::identity::appended;
+use crate::telemetry::context::Parent;
 use crate::transport::Peer;
 
 /// Fields that concern one connection only.
@@ -239,30 +240,12 @@ fn tell_via(headers: &mut HeaderMap, version: Version) {
 /// A trace that is malformed or doubled would be joined to the wrong one, or break the reader behind.
 fn keep_sound_trace(headers: &mut HeaderMap) {
     let mut lines = headers.get_all(TRACEPARENT).iter();
-    let sound = lines.next().is_some_and(|line| is_traceparent(line.as_bytes())) && lines.next().is_none();
+    let sound =
+        lines.next().is_some_and(|line| Parent::read(line.as_bytes()).is_some()) && lines.next().is_none();
     if !sound {
         headers.remove(TRACEPARENT);
         headers.remove(TRACESTATE);
     }
-}
-
-/// Whether `value` is a `traceparent`: version, trace, parent and flags as lower-case hexadecimal digits, neither id
-/// all zero, no version 255; a later version may add to its end (W3C Trace Context, 3.2).
-pub fn is_traceparent(value: &[u8]) -> bool {
-    const LENGTH: usize = 55;
-    let Some((known, rest)) = value.split_at_checked(LENGTH) else { return false };
-    let mut fields = known.split(|byte| *byte == b'-');
-    let lengths = [2, 32, 16, 2];
-    let sound = lengths.iter().all(|length| {
-        fields.next().is_some_and(|field| {
-            field.len() == *length && field.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
-        })
-    });
-    let is_zero = |range: std::ops::Range<usize>| {
-        known.get(range).is_none_or(|field| field.iter().all(|digit| *digit == b'0'))
-    };
-    let later_version = rest.first().is_none_or(|byte| *byte == b'-' && !known.starts_with(b"00"));
-    sound && later_version && !known.starts_with(b"ff") && !is_zero(3..35) && !is_zero(36..52)
 }
 
 #[cfg(test)]
