@@ -52,16 +52,20 @@ def tariff(rows):
     return base * young * (1 + 0.35 * claims) * (1 - 0.0002 * excess) * (1 + 0.01 * payments)
 
 
+def classifier():
+    pixels, _, labels, _ = digits()
+    return LogisticRegression(max_iter=2000).fit(pixels, labels)
+
+
+def regressor():
+    rows = portfolio(4000, seed=1)
+    return HistGradientBoostingRegressor(random_state=1).fit(rows, tariff(rows))
+
+
 def train():
     """Name to function from rows to rows of predictions."""
-    pixels, _, labels, _ = digits()
-    classifier = LogisticRegression(max_iter=2000).fit(pixels, labels)
-    rows = portfolio(4000, seed=1)
-    regressor = HistGradientBoostingRegressor(random_state=1).fit(rows, tariff(rows))
-    return {
-        "digits": classifier.predict_proba,
-        "pricing": lambda asked: regressor.predict(asked).reshape(-1, 1),
-    }
+    pricing = regressor()
+    return {"digits": classifier().predict_proba, "pricing": lambda asked: pricing.predict(asked).reshape(-1, 1)}
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -7,7 +7,9 @@ from collections import defaultdict
 DOCS = pathlib.Path(__file__).resolve().parents[3] / "docs"
 PAGE = DOCS / "detection-quality.md"
 PLOT = DOCS / "img" / "attackers.svg"
-MARKERS = ["<!-- attackers: written by load-tests/quality/run.sh --attackers --write -->\n", "<!-- attackers: until here -->"]
+WRITERS = {"small": "run.sh --attackers --write"} | {
+    kind: f"attackers/run.sh --served-by {kind} --write" for kind in ("mlserver", "mlflow")
+}
 UNITS = {"evasion": "nearest other label, sd", "price": "lowest price, part of its own", "extraction": "copy agrees"}
 
 
@@ -73,7 +75,7 @@ def has_table(runs, family, delay):
 
 def live_table(runs):
     rows = []
-    for (_, world, attack), group in sorted(grouped(run for run in runs if run.kept_apart).items()):
+    for (_, world, attack), group in sorted(grouped(runs).items()):
         rows.append([
             attack, world, group[0].family, f"{sum(bool(run.first_by) for run in group)} of {len(group)}",
             whole([run.first_row for run in group]), names(run.first_by for run in group),
@@ -84,7 +86,7 @@ def live_table(runs):
     return table(head, rows)
 
 
-def page(runs, served, seeds, delay):
+def page(runs, served, seeds, delay, served_by):
     starts = max(len(group) for group in grouped(runs).values())
     drawn = ", ".join(map(str, seeds))
     parts = [f"Seeds drawn when it ran: {drawn}. Each attack from {starts} rows; medians, of an even number the lower.\n"]
@@ -92,21 +94,27 @@ def page(runs, served, seeds, delay):
               "extraction": "Extraction: how well its copy agrees with the model",
               "price": "The best price"}
     for family, title in titles.items():
-        if any(run.family == family for run in runs):
+        if served_by == "small" and any(run.family == family for run in runs):
             parts += [f"### {title}\n", has_table(runs, family, delay)]
-    if any(run.kept_apart for run in runs):
-        parts += ["### Live, on models that no threshold was chosen on\n", live_table(runs)]
+    apart = [run for run in runs if run.kept_apart]
+    if apart:
+        parts += ["### Live, on models that no threshold was chosen on\n"] * (served_by == "small") + [live_table(apart)]
     rows = [[name + (" (apart)" if apart else ""), f"{answered} of {sent}", names(told)]
             for name, apart, answered, sent, told in served]
-    parts += ["### An honest client beside them\n", table(["model", "rows answered", "told of by"], rows)]
+    parts += ["### An honest client beside them\n"] * (served_by == "small")
+    parts += [table(["model", "rows of an honest client answered", "told of by"], rows)]
     return "\n".join(parts)
 
 
-def write(text, runs):
-    before, rest = PAGE.read_text().split(MARKERS[0])
-    _, after = rest.split(MARKERS[1])
-    PAGE.write_text(f"{before}{MARKERS[0]}\n{text.rstrip()}\n\n{MARKERS[1]}{after}")
-    draw(runs)
+def write(text, runs, served_by):
+    """Into the part of the page that is kept for these models' server; the plot is of the small one."""
+    begin = f"<!-- {served_by}: written by load-tests/quality/{WRITERS[served_by]} -->\n"
+    end = f"<!-- {served_by}: until here -->"
+    before, rest = PAGE.read_text().split(begin)
+    _, after = rest.split(end)
+    PAGE.write_text(f"{before}{begin}\n{text.rstrip()}\n\n{end}{after}")
+    if served_by == "small":
+        draw(runs)
 
 
 def draw(runs):

@@ -15,7 +15,6 @@ import secrets
 import statistics
 import sys
 import tempfile
-import threading
 import time
 import warnings
 from dataclasses import asdict, dataclass, field
@@ -23,10 +22,9 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 
 import attacks
+import report
+import servers
 import world as worlds
-from world import model_server
-
-import report  # noqa: E402
 from harness import Proxy  # noqa: E402
 
 HONEST_ROWS = 300
@@ -64,21 +62,20 @@ class Ask:
 class Client:
     """One client of the proxy, at one loopback address."""
 
-    def __init__(self, port, source, model):
+    def __init__(self, port, source, server):
         self.connection = http.client.HTTPConnection("127.0.0.1", port, source_address=(source, 0), timeout=120)
-        self.model = model
+        self.server = server
 
     def __call__(self, row):
-        tensor = {"name": "input", "datatype": "FP64", "shape": [1, len(row)], "data": [float(x) for x in row]}
-        body = json.dumps({"inputs": [tensor]})
-        self.connection.request("POST", f"/v2/models/{self.model}/infer", body, {"content-type": "application/json"})
+        body = json.dumps(self.server.question([float(x) for x in row]))
+        self.connection.request("POST", self.server.path, body, {"content-type": "application/json"})
         response = self.connection.getresponse()
         content = response.read()
         if response.status == 403:
             raise Over("refused")
         if response.status != 200:
-            raise SystemExit(f"{self.model}: {response.status} {content[:200]!r}")
-        return np.array(json.loads(content)["outputs"][0]["data"])
+            raise SystemExit(f"{self.server.path}: {response.status} {content[:200]!r}")
+        return np.array(self.server.answer(json.loads(content)), dtype=float)
 
 
 @dataclass
@@ -137,24 +134,25 @@ def attacked(world, attack, ask, seed):
 
 
 class Gates:
-    """checkgate in front of the models, once with `enforce` and once with `degrade`."""
+    """checkgate in front of a model, once with `enforce` and once with `degrade`."""
 
-    def __init__(self, binary, folder, all_worlds):
-        model_server.Handler.models = {name: world.predict for name, world in all_worlds.items()}
-        self.server = model_server.ThreadingHTTPServer(("127.0.0.1", 0), model_server.Handler)
-        self.server.daemon_threads = True
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        models = [{"name": name, "reference": str(world.write_reference(folder))} for name, world in all_worlds.items()]
+    def __init__(self, binary, folder, world, served_by):
+        folder.mkdir()
+        self.server = servers.KINDS[served_by](world, folder)
+        self.model = {
+            "name": world.name, "path": self.server.path, "protocol": self.server.protocol,
+            "reference": str(world.write_reference(folder)),
+        }
         self.proxies = {
-            "enforce": self.proxy(binary, folder, "enforce", {}, models),
-            "degrade": self.proxy(binary, folder, "degrade", {"on_tier_one": "degrade", "delay": "0s"}, models),
+            "enforce": self.proxy(binary, folder, "enforce", {}),
+            "degrade": self.proxy(binary, folder, "degrade", {"on_tier_one": "degrade", "delay": "0s"}),
         }
         self.sources = 0
 
-    def proxy(self, binary, folder, name, policy, models):
+    def proxy(self, binary, folder, name, policy):
         config = {
-            "upstream": f"http://127.0.0.1:{self.server.server_address[1]}", "mode": "enforce", "policy": policy,
-            "clients": {"identity": "ip"}, "brake": {"share_of_clients": 1}, "models": models,
+            "upstream": f"http://127.0.0.1:{self.server.port}", "mode": "enforce", "policy": policy,
+            "clients": {"identity": "ip"}, "brake": {"share_of_clients": 1}, "models": [self.model],
         }
         path = folder / f"{name}.json"
         path.write_text(json.dumps(config))
@@ -168,7 +166,7 @@ class Gates:
     def stop(self):
         for proxy in self.proxies.values():
             proxy.stop()
-        self.server.shutdown()
+        self.server.stop()
 
 
 def records(proxy, source):
@@ -198,7 +196,7 @@ def run_one(gates, world, family, name, attack, start, budget, seed):
     run.curves["straight"] = curve(world, family, straight)
 
     proxy, source = gates.proxies["enforce"], gates.source()
-    ask = Ask(Client(proxy.port, source, world.name), run.rows, start)
+    ask = Ask(Client(proxy.port, source, gates.server), run.rows, start)
     run.blocked = attacked(world, attack, ask, seed) == "refused"
     run.answered, run.at_block = len(ask.rows), best(world, family, ask)
     run.straight_at_block = best(world, family, straight, run.answered) if run.answered else None
@@ -206,7 +204,7 @@ def run_one(gates, world, family, name, attack, start, budget, seed):
     note_findings(run, proxy, source, ask)
 
     proxy, source = gates.proxies["degrade"], gates.source()
-    ask = Ask(Client(proxy.port, source, world.name), run.rows, start)
+    ask = Ask(Client(proxy.port, source, gates.server), run.rows, start)
     attacked(world, attack, ask, seed)
     run.degraded = best(world, family, ask)
     run.curves["degrade"] = curve(world, family, ask)
@@ -237,7 +235,7 @@ def honest(gates, world, random):
     """Rows that one honest client gets answered, of those that it sends."""
     proxy, source = gates.proxies["enforce"], gates.source()
     rows = world.held[random.permutation(len(world.held))][:HONEST_ROWS]
-    ask = Ask(Client(proxy.port, source, world.name), len(rows), rows[0])
+    ask = Ask(Client(proxy.port, source, gates.server), len(rows), rows[0])
     try:
         ask(rows)
     except Over:
@@ -248,32 +246,38 @@ def honest(gates, world, random):
 
 def measure(options, seed):
     random = np.random.default_rng(seed)
-    all_worlds = worlds.all_worlds(options.models)
     runs, served = [], []
     with tempfile.TemporaryDirectory() as folder:
-        gates = Gates(options.binary, pathlib.Path(folder), all_worlds)
-        try:
-            for world in all_worlds.values():
+        for name in options.models:
+            world = worlds.MAKERS[name]()
+            gates = Gates(options.binary, pathlib.Path(folder) / name, world, options.served_by)
+            try:
                 served.append(honest(gates, world, random))
-                for family, name, attack in attacks.plan(world):
-                    if options.only and name not in options.only:
-                        continue
-                    for start in starts(world, options.starts, random):
-                        began = time.monotonic()
-                        run_seed = int(random.integers(2**31))
-                        run = run_one(gates, world, family, name, attack, start, options.budget, run_seed)
-                        runs.append(run)
-                        print(report.line(run), f"({time.monotonic() - began:.0f} s)", file=sys.stderr, flush=True)
-        finally:
-            gates.stop()
+                runs += attack_all(gates, world, options, random)
+            finally:
+                gates.stop()
     return runs, served
+
+
+def attack_all(gates, world, options, random):
+    runs = []
+    for family, name, attack in attacks.plan(world):
+        if options.only and name not in options.only:
+            continue
+        for start in starts(world, options.starts, random):
+            began = time.monotonic()
+            run = run_one(gates, world, family, name, attack, start, options.budget, int(random.integers(2**31)))
+            runs.append(run)
+            print(report.line(run), f"({time.monotonic() - began:.0f} s)", file=sys.stderr, flush=True)
+    return runs
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--binary", help="the checkgate binary")
     parser.add_argument("--seed", type=int, default=None, help="by default drawn at run time, and printed")
-    parser.add_argument("--models", nargs="+", default=["digits", "pricing", "patches", "wine", "diabetes"])
+    parser.add_argument("--models", nargs="+", choices=worlds.MAKERS, default=list(worlds.MAKERS))
+    parser.add_argument("--served-by", choices=servers.KINDS, default="small", help="what serves the models")
     parser.add_argument("--only", nargs="+", help="names of attacks")
     parser.add_argument("--starts", type=int, default=3, help="starting rows of each attack")
     parser.add_argument("--budget", type=int, default=600, help="questions that an attacker who is not refused asks")
@@ -293,10 +297,10 @@ def main():
         runs, served = measure(options, seeds[0])
     if options.keep:
         options.keep.write_text(json.dumps({"seed": seeds[0], "runs": [asdict(run) for run in runs], "served": served}))
-    page = report.page(runs, served, seeds, DELAY)
+    page = report.page(runs, served, seeds, DELAY, options.served_by)
     print(page)
     if options.write:
-        report.write(page, runs)
+        report.write(page, runs, options.served_by)
     return judge(runs, served, options)
 
 

@@ -30,7 +30,7 @@ class World:
     """One model and its data. Rows of `reference`, `held` and `attacker` have nothing in common."""
 
     name: str
-    predict: object  # rows to rows of probabilities, or of one number
+    model: object  # of scikit-learn
     classes: int  # 0 where answers are numbers
     reference: np.ndarray
     held: np.ndarray  # what a copy is tried on, and what the honest client sends
@@ -47,6 +47,10 @@ class World:
         """Root mean square over columns, in standard deviations of the reference."""
         return np.sqrt((((rows - x0) / self.spread) ** 2).mean(axis=1))
 
+    def predict(self, rows):
+        """Rows of probabilities, or of one number."""
+        return self.model.predict_proba(rows) if self.classes else self.model.predict(rows).reshape(-1, 1)
+
     def labels(self, rows):
         return self.predict(rows).argmax(axis=1)
 
@@ -59,21 +63,21 @@ class World:
         return path
 
 
-def split(name, rows, predict, classes, shape, kept_apart):
+def split(name, rows, model, classes, shape, kept_apart):
     rows = np.random.default_rng(11).permutation(np.unique(rows, axis=0))
     size = min(REFERENCE_ROWS, len(rows) // 2)
     rest = rows[size:]
     half = len(rest) // 2
-    return World(name, predict, classes, rows[:size], rest[:half], rest[half:], shape, kept_apart)
+    return World(name, model, classes, rows[:size], rest[:half], rest[half:], shape, kept_apart)
 
 
-def digits(models):
+def digits():
     _, pixels, _, _ = model_server.digits()
-    return split("digits", pixels, models["digits"], 10, (8, 8, 1), False)
+    return split("digits", pixels, model_server.classifier(), 10, (8, 8, 1), False)
 
 
-def pricing(models):
-    return split("pricing", model_server.portfolio(3000, seed=5), models["pricing"], 0, (10,), False)
+def pricing():
+    return split("pricing", model_server.portfolio(3000, seed=5), model_server.regressor(), 0, (10,), False)
 
 
 def patches():
@@ -86,7 +90,7 @@ def patches():
         labels += [label] * len(found)
     train, ours, known, _ = train_test_split(np.vstack(rows), labels, test_size=0.5, random_state=3)
     model = SVC(probability=True, random_state=3).fit(train[:1500], known[:1500])
-    return split("patches", ours, model.predict_proba, 2, (8, 8, 1), True)
+    return split("patches", ours, model, 2, (8, 8, 1), True)
 
 
 def wine():
@@ -101,7 +105,7 @@ def wine():
         other = random.choice(np.flatnonzero(data.target == data.target[one]))
         between = data.data[one] + random.uniform(0, 1, data.data.shape[1]) * (data.data[other] - data.data[one])
         rows.append(np.round(between, 2))
-    return split("wine", np.array(rows), model.predict_proba, 3, (13,), True)
+    return split("wine", np.array(rows), model, 3, (13,), True)
 
 
 def diabetes():
@@ -114,14 +118,10 @@ def diabetes():
         one, other = random.integers(len(data.data), size=2)
         keeps = random.random(data.data.shape[1]) < 0.5
         rows.append(np.where(keeps, data.data[one], data.data[other]))
-    return split("diabetes", np.array(rows), lambda asked: model.predict(asked).reshape(-1, 1), 0, (10,), True)
+    return split("diabetes", np.array(rows), model, 0, (10,), True)
 
 
-def all_worlds(names):
-    models = model_server.train()
-    makers = {"digits": lambda: digits(models), "pricing": lambda: pricing(models), "patches": patches, "wine": wine,
-              "diabetes": diabetes}
-    return {name: makers[name]() for name in names}
+MAKERS = {"digits": digits, "pricing": pricing, "patches": patches, "wine": wine, "diabetes": diabetes}
 
 
 def copy_of(world, rows, answers):
