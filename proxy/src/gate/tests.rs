@@ -1,9 +1,13 @@
 //! What must hold between a block and a refusal.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use checkgate_detectors::finding::Scope;
+use checkgate_detectors::engine::{Block, Outbox};
+use checkgate_detectors::finding::{Kind, Mode, Record, Scope};
 use checkgate_detectors::identity::{Address, Network, Standing};
+
+use parking_lot::Mutex;
 
 use super::*;
 use crate::records;
