@@ -117,14 +117,17 @@ impl Geometry {
     /// the question's column for one of the reference's.
     pub fn scale(&self, question: &Features, row: usize, column_of: &[usize], out: &mut Vec<f32>) -> bool {
         let cells = question.row(row);
+        let mut finite = true;
         out.clear();
         out.extend(self.columns.iter().zip(&self.spreads).map(|(&column, spread)| {
-            match column_of.get(column).and_then(|&column| cells.get(column)) {
+            let scaled = match column_of.get(column).and_then(|&column| cells.get(column)) {
                 Some(Cell::Number(number)) => (number / spread) as f32,
                 _ => f32::NAN,
-            }
+            };
+            finite &= scaled.is_finite();
+            scaled
         }));
-        out.iter().all(|value| value.is_finite())
+        finite
     }
 
     /// The reference's column of each scaled value, and what it was divided by.
@@ -225,12 +228,15 @@ fn tenth_nearest(rows: &[&[f64]], index: usize, limit: f64) -> f64 {
     last
 }
 
-/// The number rounded to the nearest byte, halves away from zero; what lies beyond stops at either end. As
-/// `libm::round` has it, without a call.
+/// Adding it to a number from 0 to 255 leaves the nearest whole one in the lowest bits: they count in ones from there.
+const ONES: f64 = 4_503_599_627_370_496.0;
+
+/// The number rounded to the nearest byte, halves to the even one; what lies beyond stops at either end. As `libm::rint`
+/// has it, without a call or a branch.
 fn nearest_byte(number: f64) -> u8 {
-    let number = number.clamp(0.0, 255.0);
-    let whole = number as u8;
-    whole.saturating_add(u8::from(number - f64::from(whole) >= 0.5))
+    let least = if number > 0.0 { number } else { 0.0 };
+    let within = if least < 255.0 { least } else { 255.0 };
+    (within + ONES).to_bits() as u8
 }
 
 /// The value below which a `share` of the ascending `values` lies; 0 where there are none.
@@ -404,7 +410,7 @@ mod tests {
         fn bytes_are_rounded_as_by_libm(number: f64, near in -10.0..300.0_f64, half in -3..300_i32) {
             let half = f64::from(half) + 0.5;
             for number in [number, near, half, half.next_down(), half.next_up(), 0.5_f64.next_down()] {
-                prop_assert_eq!(nearest_byte(number), libm::round(number) as u8, "{}", number);
+                prop_assert_eq!(nearest_byte(number), libm::rint(number) as u8, "{}", number);
             }
         }
     }

@@ -3,8 +3,10 @@
 //! Eight rows are looked at together, so that one comparison with a limit does for all of them; what passes is looked at
 //! again by sums of squares, while it is at hand. The number of blocks is known to the compiler, which counts nothing.
 //! `cargo bench -p checkgate-detectors --bench rows` shows what a row costs.
+//!
+//! All of it is compiled once more for processors with AVX2, which the program finds out when it runs.
 
-use super::bytes::{Block, EIGHT, Eight, Wide, differences, squares};
+use super::bytes::{BLOCK, Basic, Block, EIGHT, Eight, Squares, Wide, differences};
 use super::packed::STEPS_TO_CLOSE;
 
 /// Tells by bytes alone what cannot lie within a ratio. Rounding adds at most one step to each difference, and the sum
@@ -42,6 +44,23 @@ pub struct Sums {
     within: Vec<u8>,
     /// The least sum and the first row that has it.
     least: Least,
+    processor: Processor,
+}
+
+/// What the processor has beyond what every one of its kind has.
+#[derive(Clone, Copy, Debug)]
+struct Processor {
+    #[cfg(target_arch = "x86_64")]
+    avx2: Option<pulp::x86::V3>,
+}
+
+impl Default for Processor {
+    fn default() -> Self {
+        Self {
+            #[cfg(target_arch = "x86_64")]
+            avx2: pulp::x86::V3::try_new(),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -74,26 +93,16 @@ impl Sums {
             Wanted::Within => Least { sum: 0, place: None },
             Wanted::WithinAndLeast => Least::default(),
         };
-        match from.blocks.len() {
-            1 => self.look::<1, 1>(rows, from, screen),
-            2 => self.look::<2, 2>(rows, from, screen),
-            3 => self.look::<3, 3>(rows, from, screen),
-            4 => self.look::<4, 3>(rows, from, screen),
-            5 => self.look::<5, 3>(rows, from, screen),
-            6 => self.look::<6, 4>(rows, from, screen),
-            7 => self.look::<7, 5>(rows, from, screen),
-            8 => self.look::<8, 5>(rows, from, screen),
-            9 => self.look::<9, 6>(rows, from, screen),
-            10 => self.look::<10, 6>(rows, from, screen),
-            11 => self.look::<11, 7>(rows, from, screen),
-            12 => self.look::<12, 8>(rows, from, screen),
-            13 => self.look::<13, 8>(rows, from, screen),
-            14 => self.look::<14, 9>(rows, from, screen),
-            15 => self.look::<15, 9>(rows, from, screen),
-            16 => self.look::<16, 10>(rows, from, screen),
-            _ => {}
-        }
+        self.look(rows, from, screen);
         self.within.resize(self.within.len().next_multiple_of(size_of::<u64>()), 0);
+    }
+
+    fn look(&mut self, rows: &[Block], from: Point<'_>, screen: Screen) {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(simd) = self.processor.avx2 {
+            return pulp::Simd::vectorize(simd, Look { sums: self, rows, from, screen, by: simd });
+        }
+        Look { sums: self, rows, from, screen, by: Basic }.all();
     }
 
     /// The first place with the least sum, where that was wanted; nothing where there are no rows.
@@ -112,49 +121,6 @@ impl Sums {
         }
     }
 
-    /// Looks at the `FIRST` blocks of eight rows, and at the others where not all of the eight are seen to be of no
-    /// interest. Of few blocks all are looked at: the question whether they are needed would cost more.
-    fn look<const BLOCKS: usize, const FIRST: usize>(
-        &mut self,
-        rows: &[Block],
-        from: Point<'_>,
-        screen: Screen,
-    ) {
-        let (Some(blocks), Some(wide)) = (from.blocks.first_chunk(), from.wide.first_chunk()) else { return };
-        let (eights, rest) = rows.as_chunks::<BLOCKS>().0.as_chunks::<EIGHT>();
-        // No sum of 256 bytes exceeds what two bytes tell.
-        let limit = u16::try_from(screen.sum).unwrap_or(u16::MAX);
-        let mut bound = Eight::all(limit.max(self.least.sum));
-        self.within.resize(eights.len(), 0);
-        for (eight, rows) in eights.iter().enumerate() {
-            let Some(sums) = sums_of::<BLOCKS, FIRST>(rows, blocks, bound) else { continue };
-            self.lower(eight * EIGHT, sums.numbers());
-            bound = Eight::all(limit.max(self.least.sum));
-            let passing = passing(rows, wide, sums.at_most(Eight::all(limit)), screen);
-            self.within.get_mut(eight).into_iter().for_each(|within| *within = passing);
-        }
-        self.look_at_rest(eights.len() * EIGHT, rest, blocks, wide, screen);
-    }
-
-    /// The rows behind the last eight.
-    fn look_at_rest<const BLOCKS: usize>(
-        &mut self,
-        start: usize,
-        rows: &[[Block; BLOCKS]],
-        from: &[Block; BLOCKS],
-        wide: &[Wide; BLOCKS],
-        screen: Screen,
-    ) {
-        let mut within = 0;
-        for (place, row) in rows.iter().enumerate() {
-            let sum = differences(row, from);
-            self.lower(start + place, [u16::try_from(sum).unwrap_or(u16::MAX)]);
-            let passes = sum <= screen.sum && squares(row, wide) <= screen.squares;
-            within |= u8::from(passes) << place;
-        }
-        self.within.push(within);
-    }
-
     #[inline(always)]
     fn lower<const ROWS: usize>(&mut self, start: usize, sums: [u16; ROWS]) {
         for (place, sum) in (start..).zip(sums) {
@@ -165,17 +131,118 @@ impl Sums {
     }
 }
 
-/// The sums of eight rows, where any is at most the bound.
+/// A look at many rows, with a way to add up squares.
+struct Look<'a, S> {
+    sums: &'a mut Sums,
+    rows: &'a [Block],
+    from: Point<'a>,
+    screen: Screen,
+    by: S,
+}
+
+#[cfg(target_arch = "x86_64")]
+impl<S: Squares> pulp::WithSimd for Look<'_, S> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<V: pulp::Simd>(self, _: V) {
+        self.all();
+    }
+}
+
+impl<S: Squares> Look<'_, S> {
+    /// The first blocks are as many as tell nearly all rows of random numbers.
+    #[inline(always)]
+    fn all(self) {
+        match self.from.blocks.len() {
+            1 => self.blocks::<1, 1>(),
+            2 => self.blocks::<2, 2>(),
+            3 => self.blocks::<3, 2>(),
+            4 => self.blocks::<4, 2>(),
+            5 => self.blocks::<5, 3>(),
+            6 => self.blocks::<6, 3>(),
+            7 => self.blocks::<7, 3>(),
+            8 => self.blocks::<8, 4>(),
+            9 => self.blocks::<9, 4>(),
+            10 => self.blocks::<10, 4>(),
+            11 => self.blocks::<11, 4>(),
+            12 => self.blocks::<12, 5>(),
+            13 => self.blocks::<13, 5>(),
+            14 => self.blocks::<14, 5>(),
+            15 => self.blocks::<15, 6>(),
+            16 => self.blocks::<16, 6>(),
+            _ => {}
+        }
+    }
+
+    /// Looks at the `FIRST` blocks of eight rows, and at the others where not all of the eight are seen to be of no
+    /// interest. Of few blocks all are looked at: the question whether they are needed would cost more.
+    #[inline(always)]
+    fn blocks<const BLOCKS: usize, const FIRST: usize>(self) {
+        let Self { sums: all, rows, from, screen, by } = self;
+        let (Some(blocks), Some(wide)) = (from.blocks.first_chunk(), from.wide.first_chunk()) else { return };
+        let (eights, rest) = rows.as_chunks::<BLOCKS>().0.as_chunks::<EIGHT>();
+        let limits = screen.limits(FIRST);
+        all.within.resize(eights.len(), 0);
+        for (eight, rows) in eights.iter().enumerate() {
+            let bounds = limits.map(|limit| Eight::all(limit.max(all.least.sum)));
+            let Some(sums) = sums_of::<BLOCKS, FIRST>(rows, blocks, bounds) else { continue };
+            // Seldom is one lower than all before it.
+            if sums.any_at_most(Eight::all(all.least.sum.saturating_sub(1))) {
+                all.lower(eight * EIGHT, sums.numbers());
+            }
+            let [_, limit] = limits;
+            let passing = passing(rows, wide, sums.at_most(Eight::all(limit)), (screen, by));
+            all.within.get_mut(eight).into_iter().for_each(|within| *within = passing);
+        }
+        look_at_rest(all, (eights.len() * EIGHT, rest), (blocks, wide), (screen, by));
+    }
+}
+
+impl Screen {
+    /// The largest sums of the first so many blocks, and of all, with which a row may pass. Squares bound both: the sum of
+    /// n differences is at most the root of n times the sum of their squares (Cauchy and Schwarz). So a part of a row
+    /// tells more than the sum of all would let it.
+    fn limits(self, first: usize) -> [u16; 2] {
+        let by_squares = (u64::from(self.squares) * (first * BLOCK) as u64).isqrt();
+        // No sum of 256 bytes exceeds what two bytes tell.
+        [by_squares.min(u64::from(self.sum)), u64::from(self.sum)]
+            .map(|limit| u16::try_from(limit).unwrap_or(u16::MAX))
+    }
+}
+
+/// The rows behind the last eight, which begin at `start`.
+#[inline(always)]
+fn look_at_rest<const BLOCKS: usize>(
+    all: &mut Sums,
+    (start, rows): (usize, &[[Block; BLOCKS]]),
+    (from, wide): (&[Block; BLOCKS], &[Wide; BLOCKS]),
+    (screen, by): (Screen, impl Squares),
+) {
+    let mut within = 0;
+    for (place, row) in rows.iter().enumerate() {
+        let sum = differences(row, from);
+        all.lower(start + place, [u16::try_from(sum).unwrap_or(u16::MAX)]);
+        let passes = sum <= screen.sum && by.squares(row, wide) <= screen.squares;
+        within |= u8::from(passes) << place;
+    }
+    all.within.push(within);
+}
+
+/// The sums of eight rows, where any is at most the second bound, and that of its first blocks at most the first.
 #[inline(always)]
 fn sums_of<const BLOCKS: usize, const FIRST: usize>(
     rows: &[[Block; BLOCKS]; EIGHT],
     from: &[Block; BLOCKS],
-    bound: Eight,
+    [first, bound]: [Eight; 2],
 ) -> Option<Eight> {
     let (from, from_rest) = from.split_at_checked(FIRST)?;
     let rows = rows.each_ref().map(|row| row.split_at_checked(FIRST).unwrap_or((row, &[])));
     let mut sums = Eight::differences(rows.map(|(row, _)| row), from);
-    if FIRST < BLOCKS && sums.any_at_most(bound) {
+    if FIRST < BLOCKS {
+        if !sums.any_at_most(first) {
+            return None;
+        }
         sums = sums.plus(Eight::differences(rows.map(|(_, row)| row), from_rest));
     }
     sums.any_at_most(bound).then_some(sums)
@@ -187,13 +254,13 @@ fn passing<const BLOCKS: usize>(
     rows: &[[Block; BLOCKS]; EIGHT],
     from: &[Wide; BLOCKS],
     bits: u8,
-    screen: Screen,
+    (screen, by): (Screen, impl Squares),
 ) -> u8 {
     let (mut left, mut passing) = (bits, 0);
     while left != 0 {
         let row = rows.get(left.trailing_zeros() as usize);
         let lowest = left & left.wrapping_neg();
-        if row.is_some_and(|row| squares(row, from) <= screen.squares) {
+        if row.is_some_and(|row| by.squares(row, from) <= screen.squares) {
             passing |= lowest;
         }
         left ^= lowest;
@@ -206,7 +273,7 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
-    use super::super::bytes::{BLOCK, widened};
+    use super::super::bytes::{squares, widened};
     use super::*;
 
     fn places_of(sums: &Sums) -> Vec<usize> {
@@ -226,11 +293,21 @@ mod tests {
         let places: Vec<usize> = passing.collect();
         let told = format!("{} blocks, {} rows, {screen:?}", from.len(), sums.len());
         let from = Point { blocks: from, wide: &wide };
-        let mut sums = Sums::default();
-        sums.fill(rows, from, screen, Wanted::WithinAndLeast);
-        assert_eq!((places_of(&sums), sums.place_of_least()), (places.clone(), least), "{told}");
-        sums.fill(rows, from, screen, Wanted::Within);
-        assert_eq!(places_of(&sums), places, "{told}");
+        let plain = Processor {
+            #[cfg(target_arch = "x86_64")]
+            avx2: None,
+        };
+        for processor in [Processor::default(), plain] {
+            let mut sums = Sums { processor, ..Sums::default() };
+            sums.fill(rows, from, screen, Wanted::WithinAndLeast);
+            assert_eq!(
+                (places_of(&sums), sums.place_of_least()),
+                (places.clone(), least),
+                "{told}, {processor:?}"
+            );
+            sums.fill(rows, from, screen, Wanted::Within);
+            assert_eq!(places_of(&sums), places, "{told}, {processor:?}");
+        }
     }
 
     proptest! {
