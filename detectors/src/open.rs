@@ -1,6 +1,6 @@
 //! Questions whose answers are awaited: what joins the two parts of an exchange.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,9 @@ use crate::reference::ReferenceValue;
 const ROWS_MAX: usize = 1 << 20;
 /// Values of all open questions together that wait to be counted for drift, 16 bytes each.
 const VALUES_MAX: usize = 1 << 18;
+
+/// Places of closed questions are swept once there are so many, and as many as of open ones.
+const SWEPT_FROM: usize = 64;
 
 /// What is kept of a question until its answer comes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -58,10 +61,13 @@ pub struct OpenQuestions {
     values: usize,
     /// Questions whose values found no room, ever.
     not_kept: u64,
-    questions: BTreeMap<u64, (u64, OpenQuestion)>,
-    turns: FxHashMap<u64, u64>,
+    /// By id, with the turn at which each was opened.
+    questions: FxHashMap<u64, (u64, OpenQuestion)>,
+    /// Turn and id, the oldest first. Closed questions leave theirs behind for a while.
+    order: VecDeque<(u64, u64)>,
 }
 
+/// What is written down: the questions by turn, with their ids.
 #[derive(Serialize, Deserialize)]
 struct Stored {
     questions_max: usize,
@@ -82,8 +88,8 @@ impl OpenQuestions {
             rows: 0,
             values: 0,
             not_kept: 0,
-            questions: BTreeMap::new(),
-            turns: FxHashMap::default(),
+            questions: FxHashMap::default(),
+            order: VecDeque::new(),
         }
     }
 
@@ -101,14 +107,17 @@ impl OpenQuestions {
         }
         self.opened += 1;
         self.rows += rows;
-        self.turns.insert(id, self.opened);
-        self.questions.insert(self.opened, (id, question));
+        self.questions.insert(id, (self.opened, question));
+        self.order.push_back((self.opened, id));
+        if self.order.len() > SWEPT_FROM.max(2 * self.questions.len()) {
+            let Self { questions, order, .. } = self;
+            order.retain(|place| is_open(questions, *place));
+        }
     }
 
     /// Lets go of the values that were kept of a question.
     pub fn let_go(&mut self, id: u64) {
-        let question = self.turns.get(&id).and_then(|turn| self.questions.get_mut(turn));
-        if let Some((_, question)) = question {
+        if let Some((_, question)) = self.questions.get_mut(&id) {
             self.values -= question.kept.len();
             question.kept = Kept::default();
         }
@@ -116,8 +125,7 @@ impl OpenQuestions {
 
     /// Takes out the question of an exchange.
     pub fn close(&mut self, id: u64) -> Option<OpenQuestion> {
-        let turn = self.turns.remove(&id)?;
-        let (_, question) = self.questions.remove(&turn)?;
+        let (_, question) = self.questions.remove(&id)?;
         self.rows -= question.distinct_rows.len();
         self.values -= question.kept.len();
         Some(question)
@@ -148,13 +156,18 @@ impl OpenQuestions {
     }
 
     fn give_up_oldest(&mut self) {
-        if let Some((_, (id, question))) = self.questions.pop_first() {
-            self.turns.remove(&id);
-            self.rows -= question.distinct_rows.len();
-            self.values -= question.kept.len();
-            self.evicted += 1;
+        while let Some(place) = self.order.pop_front() {
+            if is_open(&self.questions, place) && self.close(place.1).is_some() {
+                self.evicted += 1;
+                return;
+            }
         }
     }
+}
+
+/// Whether the question that was opened at a turn is still open.
+fn is_open(questions: &FxHashMap<u64, (u64, OpenQuestion)>, (turn, id): (u64, u64)) -> bool {
+    questions.get(&id).is_some_and(|(opened, _)| *opened == turn)
 }
 
 impl From<Stored> for OpenQuestions {
@@ -162,14 +175,16 @@ impl From<Stored> for OpenQuestions {
         let Stored { questions_max, opened, evicted, not_kept, questions } = stored;
         let rows = questions.values().map(|(_, question)| question.distinct_rows.len()).sum();
         let values = questions.values().map(|(_, question)| question.kept.len()).sum();
-        let turns = questions.iter().map(|(&turn, &(id, _))| (id, turn)).collect();
-        Self { questions_max, opened, evicted, rows, values, not_kept, questions, turns }
+        let order = questions.iter().map(|(&turn, &(id, _))| (turn, id)).collect();
+        let questions = questions.into_iter().map(|(turn, (id, question))| (id, (turn, question))).collect();
+        Self { questions_max, opened, evicted, rows, values, not_kept, questions, order }
     }
 }
 
 impl From<OpenQuestions> for Stored {
     fn from(open: OpenQuestions) -> Self {
         let OpenQuestions { questions_max, opened, evicted, not_kept, questions, .. } = open;
+        let questions = questions.into_iter().map(|(id, (turn, question))| (turn, (id, question))).collect();
         Self { questions_max, opened, evicted, not_kept, questions }
     }
 }
@@ -196,6 +211,22 @@ mod tests {
         assert!(open.close(1).is_none());
         assert!(open.close(3).is_some());
         assert_eq!((open.len(), open.evicted(), open.rows), (1, 1, 4));
+    }
+
+    #[test]
+    fn places_of_closed_questions_are_swept_and_the_oldest_is_given_up_after_a_restart_as_well() {
+        let mut open = OpenQuestions::new(3);
+        (1..=2).for_each(|id| open.open(id, question(1)));
+        for id in 3..1000 {
+            open.open(id, question(1));
+            open.close(id);
+            assert!(open.order.len() <= SWEPT_FROM + 1, "{} places", open.order.len());
+        }
+        let mut open: OpenQuestions = postcard::from_bytes(&postcard::to_stdvec(&open).unwrap()).unwrap();
+        open.open(2, question(1));
+        (1000..1002).for_each(|id| open.open(id, question(1)));
+        assert!(open.close(1).is_none(), "the oldest made room");
+        assert!(open.close(2).is_some(), "one that was opened anew is younger");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use checkgate_detectors::ladder::Ladder;
 use checkgate_detectors::networks::Networks;
 use checkgate_detectors::policy::Policy;
 use checkgate_detectors::reference::{Reference, Trust};
+use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 
 use super::open::{Open, OpenParts};
@@ -124,7 +125,24 @@ struct Reader {
     defaults: Vec<Option<Box<dyn Decoder>>>,
     question_rows_max: usize,
     columns_max: usize,
+    heads: [LastHead; 2],
     scratch: Features,
+}
+
+/// The latest kept lines of one part of exchanges, ready for look-ups: those of nearly every next one are the same.
+#[derive(Default)]
+struct LastHead {
+    lines: Vec<KeptLine>,
+    headers: HeaderMap,
+}
+
+impl LastHead {
+    fn of(&mut self, lines: &[KeptLine]) -> &HeaderMap {
+        if self.lines != lines {
+            (self.lines, self.headers) = (lines.to_vec(), kept_headers(lines));
+        }
+        &self.headers
+    }
 }
 
 /// Why a desk cannot be set up.
@@ -353,7 +371,7 @@ impl Desk {
         match seat(&mut self.seats, &mut self.discovered, asked.model, &asked.name) {
             Some(seat) => seat.question(&asked, &mut self.reader, step),
             // The name is only a caller's claim until the upstream has answered to it.
-            None => entry.pending = Some(asked),
+            None => entry.pending = Some(Box::new(asked)),
         }
         if open {
             self.open.insert(entry);
@@ -402,7 +420,7 @@ impl Desk {
         }
         let waiting = self.open.take_pending(&open.name);
         if let Some(seat) = self.discovered.get_mut(&open.name) {
-            for asked in open.pending.iter().chain(&waiting) {
+            for asked in open.pending.as_deref().into_iter().chain(&waiting) {
                 seat.question(asked, &mut self.reader, step);
             }
         }
@@ -510,6 +528,7 @@ impl Reader {
             defaults: decode::defaults(),
             question_rows_max: plan.limits.rows_per_exchange,
             columns_max: plan.limits.columns,
+            heads: Default::default(),
             scratch: Features::default(),
         }
     }
@@ -560,8 +579,9 @@ impl Reader {
             Body::Whole(bytes) => bytes,
             Body::Not(reason) => return Err(*reason),
         };
-        let headers = kept_headers(headers);
-        let head = Head { headers: &headers, part, rows_max, columns_max: self.columns_max };
+        let [question, answer] = &mut self.heads;
+        let last = if part == Part::Question { question } else { answer };
+        let head = Head { headers: last.of(headers), part, rows_max, columns_max: self.columns_max };
         self.scratch.clear();
         decoder.decode(&head, bytes, &mut self.scratch)?;
         Ok(&self.scratch)

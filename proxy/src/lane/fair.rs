@@ -6,7 +6,7 @@
 //! keeps its order and only a client that is more than a round ahead of the others gives way to them. One client's
 //! parts stay in order in any case; a client that floods delays itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use rustc_hash::FxHashMap;
 
@@ -18,19 +18,30 @@ const ROUND: u64 = 64 * 1024;
 /// something waiting, so twice the number of items bounds them all.
 const ENDS_MAX: usize = 4_096;
 
+/// Items that the memory for the next round has room for, at most: a flood must not pin what it once took.
+const SPARE_MAX: usize = 256;
+
 /// Items of many clients, handed out fairly.
 pub struct FairQueue<T> {
-    /// By the round of the virtual start, then by arrival.
-    waiting: BTreeMap<(u64, u64), T>,
+    /// By the round of the virtual start, each in order of arrival.
+    waiting: BTreeMap<u64, VecDeque<T>>,
+    /// Memory for the next round.
+    spare: VecDeque<T>,
+    held: usize,
     /// Virtual end of the last item of each client that is ahead of the virtual time.
     ends: FxHashMap<u64, u64>,
     virtual_time: u64,
-    arrivals: u64,
 }
 
 impl<T> Default for FairQueue<T> {
     fn default() -> Self {
-        Self { waiting: BTreeMap::new(), ends: FxHashMap::default(), virtual_time: 0, arrivals: 0 }
+        Self {
+            waiting: BTreeMap::new(),
+            spare: VecDeque::new(),
+            held: 0,
+            ends: FxHashMap::default(),
+            virtual_time: 0,
+        }
     }
 }
 
@@ -39,18 +50,25 @@ impl<T> FairQueue<T> {
     pub fn push(&mut self, client: u64, cost: u64, item: T) {
         let start = self.ends.get(&client).copied().unwrap_or(0).max(self.virtual_time);
         self.ends.insert(client, start.saturating_add(cost.max(1)));
-        if self.ends.len() > ENDS_MAX.max(2 * self.waiting.len()) {
+        if self.ends.len() > ENDS_MAX.max(2 * self.held) {
             // Whoever is not ahead of the virtual time is owed nothing and needs no entry.
             let virtual_time = self.virtual_time;
             self.ends.retain(|_, end| *end > virtual_time);
         }
-        self.arrivals += 1;
-        self.waiting.insert((start / ROUND, self.arrivals), item);
+        let spare = &mut self.spare;
+        self.waiting.entry(start / ROUND).or_insert_with(|| std::mem::take(spare)).push_back(item);
+        self.held += 1;
     }
 
     /// The next item in fair order.
     pub fn pop(&mut self) -> Option<T> {
-        let ((round, _), item) = self.waiting.pop_first()?;
+        let mut first = self.waiting.first_entry()?;
+        let (round, item) = (*first.key(), first.get_mut().pop_front()?);
+        self.held -= 1;
+        if first.get().is_empty() {
+            self.spare = first.remove();
+            self.spare.shrink_to(SPARE_MAX);
+        }
         self.virtual_time = round * ROUND;
         if self.waiting.is_empty() {
             // Nobody waits, so nobody is owed anything; this also keeps `ends` from growing.

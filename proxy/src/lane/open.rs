@@ -1,10 +1,11 @@
 //! Questions whose answers are awaited: what the answer's decoder needs of them, and, for models not yet known,
 //! the questions themselves.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use checkgate_detectors::facts::NotInspected;
 use checkgate_detectors::identity::Asker;
+use rustc_hash::FxHashMap;
 
 use crate::capture::{Asked, Body};
 
@@ -19,8 +20,8 @@ pub struct Open {
     pub protocol: Option<u8>,
     /// The model's name as the path gave it.
     pub name: String,
-    /// The question itself, until its model's name is known.
-    pub pending: Option<Asked>,
+    /// The question itself, until its model's name is known; seldom there, and large.
+    pub pending: Option<Box<Asked>>,
 }
 
 impl Open {
@@ -43,7 +44,7 @@ impl Open {
 
 /// All open questions of a lane, bounded in number and in bytes; the oldest gives way.
 pub struct OpenParts {
-    parts: BTreeMap<u64, Open>,
+    parts: FxHashMap<u64, Open>,
     order: VecDeque<u64>,
     parts_max: usize,
     pending_bytes: usize,
@@ -54,7 +55,7 @@ impl OpenParts {
     /// Room for `parts_max` questions, `pending_bytes_max` of them with their bodies.
     pub fn new(parts_max: usize, pending_bytes_max: usize) -> Self {
         Self {
-            parts: BTreeMap::new(),
+            parts: FxHashMap::default(),
             order: VecDeque::new(),
             parts_max: parts_max.max(1),
             pending_bytes: 0,
@@ -93,7 +94,9 @@ impl OpenParts {
     /// Takes the bodies of all questions that wait for the name of a model, oldest first.
     pub fn take_pending(&mut self, name: &str) -> Vec<Asked> {
         let waiting = self.parts.values_mut().filter(|open| open.model.is_none() && open.name == name);
-        let taken: Vec<_> = waiting.filter_map(|open| open.pending.take()).collect();
+        let mut taken: Vec<Asked> =
+            waiting.filter_map(|open| open.pending.take().map(|asked| *asked)).collect();
+        taken.sort_by_key(|asked| asked.id);
         self.pending_bytes -= taken.iter().map(|asked| asked.body.held()).sum::<usize>();
         taken
     }
