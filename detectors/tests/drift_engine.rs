@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use checkgate_detectors::contract::Contract;
 use checkgate_detectors::drift::bins::Value;
-use checkgate_detectors::drift::record::DriftRecord;
+use checkgate_detectors::drift::derived::Derived;
+use checkgate_detectors::drift::record::{Behind, DriftRecord};
 use checkgate_detectors::drift::reference::{self, Column, DriftReference, Table};
 use checkgate_detectors::drift::room::saved::SavedError;
 use checkgate_detectors::drift::room::{Frozen, Settings};
@@ -677,4 +678,121 @@ fn a_feature_that_comes_once_in_an_exchange_of_many_rows_neither_drifts_nor_keep
     let standing = world.engine.drift().unwrap();
     let status = standing.features.iter().find(|feature| feature.name == "status").unwrap();
     assert!(status.effect < 0.02, "{status:?}");
+}
+
+/// Rows of a client that varies one field and leaves the others as they are, each followed by `honest` rows of others.
+fn sweep(world: &mut World, client: u64, rows: u64, honest: u64) {
+    for step in 0..rows {
+        let probe = [vec![0.31, step as f64 * 0.05 - 1.0, -0.62, 0.13]];
+        world.send(Kind { client, shift: 0.0, status: 200 }, &probe, &features(&NAMES, &probe));
+        world.honest(honest, 0.0);
+    }
+}
+
+/// What was told of a drift and does not name `client`.
+fn nameless(world: &World, client: u64) -> Vec<String> {
+    let who = asker(client).address.to_string();
+    let names = |record: &DriftRecord| {
+        let Behind { systemic, named, most } = &record.attribution;
+        let most = most.iter().map(|most| &most.who);
+        !systemic && named.iter().map(|named| &named.who).chain(most).any(|name| name.contains(&who))
+    };
+    let told = world.told.iter().filter(|record| matches!(record.change, Change::Warning | Change::Drift));
+    told.filter(|record| !names(record)).map(|record| record.explanation.clone()).collect()
+}
+
+#[test]
+fn one_clients_sweep_is_never_told_as_a_drift_that_does_not_name_it() {
+    for (rows, honest) in
+        [(12, 0), (24, 0), (60, 0), (240, 0), (24, 1), (60, 1), (120, 3), (400, 3), (300, 9)]
+    {
+        let mut world = World::watched();
+        world.honest(3000, 0.0);
+        sweep(&mut world, 900, rows, honest);
+        world.honest(1500, 0.0);
+        let nameless = nameless(&world, 900);
+        assert!(nameless.is_empty(), "{rows} rows, each among {honest} others: {nameless:#?}");
+    }
+}
+
+#[test]
+fn a_client_that_is_the_whole_traffic_is_named_with_what_it_brings() {
+    let mut world = World::watched();
+    let alone = |world: &mut World| {
+        (0..600).for_each(|_| world.exchange(Kind { client: 900, shift: 0.0, status: 200 }));
+    };
+    alone(&mut world);
+    sweep(&mut world, 900, 60, 0);
+    alone(&mut world);
+    assert_eq!(nameless(&world, 900), Vec::<String>::new());
+    assert!(!world.told.is_empty(), "what repeats is told where there is nobody else to bring it");
+}
+
+#[test]
+fn a_default_that_is_stuck_for_everybody_is_told_and_names_nobody() {
+    let mut world = World::watched();
+    world.honest(3000, 0.0);
+    for turn in 0..1500_u64 {
+        let client = turn * 7 % CLIENTS;
+        let mut asked = row(&mut world.numbers, client, 0.0);
+        if turn % 50 == 7 {
+            asked[2] = 0.25;
+        }
+        let asked = [asked];
+        world.send(Kind { client, shift: 0.0, status: 200 }, &asked, &features(&NAMES, &asked));
+        if !world.told.is_empty() {
+            break;
+        }
+    }
+    let record = world.told.first().expect("a value that comes again and again is told");
+    assert!(record.rows < 3000 + 1100, "soon: after {} rows", record.rows);
+    assert_eq!(record.features[0].by, Some(Derived::Repeats), "{}", record.explanation);
+    assert!(record.attribution.named.is_empty(), "nobody is behind it: {}", record.explanation);
+}
+
+#[test]
+fn one_clients_few_odd_rows_are_never_told_as_a_drift_that_does_not_name_it() {
+    let odd: [(&str, [f64; 4]); 4] = [
+        ("far outside", [1000.0, 0.1, 0.2, 0.3]),
+        ("at the edge of everything", [2.9, 2.9, -2.9, 2.9]),
+        ("missing", [f64::NAN, 0.1, -0.3, 0.5]),
+        ("the same place in all", [0.5, 0.5, 0.5, 0.5]),
+    ];
+    for (what, values) in odd {
+        for (rows, honest) in [(4, 0), (12, 0), (40, 0), (40, 1), (60, 3), (100, 9)] {
+            let mut world = World::watched();
+            world.honest(3000, 0.0);
+            for step in 0..rows {
+                let probe = [values.map(|value| value + f64::from(step) * 1e-6).to_vec()];
+                world.send(Kind { client: 900, shift: 0.0, status: 200 }, &probe, &features(&NAMES, &probe));
+                world.honest(honest, 0.0);
+            }
+            world.honest(1500, 0.0);
+            let nameless = nameless(&world, 900);
+            assert!(nameless.is_empty(), "{what}, {rows} rows, each among {honest} others: {nameless:#?}");
+        }
+    }
+}
+
+#[test]
+fn where_everybody_moves_nobody_is_named_whoever_sends_in_bursts_and_whoever_grows() {
+    for burst in [1, 5, 20, 40] {
+        let mut world = World::watched();
+        world.honest(4000, 0.0);
+        for turn in 0..3000_u64 {
+            world.exchange(Kind { client: turn / burst * 7 % CLIENTS, shift: 0.4, status: 200 });
+        }
+        let named: Vec<&str> =
+            world.told.iter().flat_map(|told| &told.attribution.named).map(|named| &*named.who).collect();
+        assert!(!world.told.is_empty() && named.is_empty(), "in bursts of {burst}: {named:?}");
+    }
+    // Client 6 has habits of its own, and always had them.
+    let mut world = World::watched();
+    world.honest(5000, 0.0);
+    for turn in 0..6000_u64 {
+        let client = if turn % 4 == 0 { 6 } else { turn * 7 % CLIENTS };
+        world.exchange(Kind { client, shift: 0.0, status: 200 });
+    }
+    let named = world.told.iter().filter(|told| !told.attribution.named.is_empty()).count();
+    assert_eq!(named, 0, "{:#?}", world.told);
 }

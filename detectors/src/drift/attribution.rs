@@ -187,6 +187,13 @@ fn unlike(level: usize, sides: Sides<'_>, calm: &[(u64, Vector, Vector)]) -> Vec
     sides.window.each().filter_map(judge).collect()
 }
 
+/// Whether a sender is unlike its own past; one that has none is.
+#[must_use]
+pub fn has_changed(now: &Vector, past: Option<&Vector>) -> bool {
+    let known = past.filter(|past| total(past) >= PAST_MIN);
+    known.is_none_or(|past| is_unlike(now, Some(past), &[]))
+}
+
 /// Whether counts are too far from a past, or, without one, from every known sender.
 fn is_unlike(now: &Vector, past: Option<&Vector>, known: &[Vector]) -> bool {
     let limit = 2.0 * libm::log(2.0 * SENDERS as f64 / ERROR) + COARSE as f64;

@@ -2,6 +2,10 @@
 //! repeats (a stuck default), a new label that comes again, a value outside of the reference's range, and one that is
 //! missing or of the wrong type.
 //!
+//! Whoever sweeps one field repeats all others, and is nobody's population. So a value is a repeat only where another
+//! sender brought it before ([`By`]), but for a sender that is the traffic. That makes repeats rarer than in a reference,
+//! which knows no senders, and so leaves the promise below as it is.
+//!
 //! Each is a bet against the highest rate that the reference leaves open (Clopper and Pearson's bound r): b more of
 //! them gives a factor 1 - b + b/r for each event that is one, and 1 - b for each that is not; its expectation is at
 //! most 1 while the rate is at most r. Four b share the evidence, and Shiryaev and Roberts' sum gives the same promise
@@ -44,9 +48,9 @@ pub const DERIVED: [Derived; 4] =
 /// A yes-or-no feature of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Derived {
-    /// The value was among the last [`LATEST`] of the feature.
+    /// The value was among the last [`LATEST`] of the feature, brought by another sender.
     Repeats,
-    /// The reference never saw the label, and it came before.
+    /// The reference never saw the label, and it came before, brought by another sender.
     NewLabelRepeats,
     /// The number lies below the reference's minimum or above its maximum.
     OutsideRange,
@@ -63,18 +67,28 @@ pub struct Hits {
     pub values: u32,
 }
 
+/// Whose values a row holds, as far as repeats are concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct By {
+    /// A byte of the sender's keyed hash, 0 where the sender is not known.
+    mark: u8,
+    /// Whether its own values before count as well.
+    own: bool,
+}
+
 /// What the derived features look back at.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Memory {
     /// Nothing where repeats tell nothing.
     latest: Lately,
     next: u32,
-    new_labels: SpaceSaving<()>,
+    /// With who brought each, 0 once it was several.
+    new_labels: SpaceSaving<u8>,
 }
 
 /// The latest values.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(from = "Vec<u32>", into = "Vec<u32>")]
+#[serde(from = "Vec<(u32, u8)>", into = "Vec<(u32, u8)>")]
 struct Lately(Option<Box<Folded>>);
 
 /// Folded bits of the latest values, 0 in places that were never taken. The first byte of each stands apart: one line of
@@ -83,6 +97,8 @@ struct Lately(Option<Box<Folded>>);
 struct Folded {
     firsts: [u8; LATEST],
     values: [u32; LATEST],
+    /// Who brought each.
+    marks: [u8; LATEST],
 }
 
 /// The factors of a bet's hit and miss, for each derived feature that can tell something.
@@ -97,6 +113,23 @@ pub struct Evidence {
     levels: [[f64; BETS.len()]; 4],
 }
 
+impl By {
+    /// A sender that nobody knows: every repeat counts.
+    pub const NOBODY: Self = Self { mark: 0, own: true };
+
+    /// The sender with this hash. Two senders in 255 are taken for one, which loses a repeat now and then and makes none.
+    /// `own` where it sends most of the traffic: then its own repeats are the traffic's.
+    #[must_use]
+    pub fn sender(hash: u64, own: bool) -> Self {
+        Self { mark: ((hash >> 56) as u8).max(1), own }
+    }
+
+    /// Whether a value that `mark` brought before is a repeat.
+    fn repeats(self, mark: u8) -> bool {
+        self.own | (mark != self.mark)
+    }
+}
+
 impl Memory {
     /// An empty memory. Repeats are looked for where `repeats`.
     #[must_use]
@@ -105,25 +138,27 @@ impl Memory {
         Self { latest: Lately(latest), next: 0, new_labels: SpaceSaving::new(NEW_LABELS) }
     }
 
-    /// Looks at a value that falls into `slot`, and remembers it.
+    /// Looks at a value that falls into `slot`, of a sender that is not known, and remembers it.
     pub fn look(&mut self, bins: &Bins, value: Value, slot: usize, hits: &mut Hits) {
         hits.values = hits.values.saturating_add(1);
         let [_, _, outside, not_there] = &mut hits.held;
         let there = slot < bins.scale();
         *not_there += u32::from(!there);
         *outside += u32::from(there && matches!(value, Value::Number(_)) && bins.is_outside(slot));
-        self.look_back(bins, value, slot, hits);
+        self.look_back(bins, value, slot, By::NOBODY, hits);
     }
 
     /// The part of [`Memory::look`] that is about the values before, which no count of slots tells: whether it was among
     /// them. The other hits are [`Hits::by_slot`].
-    pub fn look_back(&mut self, bins: &Bins, value: Value, slot: usize, hits: &mut Hits) {
+    pub fn look_back(&mut self, bins: &Bins, value: Value, slot: usize, by: By, hits: &mut Hits) {
         match value {
-            Value::Number(number) if slot < bins.scale() => self.look_back_at(number, hits),
+            Value::Number(number) if slot < bins.scale() => self.look_back_at(number, by, hits),
             Value::Label(label) if bins.is_outside(slot) => {
                 let [_, new_label, _, _] = &mut hits.held;
-                *new_label += u32::from(self.new_labels.holds(label));
-                let _ = self.new_labels.add(label, || ());
+                let is_known = self.new_labels.holds(label);
+                let Some(kept) = self.new_labels.add(label, || by.mark) else { return };
+                *new_label += u32::from(is_known && by.repeats(kept.value));
+                kept.value = if kept.value == by.mark { by.mark } else { 0 };
             }
             Value::Number(_) | Value::Label(_) | Value::Missing => {}
         }
@@ -131,7 +166,7 @@ impl Memory {
 
     /// The same of a number that is of the feature's type.
     #[inline(always)]
-    pub fn look_back_at(&mut self, number: f64, hits: &mut Hits) {
+    pub fn look_back_at(&mut self, number: f64, by: By, hits: &mut Hits) {
         let bits = (number + 0.0).to_bits().wrapping_mul(0x9e37_79b9_7f4a_7c15);
         // Zero stands for a place that was never taken.
         let folded = (bits >> 32) as u32 | 1;
@@ -139,7 +174,7 @@ impl Memory {
         self.next = self.next.wrapping_add(1);
         let Lately(Some(latest)) = &mut self.latest else { return };
         let [repeats, ..] = &mut hits.held;
-        *repeats += u32::from(latest.exchange(folded, place));
+        *repeats += u32::from(latest.exchange(folded, place, by));
     }
 
     /// Bytes on the heap.
@@ -162,23 +197,25 @@ impl Memory {
 }
 
 impl Folded {
-    const NONE: Self = Self { firsts: [0; LATEST], values: [0; LATEST] };
+    const NONE: Self = Self { firsts: [0; LATEST], values: [0; LATEST], marks: [0; LATEST] };
 
-    /// Puts a value in a place. Says whether it was among the latest.
+    /// Puts a value in a place. Says whether it was among the latest, as far as `by` is concerned.
     #[inline(always)]
-    fn exchange(&mut self, value: u32, place: usize) -> bool {
+    fn exchange(&mut self, value: u32, place: usize, by: By) -> bool {
         let first = first_byte(value);
         let may_be = self.firsts.iter().fold(false, |found, byte| found | (*byte == first));
-        let was = may_be && self.holds(value);
-        if let (Some(kept), Some(byte)) = (self.values.get_mut(place), self.firsts.get_mut(place)) {
-            (*kept, *byte) = (value, first);
+        let was = may_be && self.holds(value, by);
+        let kept = (self.values.get_mut(place), self.firsts.get_mut(place), self.marks.get_mut(place));
+        if let (Some(kept), Some(byte), Some(mark)) = kept {
+            (*kept, *byte, *mark) = (value, first, by.mark);
         }
         was
     }
 
     #[inline(never)]
-    fn holds(&self, value: u32) -> bool {
-        self.values.iter().fold(false, |found, other| found | (*other == value))
+    fn holds(&self, value: u32, by: By) -> bool {
+        let kept = self.values.iter().zip(&self.marks);
+        kept.fold(false, |found, (other, mark)| found | ((*other == value) & by.repeats(*mark)))
     }
 }
 
@@ -186,19 +223,22 @@ fn first_byte(value: u32) -> u8 {
     (value >> 24) as u8
 }
 
-impl From<Vec<u32>> for Lately {
-    fn from(values: Vec<u32>) -> Self {
+impl From<Vec<(u32, u8)>> for Lately {
+    fn from(values: Vec<(u32, u8)>) -> Self {
         let mut folded = Box::new(Folded::NONE);
-        folded.values.iter_mut().zip(&values).for_each(|(kept, value)| *kept = *value);
-        let Folded { firsts, values: kept } = &mut *folded;
-        firsts.iter_mut().zip(kept).for_each(|(first, value)| *first = first_byte(*value));
+        let Folded { firsts, values: kept, marks } = &mut *folded;
+        let places = firsts.iter_mut().zip(kept).zip(marks).zip(&values);
+        places.for_each(|(((first, kept), mark), (value, by))| {
+            (*first, *kept, *mark) = (first_byte(*value), *value, *by);
+        });
         Self((!values.is_empty()).then_some(folded))
     }
 }
 
-impl From<Lately> for Vec<u32> {
+impl From<Lately> for Vec<(u32, u8)> {
     fn from(latest: Lately) -> Self {
-        latest.0.map(|folded| folded.values.to_vec()).unwrap_or_default()
+        let pairs = |folded: Box<Folded>| folded.values.into_iter().zip(folded.marks).collect();
+        latest.0.map(pairs).unwrap_or_default()
     }
 }
 
@@ -325,12 +365,36 @@ mod tests {
                 let slot = bins.slot(value);
                 counts.add(slot);
                 memory.look(&bins, value, slot, &mut both);
-                halves.0.look_back(&bins, value, slot, &mut halves.1);
+                halves.0.look_back(&bins, value, slot, By::NOBODY, &mut halves.1);
             }
             halves.1.by_slot(&bins, &counts);
             assert_eq!((&memory, both), (&halves.0, halves.1), "{bins:?}");
             let read: Memory = postcard::from_bytes(&postcard::to_stdvec(&memory).unwrap()).unwrap();
             assert_eq!(read, memory, "it is read back as it was");
+        }
+    }
+
+    #[test]
+    fn a_value_repeats_where_another_brought_it_and_where_one_sender_is_the_traffic() {
+        let numbers: Vec<Value> = (0..100).map(|row| Value::Number(f64::from(row))).collect();
+        let labels: Vec<Value> = [1, 2].map(Value::Label).to_vec();
+        let [one, other] = [7, 9].map(|sender: u64| By::sender(sender << 56, false));
+        let most = By::sender(7 << 56, true);
+        for (reference, value, held) in [(numbers, Value::Number(0.25), 0), (labels, Value::Label(77), 1)] {
+            let bins = Bins::of(&reference);
+            let repeats = |senders: &[By]| {
+                let (mut memory, mut hits) = (Memory::new(true), Hits::default());
+                let slot = bins.slot(value);
+                senders.iter().for_each(|by| memory.look_back(&bins, value, slot, *by, &mut hits));
+                let read: Memory = postcard::from_bytes(&postcard::to_stdvec(&memory).unwrap()).unwrap();
+                assert_eq!(read, memory, "it is read back as it was");
+                hits.held[held]
+            };
+            assert_eq!(repeats(&[one; 5]), 0, "one alone: {value:?}");
+            assert_eq!(repeats(&[one, other]), 1, "the second brings what the first did: {value:?}");
+            assert_eq!(repeats(&[one, other, other, one]), 3, "then it is both of theirs: {value:?}");
+            assert_eq!(repeats(&[most; 5]), 4, "whoever is the traffic: {value:?}");
+            assert_eq!(repeats(&[By::NOBODY; 5]), 4, "where senders are not known: {value:?}");
         }
     }
 

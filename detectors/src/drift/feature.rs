@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bins::{Bins, Value};
 use super::counts::{Counts, Pace, Ring};
-use super::derived::{self, Derived, Hits, Memory, Rates};
+use super::derived::{self, By, Derived, Hits, Memory, Rates};
 use super::event::{self, Bank};
 use super::quality::Held;
 use super::stretch::{self, Calibration, Worth};
@@ -95,27 +95,32 @@ impl FeatureState {
         }
     }
 
-    /// Counts a value: all that happens for each event. Gives its slot.
+    /// Counts a value that a sender brought: all that happens for each event. Gives its slot.
     #[inline]
-    pub fn see(&mut self, feature: &Feature, value: Value) -> usize {
+    pub fn see(&mut self, feature: &Feature, value: Value, by: By) -> usize {
         let (Bins::Numbers(bins), Value::Number(number)) = (&feature.bins, value) else {
-            return self.see_other(feature, value);
+            return self.see_other(feature, value, by);
         };
         let slot = bins.slot(number);
         self.tick.add(slot);
         if slot < bins.scale() {
-            self.memory.look_back_at(number, &mut self.hits);
+            self.memory.look_back_at(number, by, &mut self.hits);
         }
         slot
     }
 
     /// What [`FeatureState::see`] does with what is no number.
     #[inline(never)]
-    fn see_other(&mut self, feature: &Feature, value: Value) -> usize {
+    fn see_other(&mut self, feature: &Feature, value: Value, by: By) -> usize {
         let slot = feature.bins.slot(value);
         self.tick.add(slot);
-        self.memory.look_back(&feature.bins, value, slot, &mut self.hits);
+        self.memory.look_back(&feature.bins, value, slot, by, &mut self.hits);
         slot
+    }
+
+    /// Counts a value by its slot alone: nothing that looks back hears of it.
+    pub fn see_slot(&mut self, slot: usize) {
+        self.tick.add(slot);
     }
 
     /// Turns what was counted since the last tick into evidence of the early layer.

@@ -4,12 +4,13 @@
 //! when somebody asks who is behind a shift. Now and then, while nothing drifts, the rows become part of the senders'
 //! past. Rows of clients that something speaks against do not: what is suspected is nobody's usual behaviour.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
-use super::attribution::{Attribution, Sides, attribute};
+use super::attribution::{Attribution, Sides, attribute, has_changed};
+use super::burst;
 use super::feature::Feature;
 use super::measure::chi_square_quantile;
 use super::reference::DriftReference;
@@ -31,6 +32,10 @@ const WITH_PAST_MAX: usize = 16;
 const SOON: u32 = 8;
 /// Fewest events of a past that is gone by.
 const PAST_MIN: u32 = 1000;
+/// Rows of which somebody may have sent most.
+const MOST_OF: usize = 128;
+/// Whoever sent a smaller share of them is not told of.
+const MOST_MIN: f64 = 1.0 / 3.0;
 /// How likely chance alone goes over the line of a shift.
 const ERROR: f64 = 1e-3;
 
@@ -96,6 +101,15 @@ pub struct Carrier {
     pub before: f64,
     /// How far off they are without this one and those before it.
     pub after: f64,
+}
+
+/// A client that sent many of the latest rows, whatever they were like.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Most {
+    /// Who.
+    pub client: Identity,
+    /// Its share of them, 0 to 1.
+    pub share: f64,
 }
 
 /// Who is behind a shift, as far as it can be told.
@@ -177,6 +191,40 @@ impl Latest {
             }
         }
         self.past = past;
+    }
+
+    /// Whoever sent most of the latest rows, where that is a third of them or more.
+    #[must_use]
+    pub fn most(&self) -> Option<Most> {
+        let mut clients: BTreeMap<Identity, u32> = BTreeMap::new();
+        let rows = self.senders.iter().rev().take(MOST_OF);
+        rows.for_each(|sender| *clients.entry(sender.client).or_default() += 1);
+        let (client, rows) = clients.into_iter().max_by_key(|(_, rows)| *rows)?;
+        let share = f64::from(rows) / self.senders.len().min(MOST_OF) as f64;
+        (share >= MOST_MIN).then_some(Most { client, share })
+    }
+
+    /// The clients whose few rows made the evidence of a feature, if there are any.
+    #[must_use]
+    pub fn burst(&self, reference: &DriftReference, hashing: &Hashing, place: usize) -> Vec<Carrier> {
+        let Some(feature) = reference.features().get(place) else { return Vec::new() };
+        let rows = self.rows(place, reference.features().len(), burst::ROWS);
+        let rows: Vec<burst::Row> = rows.map(|(sender, slot)| (hashing.salt(sender.client), slot)).collect();
+        let past = self.past.iter().find(|past| past.feature == place).map(|past| &past.levels);
+        let slots = feature.bins.slots();
+        let changed = |client: u64, own: &[u32]| {
+            let past = past.and_then(|[clients, _]| clients.of(client));
+            has_changed(&burst::coarse(slots, own), past.as_ref())
+        };
+        let found = burst::behind(feature, &rows, changed);
+        let carrier = |burst: &burst::Burst| {
+            let sender =
+                self.senders.iter().rev().find(|sender| hashing.salt(sender.client) == burst.client)?;
+            let burst::Burst { share, before, after, .. } = *burst;
+            let who = sender.client.to_string();
+            Some(Carrier { level: Level::Client, who, sender: *sender, share, before, after })
+        };
+        found.iter().filter_map(carrier).collect()
     }
 
     /// Who is behind a shift of a feature.

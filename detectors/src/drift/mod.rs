@@ -12,7 +12,7 @@
 //! Both promise a mean run length without a change, so a threshold follows from a budget of false alarms a week
 //! ([`budget`]), over any number of features. Gauges ([`gauges`]) are shown, each beside its expectation, and never
 //! alarm. [`rules`] are an operator's own limits on them. [`watch`] puts it together for one endpoint, [`state`] says
-//! what is told, [`attribution`] who is behind a shift. [`room`] is what an engine keeps: it makes rows of exchanges by
+//! what is told, [`attribution`] and [`burst`] who is behind a shift. [`room`] is what an engine keeps: it makes rows of exchanges by
 //! the rule of [`cells`] (of very wide ones by [`projection`]), lets no client speak for everybody ([`shares`]), learns a
 //! reference where none is named ([`learner`]), remembers who sent the latest rows ([`latest`]), shows how far traffic has
 //! moved without an alarm ([`rolling`]) and writes what is told ([`record`]). Time is an argument, state is plain data of
@@ -31,6 +31,7 @@ pub mod adwin;
 pub mod attribution;
 pub mod bins;
 pub mod budget;
+pub mod burst;
 pub mod cells;
 pub mod counts;
 pub mod derived;
@@ -200,7 +201,7 @@ pub struct Early {
 
 impl Default for Early {
     fn default() -> Self {
-        Self { tolerance: 0.01, reference_error: 0.01, tick_rows: 8 }
+        Self { tolerance: 0.01, reference_error: 0.01, tick_rows: watch::TICK_ROWS }
     }
 }
 
@@ -304,6 +305,7 @@ pub fn settings(early: &Early, paging: &Paging) -> reference::Settings {
     reference::Settings {
         tolerance: event::Tolerance { relative: early.tolerance, error: early.reference_error },
         stretch_rows: paging.stretch_rows,
+        tick_rows: early.tick_rows,
         // In range, for the parameters are checked.
         stretch_microseconds: (paging.stretch_seconds * 1e6) as u64,
     }

@@ -7,14 +7,14 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+use super::bins::Value;
 use super::budget::{Thresholds, together};
 use super::counts::Pace;
+use super::derived::By;
 use super::feature::FeatureState;
 use super::reference::{DriftReference, Stretch, Table};
+use super::watch::rows_a_tick;
 use crate::facts::Time;
-
-/// Rows between two ticks of the replay.
-const TICK_ROWS: usize = 16;
 
 /// What the replay of held-out rows showed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -40,24 +40,33 @@ pub struct Held {
 }
 
 impl Quality {
-    /// Watches `rows` of a table by a reference that did not see them. Gives what all features together showed, and each.
+    /// Watches `rows` of a table by a reference that did not see them, and looks at the same rows as a watch does that is
+    /// asked for `tick_rows`. Gives what all features together showed, and each.
     #[must_use]
-    pub fn replay(reference: &DriftReference, table: &Table, rows: Range<usize>) -> (Self, Vec<Held>) {
+    pub fn replay(
+        reference: &DriftReference,
+        table: &Table,
+        rows: Range<usize>,
+        tick_rows: u32,
+    ) -> (Self, Vec<Held>) {
         let mut held = vec![Held::default(); reference.features().len()];
         let features = reference.features();
         let mut states: Vec<FeatureState> =
             features.iter().map(|feature| FeatureState::new(feature, Pace::Never)).collect();
         let mut quality = Self { rows: rows.len() as u64, ..Self::default() };
-        let mut stretch = Stretch::default();
-        for (number, row) in rows.clone().enumerate() {
+        let (mut stretch, mut since_tick) = (Stretch::default(), 0);
+        let tick_rows = rows_a_tick(tick_rows, features.len());
+        for row in rows {
             let watched = features.iter().zip(&mut states).zip(&table.columns);
             for ((feature, state), column) in watched {
-                let _ = state
-                    .see(feature, column.values.get(row).copied().unwrap_or(super::bins::Value::Missing));
+                let value = column.values.get(row).copied().unwrap_or(Value::Missing);
+                let _ = state.see(feature, value, By::NOBODY);
             }
             let now = table.times.get(row).copied().unwrap_or(Time(0));
             let ends = reference.cut().ends(&mut stretch, now);
-            if ends || number % TICK_ROWS == TICK_ROWS - 1 {
+            since_tick += 1;
+            if ends || since_tick >= tick_rows {
+                since_tick = 0;
                 features.iter().zip(&mut states).for_each(|(feature, state)| state.settle(feature, now));
                 let levels = features.iter().zip(&states).zip(&mut held);
                 let level = together(levels.map(|((feature, state), held)| {

@@ -9,7 +9,7 @@ use super::bins::Bins;
 use super::derived::Derived;
 use super::feature::{Feature, FeatureState};
 use super::gauges::shares;
-use super::latest::{Carried, Carrier, Level};
+use super::latest::{Carried, Carrier, Level, Most};
 use super::rules::{self, GaugeRule};
 use super::state::{Change, Extent};
 use super::watch::{Finding, Layer, Shifted};
@@ -135,6 +135,18 @@ pub struct Behind {
     pub systemic: bool,
     /// Those without whom the rest looks as before, at most three.
     pub named: Vec<Named>,
+    /// Whoever sent most of the rows when it was found, where that was a third of them or more. Nothing is held against it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub most: Option<Sent>,
+}
+
+/// A client that sent many of the rows.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Sent {
+    /// Who.
+    pub who: String,
+    /// Its share of the latest rows, 0 to 1.
+    pub share: f64,
 }
 
 /// Somebody behind a drift.
@@ -156,7 +168,7 @@ pub struct Named {
 pub(super) struct Matter<'a> {
     pub finding: &'a Finding,
     pub features: Vec<(&'a Feature, &'a FeatureState, Shifted)>,
-    pub carried: Carried,
+    pub who: (Carried, Option<Most>),
     pub about: About,
     pub budget: Spent,
     pub rule: Option<rules::Told>,
@@ -165,15 +177,18 @@ pub(super) struct Matter<'a> {
 impl Matter<'_> {
     /// The record of the model called `model`, which is in `mode`.
     pub(super) fn record(self, id: FindingId, model: &Arc<str>, mode: Mode) -> DriftRecord {
-        let Self { finding, features, carried, about, budget, rule } = self;
+        let Self { finding, features, who: (carried, most), about, budget, rule } = self;
         let features: Vec<Moved> =
             features.iter().map(|(feature, state, shifted)| moved(feature, state, shifted)).collect();
         let mut features = features;
         features.iter_mut().skip(DRAWN).for_each(|moved| moved.all_bins = Vec::new());
         let largest = features.iter().map(|moved| moved.effect).fold(0.0, f64::max);
         let extent = if features.is_empty() { finding.extent } else { Extent::of(largest) };
-        let attribution =
-            Behind { systemic: carried.systemic, named: carried.named.into_iter().map(named).collect() };
+        let attribution = Behind {
+            systemic: carried.systemic,
+            named: carried.named.into_iter().map(named).collect(),
+            most: most.map(|Most { client, share }| Sent { who: client.to_string(), share }),
+        };
         let mut record = DriftRecord {
             id,
             time: finding.time,
@@ -351,7 +366,7 @@ fn tell_features(record: &DriftRecord, said: &mut String) {
 }
 
 fn tell_who(record: &DriftRecord, said: &mut String) {
-    let Behind { systemic, named } = &record.attribution;
+    let Behind { systemic, named, most } = &record.attribution;
     if *systemic {
         said.push_str(" Many known clients changed at once; none of them is the cause.");
     } else if let Some(last) = named.last() {
@@ -371,6 +386,9 @@ fn tell_who(record: &DriftRecord, said: &mut String) {
         );
     } else {
         said.push_str(" No client stands out as its cause.");
+    }
+    if let Some(Sent { who, share }) = most.as_ref().filter(|_| named.is_empty()) {
+        let _ = write!(said, " Client {who} had sent {} of the latest rows.", percent(*share));
     }
 }
 

@@ -15,6 +15,7 @@ use super::event::{Bank, Tolerance};
 use super::feature::Feature;
 use super::quality::{Held, Quality};
 use super::stretch::{Calibration, STRETCHES_MAX, Worth};
+use super::watch::TICK_ROWS;
 use crate::facts::Time;
 
 /// The version of the bytes that [`DriftReference::to_bytes`] writes.
@@ -35,12 +36,14 @@ pub struct Settings {
     pub stretch_rows: u32,
     /// Shortest time of a stretch, in microseconds; 0 for none.
     pub stretch_microseconds: u64,
+    /// Rows between two ticks of the replay of held-out rows, as those who go by the reference will look.
+    pub tick_rows: u32,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         let tolerance = Tolerance { relative: 0.01, error: 0.01 };
-        Self { tolerance, stretch_rows: 250, stretch_microseconds: 0 }
+        Self { tolerance, stretch_rows: 250, stretch_microseconds: 0, tick_rows: TICK_ROWS }
     }
 }
 
@@ -162,7 +165,7 @@ impl DriftReference {
         let first = rows - rows / 3;
         if first >= ROWS_MIN {
             let held = Self::freeze(table, 0..first, settings);
-            let (quality, features) = Quality::replay(&held, table, first..rows);
+            let (quality, features) = Quality::replay(&held, table, first..rows, settings.tick_rows);
             reference.quality = quality;
             reference.features.iter_mut().zip(features).for_each(|(feature, held)| feature.held = held);
         }

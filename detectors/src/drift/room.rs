@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::budget::{Budget, Thresholds};
 use super::cells::{self, LATENCY, Mapping, Part, STATUS};
 use super::counts::Pace;
-use super::latest::{Carried, Carrier, Latest, Level, Sender};
+use super::derived::By;
+use super::latest::{Carried, Carrier, Latest, Level, Most, Sender};
 use super::learner::Learner;
 use super::projection;
 use super::record::{About, DriftRecord, Matter, Spent};
@@ -194,6 +195,8 @@ pub struct Told {
     features: Vec<Shifted>,
     #[serde(skip)]
     carried: Carried,
+    /// Whoever sent most of the rows when it was found.
+    most: Option<Most>,
     budget: Spent,
     rule: Option<rules::Told>,
 }
@@ -216,7 +219,8 @@ impl Watched {
                 features: vec![moved.clone()],
                 extent: Extent::of(effect),
             };
-            Told { finding, features: vec![moved], carried: Carried::default(), budget, rule: Some(rule) }
+            let carried = Carried::default();
+            Told { finding, features: vec![moved], carried, most: None, budget, rule: Some(rule) }
         };
         rules.look(reference, watch, now).into_iter().map(told).collect()
     }
@@ -478,7 +482,9 @@ impl Room {
         };
         let reference = &frozen.reference;
         let since = *since.get_or_insert(ended.time);
-        let is_due = watch.see_known(reference, &self.row, ended.time, &mut self.slots);
+        let client = ended.sender.client;
+        let by = By::sender(hashing.salt(client), self.memory.shares.is_most(client));
+        let is_due = watch.see_known(reference, &self.row, (by, ended.time), &mut self.slots);
         if latest.take(ended.sender, &self.slots) {
             let calm = !matches!(watch.condition(), Condition::Drifting { .. } | Condition::Warned { .. });
             let learner = &self.memory.learner;
@@ -499,8 +505,8 @@ impl Room {
         let budget = Spent { false_alarms_a_week: self.settings.false_alarms_a_week, rows_a_second };
         if let Some(finding) = watched.watch.settle(&watched.frozen.reference, now) {
             let features = shown(&watched.watch, &watched.frozen.reference, &finding);
-            let carried = Carried::default();
-            told.extend(watched.wait(Told { finding, features, carried, budget, rule: None }));
+            let (carried, most) = (Carried::default(), watched.latest.most());
+            told.extend(watched.wait(Told { finding, features, carried, most, budget, rule: None }));
         }
         told.extend(watched.due(hashing));
         told.extend(watched.ruled(now, budget));
@@ -534,9 +540,10 @@ impl Room {
             Some((feature, watch.features().get(shifted.feature)?, Shifted { effect, ..shifted }))
         };
         let about = About { rows: frozen.reference.rows(), provisional: frozen.trust == Trust::Provisional };
-        let Told { finding, features, carried, budget, rule } = told;
+        let Told { finding, features, carried, most, budget, rule } = told;
         let features = features.into_iter().filter_map(of).collect();
-        Some(Matter { finding: &finding, features, carried, about, budget, rule }.record(id, model, mode))
+        let who = (carried, most);
+        Some(Matter { finding: &finding, features, who, about, budget, rule }.record(id, model, mode))
     }
 
     /// Whether a reference is being learned.
@@ -719,8 +726,13 @@ fn shown(watch: &Watch, reference: &DriftReference, finding: &Finding) -> Vec<Sh
     all
 }
 
-/// Who is behind it, by the first of the features that tells somebody.
+/// Who is behind it, by the first of the features that tells somebody: those whose few rows made the evidence, or those
+/// without whom the rest looks as before.
 fn carried(latest: &Latest, reference: &DriftReference, hashing: &Hashing, features: &[Shifted]) -> Carried {
+    let bursts = features.iter().take(SHOWN).map(|shifted| latest.burst(reference, hashing, shifted.feature));
+    if let Some(named) = bursts.into_iter().find(|named| !named.is_empty()) {
+        return Carried { systemic: false, named };
+    }
     let mut first = Carried::default();
     for (rank, shifted) in features.iter().take(SHOWN).enumerate() {
         let carried = latest.carried(reference, hashing, shifted.feature);

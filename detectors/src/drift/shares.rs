@@ -53,6 +53,12 @@ impl Shares {
         counts
     }
 
+    /// Whether more than half of the counted rows are of `client`: it is the traffic.
+    #[must_use]
+    pub fn is_most(&self, client: Identity) -> bool {
+        self.clients.get(&client).is_some_and(|own| 2 * own.counted > self.counted)
+    }
+
     fn leave(&mut self, client: Identity, counted: bool) {
         self.counted = self.counted.saturating_sub(u32::from(counted));
         let Some(own) = self.clients.get_mut(&client) else { return };

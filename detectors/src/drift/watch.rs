@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::bins::Value;
 use super::budget::{Thresholds, named, together};
 use super::counts::Pace;
-use super::derived::Derived;
+use super::derived::{By, Derived};
 use super::feature::{Feature, FeatureState};
 use super::gauges::Pair;
 use super::reference::{DriftReference, Stretch};
@@ -18,6 +18,8 @@ use crate::facts::Time;
 /// The slot of a value that is not known.
 pub const UNKNOWN: u8 = u8::MAX;
 
+/// Rows between two ticks where nothing else is asked for.
+pub const TICK_ROWS: u32 = 8;
 /// Features whose evidence is looked at for each row, on average, at most.
 const FEATURES_A_ROW: usize = 2;
 
@@ -34,14 +36,19 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { tick_rows: 8, pace: Pace::Never, rules: Rules::default() }
+        Self { tick_rows: TICK_ROWS, pace: Pace::Never, rules: Rules::default() }
     }
+}
+
+/// Rows between two ticks of a reference with so many features, where `tick_rows` are asked for.
+#[must_use]
+pub fn rows_a_tick(tick_rows: u32, features: usize) -> u32 {
+    tick_rows.max(u32::try_from(features / FEATURES_A_ROW).unwrap_or(u32::MAX)).max(1)
 }
 
 impl Settings {
     fn for_features(self, features: usize) -> Self {
-        let a_tick = u32::try_from(features / FEATURES_A_ROW).unwrap_or(u32::MAX);
-        Self { tick_rows: self.tick_rows.max(a_tick), ..self }
+        Self { tick_rows: rows_a_tick(self.tick_rows, features), ..self }
     }
 }
 
@@ -121,30 +128,31 @@ impl Watch {
         }
     }
 
-    /// Counts a row; `values` stand in the order of the reference's features. Says whether it is time to settle.
+    /// Counts a row of a sender that is not known; `values` stand in the order of the reference's features. Says whether it
+    /// is time to settle.
     #[inline]
     pub fn see(&mut self, reference: &DriftReference, values: &[Value], now: Time) -> bool {
         let features = self.features.iter_mut().zip(reference.features()).zip(values);
         features.for_each(|((state, feature), value)| {
-            let _ = state.see(feature, *value);
+            let _ = state.see(feature, *value, By::NOBODY);
         });
         self.count_row(reference, now)
     }
 
-    /// Counts a row of which some values may not be known; `slots` gets where the others fell, [`UNKNOWN`] for those.
+    /// Counts a row `by` a sender, of which some values may not be known; `slots` gets where the others fell, [`UNKNOWN`] for those.
     /// Says whether it is time to settle.
     #[inline]
     pub fn see_known(
         &mut self,
         reference: &DriftReference,
         values: &[Option<Value>],
-        now: Time,
+        (by, now): (By, Time),
         slots: &mut Vec<u8>,
     ) -> bool {
         slots.clear();
         let features = self.features.iter_mut().zip(reference.features()).zip(values);
         slots.extend(features.map(|((state, feature), value)| {
-            value.map_or(UNKNOWN, |value| u8::try_from(state.see(feature, value)).unwrap_or(UNKNOWN))
+            value.map_or(UNKNOWN, |value| u8::try_from(state.see(feature, value, by)).unwrap_or(UNKNOWN))
         }));
         self.count_row(reference, now)
     }

@@ -62,6 +62,14 @@ struct Bin {
 struct Attribution {
     systemic: bool,
     named: Vec<Named>,
+    most: Option<Most>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Most {
+    who: String,
+    share: f64,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -117,7 +125,7 @@ impl Drift {
                 number(rows_a_second)
             ),
         );
-        let Attribution { systemic, named } = &self.attribution;
+        let Attribution { systemic, named, most } = &self.attribution;
         if *systemic {
             fact("behind it", "many known clients at once");
         }
@@ -125,6 +133,12 @@ impl Drift {
             fact(
                 "behind it",
                 &format!("{level} {who}, {} % of the latest rows", number((share * 100.0).round())),
+            );
+        }
+        if let Some(Most { who, share }) = most {
+            fact(
+                "sent most",
+                &format!("client {who}, {} % of the latest rows", number((share * 100.0).round())),
             );
         }
         if self.reference.provisional {
@@ -163,11 +177,20 @@ mod tests {
             "budget": {"false_alarms_a_week": 1.0, "rows_a_second": 10.0},
             "features": [{"name": "area\u{1b}", "effect": 0.4,
                 "bins": [{"holds": "1 to 2", "reference": 0.1, "now": 0.5}]}],
-            "attribution": {"systemic": false, "named": [{"level": "client", "who": "192.0.2.1", "share": 0.2}]},
+            "attribution": {"systemic": false, "named": [{"level": "client", "who": "192.0.2.1", "share": 0.2}],
+                "most": {"who": "192.0.2.7", "share": 0.4}},
             "explanation": "Model homes drifts."
         });
         let page = page(&line.to_string()).unwrap();
-        for part in ["drift: drifting", "Model homes drifts.", "1 to 2", "50 %", "192.0.2.1", "provisional"] {
+        for part in [
+            "drift: drifting",
+            "Model homes drifts.",
+            "1 to 2",
+            "50 %",
+            "192.0.2.1",
+            "192.0.2.7, 40 %",
+            "provisional",
+        ] {
             assert!(page.contains(part), "{part} is missing:\n{page}");
         }
         assert!(!page.contains('\u{1b}'), "names come from traffic");
