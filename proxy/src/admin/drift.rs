@@ -22,7 +22,7 @@ use utoipa_axum::routes;
 use super::AdminState;
 use super::extract::{Params, Text};
 use super::problem::Problem;
-use crate::reference::compare::{self, Compared};
+use crate::reference::compare::{self, Compared, GapOfReferences};
 
 /// The path of this resource.
 pub fn router() -> OpenApiRouter<AdminState> {
@@ -280,6 +280,7 @@ fn feature(view: &FeatureView, standing: &FeatureStanding) -> FeatureOfDrift {
     let compared = Compared {
         effect,
         extent: compare::extent(Extent::of(effect)).into(),
+        gap: standing.gap.map(|gap| GapOfReferences { distance: gap.distance, expected: gap.expected }),
         ..compare::beside(&view.name, &pair, &[])
     };
     let events = view.window.total();
@@ -371,6 +372,8 @@ pub mod tests {
         assert!(feature.outside.now > 0.2 && feature.wrong_type.now == 0.0, "{feature:#?}");
         let psi = feature.compared.gauges.iter().find(|gauge| gauge.name == "psi").unwrap();
         assert!(psi.value > 10.0 * psi.expected && psi.expected > 0.0, "{psi:?}");
+        let gap = feature.compared.gap.expect("rows enough came");
+        assert!(gap.distance > 0.05 && gap.distance > gap.expected, "{gap:?}");
         assert_eq!((told.budget.drifts, told.budget.false_alarms_a_week), (1, 1.0));
     }
 

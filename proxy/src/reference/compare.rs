@@ -48,6 +48,19 @@ pub struct Compared {
     pub gauges: Vec<Gauge>,
     /// The slots.
     pub slots: Vec<Slot>,
+    /// How far the rolling reference lies from the frozen one; absent where there is none, or too little was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub gap: Option<GapOfReferences>,
+}
+
+/// How far clean traffic has moved from the frozen reference by and by, whether anything was told or not.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
+pub struct GapOfReferences {
+    /// Jensen-Shannon distance of the rolling reference from the frozen one, 0 to 1.
+    pub distance: f64,
+    /// What it would be without a change, about.
+    pub expected: f64,
 }
 
 /// One gauge.
@@ -140,6 +153,7 @@ pub fn beside(name: &str, pair: &Pair<'_>, names: &[String]) -> Compared {
         extent: extent(Extent::of(effect)).into(),
         gauges: readings.map(gauge).collect(),
         slots: before.into_iter().zip(now).enumerate().map(slot).collect(),
+        gap: None,
     }
 }
 

@@ -42,7 +42,8 @@ pub fn page(drift: &ModelDrift, named: &[String]) -> String {
     drift.features.iter().for_each(|feature| write_feature(&mut page, feature, named));
     page.push_str(
         "\n  In brackets: what unchanged rows would show, about. Effect: how much of psi is more than that. Gauges are \
-         of the last half hour; none of them is an alarm.\n",
+         of the last half hour. Gap: how far a reference that follows clean traffic has moved from the frozen one. None \
+         of them is an alarm.\n",
     );
     page
 }
@@ -89,9 +90,11 @@ fn write_feature(page: &mut String, feature: &FeatureOfDrift, named: &[String]) 
         rate("outside", feature.outside),
     ];
     let by = feature.told_by.as_ref().map(|by| format!("told by {}", clean(by)));
+    let gap =
+        feature.compared.gap.map(|gap| format!("gap {} ({})", number(gap.distance), number(gap.expected)));
     let evidence = format!("evidence {} of the threshold", percent(feature.evidence));
     let facts: Vec<String> =
-        [Some(clean(&feature.state)), Some(evidence), by].into_iter().chain(rates).flatten().collect();
+        [Some(clean(&feature.state)), Some(evidence), gap, by].into_iter().chain(rates).flatten().collect();
     let _ = writeln!(page, "  {}\n", facts.join("  "));
 }
 
@@ -112,6 +115,7 @@ mod tests {
                 "gauges": [{"name": "psi", "value": 0.5, "expected": 0.01, "p": null}],
                 "slots": [{"name": "below 3", "reference": 0.5, "now": 0.1}, {"name": "3 and above", "reference": 0.5,
                     "now": 0.9}],
+                "gap": {"distance": 0.125, "expected": 0.02},
                 "last_p": 0.01, "events": 900, "missing": {"reference": 0.0, "now": 0.1},
                 "wrong_type": {"reference": 0.0, "now": 0.0}, "outside": {"reference": 0.0, "now": 0.0}}],
         }))
@@ -124,6 +128,7 @@ mod tests {
             "1 false alarms a week",
             "of 60,480",
             "psi 0.5 (0.01)",
+            "gap 0.125 (0.02)",
             "missing 10",
             "below 3",
             "moved",

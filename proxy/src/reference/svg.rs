@@ -57,6 +57,14 @@ fn panel(svg: &mut String, column: &Compared, left: f64, top: f64) {
         number(column.effect),
         column.extent
     );
+    if let Some(gap) = column.gap {
+        let (distance, expected) = (number(gap.distance), number(gap.expected));
+        let _ = write!(
+            svg,
+            "<text x=\"{:.0}\" y=\"26\" text-anchor=\"end\" fill=\"#555\">gap {distance} ({expected} by chance)</text>",
+            PANEL.0
+        );
+    }
     let shares = column.slots.iter().flat_map(|slot| [slot.reference, slot.now]);
     let highest = shares.fold(f64::MIN_POSITIVE, f64::max);
     let step = PANEL.0 / column.slots.len().max(1) as f64;
@@ -100,14 +108,17 @@ fn bar(svg: &mut String, x: f64, width: f64, part: f64, colour: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reference::compare::GapOfReferences;
     use crate::reference::compare::tests::moved;
 
     #[test]
     fn nothing_from_files_is_markup() {
         let mut comparison = moved();
         comparison.columns[1].name = "\"/><script>x</script>".into();
+        comparison.columns[0].gap = Some(GapOfReferences { distance: 0.25, expected: 0.03 });
         let svg = picture(&comparison, "<a>", "b&c");
         assert!(!svg.contains("<script") && !svg.contains("<south>") && !svg.contains("<a>"), "{svg}");
+        assert!(svg.contains("gap 0.25 (0.03 by chance)"), "{svg}");
         assert!(svg.contains("&lt;south&gt;") && svg.contains("b&amp;c"), "{svg}");
         let opened = svg.matches("<g").count();
         assert_eq!(opened, svg.matches("</g>").count(), "every group ends");
