@@ -86,7 +86,7 @@ impl AnswerBody {
 
 /// Keeps a connection for the next request, as soon as this one is written to its end.
 fn keep(visit: Visit, mut connection: Exclusive) {
-    if connection.settles() {
+    if connection.is_ready() || connection.settles() {
         visit.server().keep(connection);
     } else if !connection.is_closed() {
         tokio::spawn(async move {
