@@ -43,8 +43,11 @@ fn endpoint(listen: &Listen) -> ListenerConfig {
 
 pub fn server_conf(settings: &Settings) -> ServerConf {
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = if settings.threads == 0 { cores() } else { settings.threads };
     ServerConf {
-        threads: if settings.threads == 0 { cores() } else { settings.threads },
+        threads,
+        // A thread that is alone has nobody to take work from, and need not be ready for it.
+        work_stealing: threads > 1,
         // pingora's own timers cost a thread that wakes 100 times a second, asked for or not.
         fast_timeout_to_tokio_threshold_seconds: Some(0),
         grace_period_seconds: Some(0),
