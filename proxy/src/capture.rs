@@ -13,8 +13,7 @@ use checkgate_detectors::finding::DecisionId;
 use checkgate_detectors::identity::Asker;
 use serde::{Deserialize, Serialize};
 
-use crate::decode::KeptLine;
-
+use crate::decode::KeptLines;
 use crate::plan::{self, Plan};
 
 /// The version of the byte form. Fields are only ever appended, under a new number.
@@ -73,10 +72,10 @@ pub struct Asked {
     /// Path without query.
     pub path: String,
     /// Headers that a decoder needs: content type, content encoding and their like.
-    pub headers: Vec<KeptLine>,
+    pub headers: KeptLines,
     /// Length of the request body in bytes.
     pub length: u64,
-    /// Keyed hash of the request body, also where the body itself was shed.
+    /// Keyed hash of the request body, also where the body itself was shed; 0 where nothing is recorded.
     pub hash: u64,
     /// The body.
     pub body: Body,
@@ -111,7 +110,7 @@ pub struct Answered {
     /// The upstream's status; 0 where it gave none.
     pub status: u16,
     /// Headers that a decoder needs.
-    pub headers: Vec<KeptLine>,
+    pub headers: KeptLines,
     /// Length of the upstream's answer body in bytes.
     pub length: u64,
     /// From the end of the question to the first byte of the answer.

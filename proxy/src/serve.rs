@@ -275,7 +275,7 @@ impl Parts {
             metrics: Arc::clone(&self.metrics),
             limits: settings.limits,
             timeouts: settings.timeouts,
-            body_hasher: body_hasher(hash_key),
+            body_hasher: settings.record.is_some().then(|| body_hasher(hash_key)),
             ids: AtomicU64::new(u64::from_le_bytes(first_id)),
         }))
     }

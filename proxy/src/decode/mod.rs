@@ -18,7 +18,8 @@ mod tests;
 mod text;
 
 use std::borrow::Cow;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
 
 use checkgate_detectors::facts::{Features, NotInspected};
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
@@ -118,20 +119,54 @@ pub static KEPT_HEADERS: [HeaderName; 4] = [
 /// One line of them: name and value.
 pub type KeptLine = (Cow<'static, str>, String);
 
+/// The lines that one part of an exchange has of them. Nearly all parts have the same, and share them.
+pub type KeptLines = Arc<[KeptLine]>;
+
+/// Bytes of values up to which lines are remembered for the parts that come after.
+const SHARED_BYTES_MAX: usize = 256;
+
 /// The decoder of that name.
 pub fn spec(name: &str) -> Option<&'static DecoderSpec> {
     DECODERS.iter().find(|spec| spec.name == name)
 }
 
-/// Every line of the [`KEPT_HEADERS`] of `headers`, for a capture. One walk over the head: hardly any line is kept.
-pub fn keep_headers(headers: &HeaderMap) -> Vec<KeptLine> {
-    let kept = |(name, value): (&HeaderName, &HeaderValue)| {
-        let known = KEPT_HEADERS.iter().find(|known| *known == name)?;
-        let lossy = |_| String::from_utf8_lossy(value.as_bytes()).into_owned();
-        // What is ASCII, as nearly every value is, need not be looked through for what it is not.
-        Some((Cow::Borrowed(known.as_str()), value.to_str().map_or_else(lossy, str::to_owned)))
-    };
-    headers.iter().filter_map(kept).collect()
+/// Every line of the [`KEPT_HEADERS`] of `headers`, for a capture. One walk over the head: hardly any line is kept, and
+/// those are mostly the ones that this thread met last.
+pub fn keep_headers(headers: &HeaderMap, part: Part) -> KeptLines {
+    MET.with_borrow_mut(|met| {
+        let [question, answer] = met;
+        let last = if part == Part::Question { question } else { answer };
+        let same = last.iter().map(|(name, value)| (&**name, value.as_bytes()));
+        if kept_of(headers).map(|(name, value)| (name, value.as_bytes())).eq(same) {
+            return Arc::clone(last);
+        }
+        let lines: KeptLines = kept_of(headers).map(line).collect();
+        if lines.iter().map(|(_, value)| value.len()).sum::<usize>() <= SHARED_BYTES_MAX {
+            *last = Arc::clone(&lines);
+        }
+        lines
+    })
+}
+
+thread_local! {
+    /// What the last question and the last answer had.
+    static MET: RefCell<[KeptLines; 2]> = RefCell::default();
+}
+
+fn kept_of(headers: &HeaderMap) -> impl Iterator<Item = (&'static str, &HeaderValue)> {
+    headers.iter().filter_map(|(name, value)| Some((kept_name(name)?, value)))
+}
+
+/// Its name where it is one of the [`KEPT_HEADERS`], by their lengths first: no two have the same.
+fn kept_name(name: &HeaderName) -> Option<&'static str> {
+    let name = name.as_str();
+    KEPT_HEADERS.iter().map(HeaderName::as_str).find(|known| known.len() == name.len() && *known == name)
+}
+
+fn line((name, value): (&'static str, &HeaderValue)) -> KeptLine {
+    let lossy = |_| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    // What is ASCII, as nearly every value is, need not be looked through for what it is not.
+    (Cow::Borrowed(name), value.to_str().map_or_else(lossy, str::to_owned))
 }
 
 /// The headers that [`keep_headers`] kept, as a [`Head`] takes them.

@@ -230,7 +230,7 @@ mod tests {
             protocol: None,
             name: String::new(),
             path: String::new(),
-            headers: Vec::new(),
+            headers: Default::default(),
             length: bytes as u64,
             hash: 0,
             body: Body::Whole(vec![0; bytes].into()),

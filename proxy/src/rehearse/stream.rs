@@ -17,7 +17,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::capture::{Admission, Answered, Asked, Body, Entry, Outcome};
-use crate::decode::{DECODERS, KeptLine};
+use crate::decode::{DECODERS, KeptLines};
 
 /// A stream is no longer than this, unpacked, so that a small file cannot fill the memory.
 const BYTES_MAX: u64 = 256 << 20;
@@ -171,8 +171,8 @@ fn whole(body: &Value) -> Body {
     Body::Whole(Bytes::from(body.to_string()))
 }
 
-fn json_type() -> Vec<KeptLine> {
-    vec![("content-type".into(), "application/json".to_owned())]
+fn json_type() -> KeptLines {
+    [("content-type".into(), "application/json".to_owned())].into()
 }
 
 /// The client of that number: an address of the range for benchmarks (RFC 2544), which nobody has.

@@ -11,7 +11,7 @@ use super::body::{End, Kept, Tee, WayBody};
 use super::exchange::{Answer, Exchange};
 use super::headers::remove_hop_by_hop;
 use crate::capture::{Body, Outcome};
-use crate::decode::keep_headers;
+use crate::decode::{KeptLines, Part, keep_headers};
 use crate::upstream::answer::AnswerBody;
 
 /// Streams the answer.
@@ -25,7 +25,7 @@ pub fn stream(
     remove_hop_by_hop(&mut head.headers);
     let predicts = exchange.route.inspected && carries_prediction(method, head.status);
     let kept_max = if predicts { way.limits.inspect_bytes } else { 0 };
-    let headers = if predicts { keep_headers(&head.headers) } else { Vec::new() };
+    let headers = if predicts { keep_headers(&head.headers, Part::Answer) } else { KeptLines::default() };
     let (teller, status, first_byte) = (Arc::clone(exchange), head.status.as_u16(), Instant::now());
     let tee = Tee::new(body, kept_max, way.timeouts.idle, move |kept: Kept, end| {
         teller.answered(Answer {

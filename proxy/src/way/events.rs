@@ -22,6 +22,7 @@ use super::hold;
 use super::problem::Problem;
 use super::verdict::Verdict;
 use crate::capture::{Body, Judged, Outcome};
+use crate::decode::KeptLines;
 use crate::metrics::labels::ContractOutcome;
 use crate::upstream::answer::AnswerBody;
 
@@ -223,7 +224,7 @@ impl Drop for Events {
         self.exchange.metrics().contract_answers.inc(outcome);
         self.exchange.answered(Answer {
             status: StatusCode::OK.as_u16(),
-            headers: Vec::new(),
+            headers: KeptLines::default(),
             length: self.length,
             body: Body::Not(self.unreadable.unwrap_or(NotInspected::MediaType)),
             first_byte: self.first_byte,

@@ -21,7 +21,7 @@ use super::problem::{Form, Problem};
 use super::route::{Guard, Route};
 use crate::capture::{Admission, Answered, Asked, Body, Entry, Judged, Outcome};
 use crate::clock;
-use crate::decode::{KeptLine, keep_headers};
+use crate::decode::{KeptLines, Part, keep_headers};
 use crate::gate::{Aim, Refusal};
 use crate::identity::allowance;
 use crate::lane::queue::{Bell, Offered, Parcel};
@@ -38,8 +38,6 @@ pub struct Exchange {
     pub asker: Asker,
     /// Where it goes.
     pub route: Route,
-    /// The model by name, as decisions name it.
-    model: Arc<str>,
     /// How its client understands a problem.
     form: Form,
     /// What the asked part says of the head; it is handed over once, and there is none where nothing is looked into.
@@ -60,9 +58,8 @@ pub struct Exchange {
 
 /// What a lane is told of a request's head.
 struct QuestionHead {
-    name: String,
     path: String,
-    headers: Vec<KeptLine>,
+    headers: KeptLines,
 }
 
 /// A client that leaves before its answer takes the rest of the way with it: its lane hears of that, too.
@@ -80,7 +77,7 @@ pub struct Answer {
     /// The upstream's status; 0 where it gave none.
     pub status: u16,
     /// Headers that a decoder needs.
-    pub headers: Vec<KeptLine>,
+    pub headers: KeptLines,
     /// Length of the upstream's body.
     pub length: u64,
     /// The upstream's body, as far as it was kept.
@@ -98,7 +95,7 @@ impl Answer {
     pub fn none(outcome: Outcome) -> Self {
         Self {
             status: 0,
-            headers: Vec::new(),
+            headers: KeptLines::default(),
             length: 0,
             body: Body::Not(NotInspected::NoPrediction),
             first_byte: Instant::now(),
@@ -114,17 +111,14 @@ impl Exchange {
         way: &Arc<Way>,
         permit: Permit,
         asker: Asker,
-        mut route: Route,
+        route: Route,
         request: &Request<B>,
         tls: bool,
     ) -> Arc<Self> {
         let (form, id) = (Form::of(request.headers()), way.next_id());
-        let model = route.named();
-        let name = std::mem::take(&mut route.name);
         let question = route.inspected.then(|| QuestionHead {
-            name,
             path: request.uri().path().to_owned(),
-            headers: keep_headers(request.headers()),
+            headers: keep_headers(request.headers(), Part::Question),
         });
         Arc::new(Self {
             id,
@@ -132,7 +126,6 @@ impl Exchange {
             way: Arc::clone(way),
             asker,
             route,
-            model,
             form,
             question: Mutex::new(question),
             started: Instant::now(),
@@ -181,7 +174,7 @@ impl Exchange {
 
     /// Asks something about what is asked of which model.
     fn aimed<T>(&self, ask: impl FnOnce(Aim<'_>) -> T) -> T {
-        ask(Aim { models: &[&self.model], acts: self.route.guard.enforces })
+        ask(Aim { models: &[self.route.model_name()], acts: self.route.guard.enforces })
     }
 
     /// Whether any decision could meet this request; the common case, where none can, reads no clock.
@@ -353,11 +346,11 @@ impl Exchange {
                 asker: self.asker,
                 model: self.route.model,
                 protocol: self.route.protocol,
-                name: head.name,
+                name: self.route.model_name().to_owned(),
                 path: head.path,
                 headers: head.headers,
                 length: kept.length,
-                hash: self.way.body_hasher.hash_one(kept.bytes()),
+                hash: self.way.body_hasher.as_ref().map_or(0, |hasher| hasher.hash_one(kept.bytes())),
                 body: kept.into_body(end),
                 admission,
             }),

@@ -21,7 +21,7 @@ use super::problem::Problem;
 use super::verdict::{Judge, Verdict};
 use super::{answer, events};
 use crate::capture::{Body, Judged, Outcome};
-use crate::decode::{KeptLine, keep_headers};
+use crate::decode::{KeptLines, Part, keep_headers};
 use crate::metrics::labels::ContractOutcome;
 use crate::upstream::answer::AnswerBody;
 
@@ -115,7 +115,8 @@ async fn judged(
     first_byte: Instant,
 ) -> Response<WayBody> {
     let verdict = verdict(exchange, &head.headers, &held.bytes).await;
-    let reading = Reading { status: head.status, headers: keep_headers(&head.headers), first_byte };
+    let reading =
+        Reading { status: head.status, headers: keep_headers(&head.headers, Part::Answer), first_byte };
     if let Some(refusal) = exchange.refusal() {
         // Blocked while the answer was held: this client gets nothing more of the model.
         reading.tell(exchange, &held.bytes, None, Outcome::Blocked(refusal.decision));
@@ -191,7 +192,7 @@ pub fn judge(exchange: &Exchange, headers: &HeaderMap, body: &[u8]) -> Verdict {
 /// What the lane is told of a held answer.
 struct Reading {
     status: StatusCode,
-    headers: Vec<KeptLine>,
+    headers: KeptLines,
     first_byte: Instant,
 }
 
@@ -229,7 +230,7 @@ fn unjudged(
     exchange.metrics().contract_answers.inc(ContractOutcome::Unjudged);
     exchange.answered(Answer {
         status: upstream_status,
-        headers: Vec::new(),
+        headers: KeptLines::default(),
         length: 0,
         body: Body::Not(reason),
         first_byte,

@@ -73,8 +73,8 @@ pub struct Way {
     pub limits: Limits,
     /// Deadlines.
     pub timeouts: Timeouts,
-    /// Hashes bodies, keyed: a fast hash, since every byte of every question passes through it.
-    pub body_hasher: ahash::RandomState,
+    /// Hashes bodies for a recording, keyed; `None` where nothing is recorded, for nothing else reads what it gives.
+    pub body_hasher: Option<ahash::RandomState>,
     /// The next exchange's id; starts at a random number, so that ids of two runs do not meet.
     pub ids: AtomicU64,
 }

@@ -82,8 +82,8 @@ pub struct Route {
     pub model: Option<u16>,
     /// The protocol that claims it, by position in the list of decoders.
     pub protocol: Option<u8>,
-    /// The model's name as the path gives it.
-    pub name: String,
+    /// The model's name as the path gives it; empty where it is configured.
+    name: String,
     /// Whether it carries a question that is looked into.
     pub inspected: bool,
     /// What holds for it.
@@ -99,6 +99,11 @@ impl Route {
     /// The model as decisions name it: as it is configured, or as it would be discovered.
     pub fn named(&self) -> Arc<str> {
         if self.model.is_some() { Arc::clone(&self.guard.name) } else { self.name.as_str().into() }
+    }
+
+    /// The same, for a look.
+    pub fn model_name(&self) -> &str {
+        if self.model.is_some() { &self.guard.name } else { &self.name }
     }
 
     /// The decoder of its bodies.
@@ -196,7 +201,7 @@ impl Entry {
         Route {
             model: Some(self.id),
             protocol,
-            name: self.name.clone(),
+            name: String::new(),
             inspected: claim.is_some() || asks(method),
             guard: Arc::clone(&self.guard),
         }

@@ -32,7 +32,7 @@ fn asked(id: u64, model: Option<u16>, name: &str, values: &[f64]) -> Asked {
         protocol: OIP,
         name: name.into(),
         path: format!("/v2/models/{name}/infer"),
-        headers: Vec::new(),
+        headers: Default::default(),
         length: 0,
         hash: 0,
         body: tensor("x", "inputs", values),
@@ -45,7 +45,7 @@ fn answered(id: u64, status: u16, price: f64) -> Answered {
         id,
         time: Time(id * 1_000_000 + 1),
         status,
-        headers: Vec::new(),
+        headers: Default::default(),
         length: 0,
         latency: Duration::from_millis(1),
         body: tensor("price", "outputs", &[price]),
@@ -94,7 +94,7 @@ fn called(id: u64, body: &'static [u8]) -> Asked {
     let protocol = crate::decode::claim(&http::Method::POST, "/inference.GRPCInferenceService/ModelInfer");
     Asked {
         protocol: protocol.map(|(position, _)| position),
-        headers: vec![("content-type".into(), "application/grpc".to_owned())],
+        headers: [("content-type".into(), "application/grpc".to_owned())].into(),
         body: Body::Whole(body.into()),
         ..asked(id, None, "oip_grpc", &[])
     }
@@ -105,7 +105,8 @@ fn a_call_that_failed_discovers_nothing() {
     const QUESTION: &[u8] = include_bytes!("../../../fixtures/decode/oip_grpc/raw_floats.question.bin");
     let mut desk = desk();
     take(&mut desk, Entry::Asked(called(0, QUESTION)));
-    let failed = Answered { headers: vec![("grpc-status".into(), "5".to_owned())], ..answered(0, 200, 1.0) };
+    let failed =
+        Answered { headers: [("grpc-status".into(), "5".to_owned())].into(), ..answered(0, 200, 1.0) };
     take(&mut desk, Entry::Answered(failed));
     assert_eq!(desk.discovered(), 0, "the call failed, whatever HTTP says");
     take(&mut desk, Entry::Asked(called(1, QUESTION)));
