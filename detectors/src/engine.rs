@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use self::lesson::{Beside, Lesson};
 use crate::at_work::AtWork;
 use crate::campaign::Campaigns;
 use crate::clients::Clients;
@@ -23,13 +24,14 @@ use crate::identity::{Address, Asker, Identity};
 use crate::in_force::InForce;
 use crate::keys::Keys;
 use crate::lines::{Origin, Trail};
+use crate::maintenance::Taught;
 use crate::neighbours::{Neighbours, Place};
 use crate::offences::Offences;
 use crate::open::{OpenQuestion, OpenQuestions};
 use crate::pages::Pages;
 use crate::policy::Policy;
 use crate::population::Population;
-use crate::query::{self, EarlierRows, ErasedDetector, Exchange, Findings, Reply};
+use crate::query::{self, EarlierRows, ErasedDetector, Exchange, Findings, Needs, Reply};
 use crate::reference::{Learner, Reference, Trust};
 use crate::seen::Seen;
 use crate::shelf::ClientIndex;
@@ -42,6 +44,7 @@ mod campaigns;
 mod decisions;
 mod drift;
 mod judgement;
+mod lesson;
 #[cfg(test)]
 mod tests;
 
@@ -126,6 +129,8 @@ pub struct Outbox {
     pub drifts: Vec<DriftRecord>,
     /// A reference of drift that this step froze as provisional.
     pub frozen_drift: Option<DriftReference>,
+    /// What maintenance windows taught that ended with this step.
+    pub taught: Vec<Taught>,
     /// Detectors that this step quarantined, after a panic or because they kept more than they may.
     pub quarantined: Vec<&'static str>,
     /// The decision that refuses this question for what it holds: it lies in a campaign.
@@ -151,6 +156,7 @@ impl Outbox {
         self.frozen = None;
         self.drifts.clear();
         self.frozen_drift = None;
+        self.taught.clear();
         self.quarantined.clear();
         self.refused_by = None;
         self.broke_contract = false;
@@ -191,6 +197,8 @@ pub struct Engine {
     memory: Memory,
     columns: Columns,
     drift: Option<Box<Room>>,
+    /// What a lesson learns of drift, beside.
+    drift_beside: Beside,
     /// Scratch, empty between two facts.
     findings: Findings,
     violations: Vec<Violation>,
@@ -212,6 +220,8 @@ struct Running {
     detector: Option<Box<dyn ErasedDetector>>,
     /// Its place among all detectors.
     position: usize,
+    /// Whether it needs no reference: what it says holds whichever model answers.
+    by_itself: bool,
     state_bytes_max: usize,
     at_work: AtWork,
 }
@@ -239,6 +249,10 @@ struct Memory {
     open: OpenQuestions,
     learner: Learner,
     reference: Option<Reference>,
+    /// What is learned while the model is being exchanged.
+    lesson: Option<Lesson>,
+    /// When the last lesson ended.
+    lesson_over: Time,
     population: Population,
     /// Decisions and alerts so far: the source of decision ids.
     decisions: u64,
@@ -304,10 +318,14 @@ struct Case {
 const MEASURED_EVERY: u32 = 64;
 
 /// The version of the form that [`Engine::save`] writes.
-const SNAPSHOT_VERSION: u16 = 9;
+const SNAPSHOT_VERSION: u16 = 10;
 
-/// A snapshot: version, model, bounds, memory, name, quarantine and memory of each detector, and memory of drift.
-type Snapshot<M, D> = (u16, Arc<str>, Limits, M, Vec<SavedDetector>, Option<D>);
+/// A snapshot: version, model, bounds, memory, name, quarantine and memory of each detector, and memories of drift: of the
+/// room at work, and of the one that learns beside it.
+type Snapshot<M, D> = (u16, Arc<str>, Limits, M, Vec<SavedDetector>, Rooms<D>);
+
+/// Memories of drift.
+type Rooms<D> = (Option<D>, Option<D>);
 
 /// Name, quarantine and memory of a detector.
 type SavedDetector = (String, bool, Vec<u8>);
@@ -338,6 +356,7 @@ impl Engine {
             drift: build
                 .drift
                 .map(|Drift { settings, reference }| Box::new(Room::new(settings, reference, &hashing))),
+            drift_beside: None,
             findings: Findings::default(),
             violations: Vec::new(),
         })
@@ -345,6 +364,7 @@ impl Engine {
 
     /// Takes a question: repeats are removed, the detectors that need only the question judge it. O(rows x width).
     pub fn asked(&mut self, asked: &Asked<'_>, out: &mut Outbox) {
+        self.attend(asked.time, out);
         self.memory.recent.count(asked.asker.address);
         let subject = self.subject(&asked.asker, asked.time, out);
         let address = asked.asker.address;
@@ -369,6 +389,7 @@ impl Engine {
                     not_inspected: Some(reason),
                     samples: Vec::new(),
                     kept: Kept::default(),
+                    aside: false,
                 },
             ),
             Question::Refused => {}
@@ -377,6 +398,7 @@ impl Engine {
 
     /// Takes an answer: it is joined to its question and the contract judges it. O(rows x width x rules).
     pub fn answered(&mut self, answered: &Answered<'_>, out: &mut Outbox) {
+        self.attend(answered.time, out);
         let question = self.memory.open.close(answered.id);
         let mut subject = self.subject(&answered.asker, answered.time, out);
         if let Some(question) = &question {
@@ -493,7 +515,10 @@ impl Engine {
             self.rules.limits,
             &self.memory,
             self.saved_detectors(),
-            self.drift.as_ref().map(|room| room.memory()),
+            (
+                self.drift.as_ref().map(|room| room.memory()),
+                self.drift_beside.as_ref().map(|room| room.memory()),
+            ),
         );
         // Plain data of this crate's own types always serialises into memory.
         postcard::to_stdvec(&snapshot).unwrap_or_default()
@@ -522,7 +547,8 @@ impl Engine {
     /// Refuses another model or other bounds; after an error, as with [`Engine::restore`].
     pub fn inherit(&mut self, old: Self) -> Result<(), RestoreError> {
         let detectors = old.saved_detectors();
-        let drift = old.drift.map(|room| room.into_memory());
+        let drift = [old.drift, old.drift_beside].map(|room| room.map(|room| room.into_memory()));
+        let drift = drift.into();
         self.take_over((&old.rules.model, old.rules.limits), old.memory, &detectors, drift)
     }
 
@@ -539,7 +565,7 @@ impl Engine {
         (model, limits): (&str, Limits),
         mut memory: Memory,
         detectors: &[SavedDetector],
-        drift: Option<room::Memory>,
+        (drift, beside): Rooms<room::Memory>,
     ) -> Result<(), RestoreError> {
         if model != &*self.rules.model || limits != self.rules.limits {
             return Err(RestoreError::Other);
@@ -556,6 +582,7 @@ impl Engine {
         if let (Some(room), Some(drift)) = (&mut self.drift, drift) {
             room.take_over(drift);
         }
+        self.restore_beside(beside);
         Ok(())
     }
 
@@ -623,9 +650,11 @@ impl Engine {
         let samples = self.samples(identity, rows);
         let distinct_rows = self.memory.seen.rows().iter().map(|row| row.index as u32).collect();
         let first_row = self.memory.neighbours.first_row();
-        let kept = self.drift.as_mut().map(|room| room.question(rows)).unwrap_or_default();
+        let aside = self.memory.lesson.is_some();
+        let room = if aside { &mut self.drift_beside } else { &mut self.drift };
+        let kept = room.as_mut().map(|room| room.question(rows)).unwrap_or_default();
         let question =
-            OpenQuestion { identity, distinct_rows, first_row, not_inspected: None, samples, kept };
+            OpenQuestion { identity, distinct_rows, first_row, not_inspected: None, samples, kept, aside };
         self.memory.open.open(case.request, question);
         self.link_rows(case, out);
         self.ask_detectors(case, rows, out);
@@ -653,8 +682,11 @@ impl Engine {
     /// Asks each detector in turn, until one leads to a decision after which the client's evidence rests.
     fn ask_detectors(&mut self, case: Case, rows: &Features, out: &mut Outbox) {
         let mut findings = std::mem::take(&mut self.findings);
+        let mut by_itself = false;
         for turn in 0..self.detectors.len() {
+            let marked = findings.marked().len();
             let Some(label) = self.ask(turn, case, rows, &mut findings, out) else { continue };
+            by_itself |= findings.marked().len() > marked && self.needs_no_reference(turn);
             let mut report = |finding| self.report(turn, label, case, finding, out);
             // Nearly always there is nothing, and asking is cheaper than taking out.
             if findings.has_told() && findings.drain().any(&mut report) {
@@ -663,11 +695,15 @@ impl Engine {
         }
         findings.marked().iter().for_each(|&position| self.memory.neighbours.mark(position));
         if !findings.marked().is_empty() {
-            self.marked(case.request);
+            self.marked(case.request, by_itself);
         }
         findings.clear();
         self.findings = findings;
         self.measure(case.client, out);
+    }
+
+    fn needs_no_reference(&self, turn: usize) -> bool {
+        self.detectors.get(turn).is_some_and(|running| running.by_itself)
     }
 
     /// Tells each detector of an answer, until one finding leads to a block.
@@ -769,6 +805,8 @@ impl Memory {
             open: OpenQuestions::new(limits.open_questions),
             learner: Learner::default(),
             reference,
+            lesson: None,
+            lesson_over: Time(0),
             decisions: 0,
             findings: 0,
         }
@@ -787,6 +825,7 @@ impl Running {
             label: Label { name: spec.name, atlas: spec.atlas, owasp: spec.owasp },
             detector: Some(detector),
             position,
+            by_itself: spec.needs == Needs::Question,
             state_bytes_max: spec.state_bytes_max,
             at_work: AtWork::default(),
         })

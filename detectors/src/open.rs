@@ -35,6 +35,8 @@ pub struct OpenQuestion {
     pub samples: Vec<Sample>,
     /// Values that are counted for drift once the answer has come.
     pub kept: Kept,
+    /// Whether samples and values are for what a maintenance window learns, and not for what is at work.
+    pub aside: bool,
 }
 
 /// A row that waits for its prediction.
@@ -123,6 +125,15 @@ impl OpenQuestions {
         }
     }
 
+    /// The same of all that a maintenance window would learn from a question.
+    pub fn let_go_aside(&mut self, id: u64) {
+        self.let_go(id);
+        let question = self.turns.get(&id).and_then(|turn| self.questions.get_mut(turn));
+        if let Some((_, question)) = question {
+            question.samples = Vec::new();
+        }
+    }
+
     /// Takes out the question of an exchange.
     pub fn close(&mut self, id: u64) -> Option<OpenQuestion> {
         let (_, question) = self.questions.remove(&id)?;
@@ -201,6 +212,7 @@ mod tests {
             not_inspected: None,
             samples: Vec::new(),
             kept: Kept::default(),
+            aside: false,
         }
     }
 

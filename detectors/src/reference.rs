@@ -1,13 +1,13 @@
 //! References: what normal looks like for a model, frozen, with its provenance.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Number, Value};
 
-use crate::facts::{Cell, Features};
+use crate::facts::{Cell, Features, Time};
 use crate::geometry::Geometry;
 use crate::identity::Identity;
 use crate::marginals::Marginals;
@@ -245,6 +245,7 @@ pub fn values_of(features: &Features, row: usize) -> Option<Vec<ReferenceValue>>
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Learned {
     client: Identity,
+    time: Time,
     content: u64,
     row: ReferenceRow,
 }
@@ -253,7 +254,7 @@ struct Learned {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Learner {
     features: Vec<String>,
-    rows: Vec<Learned>,
+    rows: VecDeque<Learned>,
     contents: BTreeSet<u64>,
     /// Names that give the columns of `features`: nearly every question gives its names like the one before.
     #[serde(skip)]
@@ -261,7 +262,12 @@ pub struct Learner {
     /// Whether nothing changed since there was too little for a reference.
     #[serde(skip)]
     too_little: bool,
+    /// Rows with other columns, where the latest are learned.
+    others: usize,
 }
+
+/// So many rows with other columns than the first, beyond those that have them, and the latest are learned anew.
+const OTHERS_MAX: usize = 200;
 
 impl Learner {
     /// Rows that freeze it.
@@ -293,20 +299,57 @@ impl Learner {
     }
 
     /// Takes a row with its answer; rows with other columns than the first, and rows known by `content`, are left.
-    pub fn learn(&mut self, client: Identity, content: u64, names: &Names, row: ReferenceRow) {
-        if self.rows.is_empty() {
-            self.features = column_names(names, row.x.len());
-            self.names = Some(names.clone());
-        }
-        let fits = self.fits(names, row.x.len()) && self.room(client) > 0;
-        if fits && self.contents.insert(content) {
-            self.rows.push(Learned { client, content, row });
+    pub fn learn(
+        &mut self,
+        (client, time): (Identity, Time),
+        content: u64,
+        names: &Names,
+        row: ReferenceRow,
+    ) {
+        if self.fits(names, row.x.len()) && self.room(client) > 0 && self.contents.insert(content) {
+            self.rows.push_back(Learned { client, time, content, row });
             self.too_little = false;
         }
     }
 
-    /// Whether a row has the columns of the first.
+    /// The same of the latest rows: a client that has as many as it may gives up its oldest for a new one, and where all
+    /// is full, the oldest of all goes. Where many rows have other columns than the first, those are learned instead.
+    pub fn learn_latest(
+        &mut self,
+        (client, time): (Identity, Time),
+        content: u64,
+        names: &Names,
+        row: ReferenceRow,
+    ) {
+        if !self.fits(names, row.x.len()) {
+            self.others += 1;
+            if self.others > self.rows.len() + OTHERS_MAX {
+                *self = Self::default();
+            }
+            return;
+        }
+        if !self.contents.insert(content) {
+            return;
+        }
+        let own = self.rows.iter().filter(|learned| learned.client == client).count();
+        let gone = if own >= Self::ROWS_PER_CLIENT {
+            self.rows.iter().position(|learned| learned.client == client)
+        } else {
+            (self.rows.len() >= Self::ROWS_MAX).then_some(0)
+        };
+        if let Some(gone) = gone.and_then(|place| self.rows.remove(place)) {
+            self.contents.remove(&gone.content);
+        }
+        self.rows.push_back(Learned { client, time, content, row });
+        self.too_little = false;
+    }
+
+    /// Whether a row has the columns of the first, which it may be.
     fn fits(&mut self, names: &Names, width: usize) -> bool {
+        if self.rows.is_empty() {
+            self.features = column_names(names, width);
+            self.names = Some(names.clone());
+        }
         if width != self.features.len() {
             return false;
         }
@@ -325,6 +368,22 @@ impl Learner {
         self.too_little = false;
         self.rows.retain(|learned| learned.client != client);
         self.contents = self.rows.iter().map(|learned| learned.content).collect();
+    }
+
+    /// How many rows each client gave.
+    #[must_use]
+    pub fn counts(&self) -> BTreeMap<Identity, usize> {
+        let mut counts = BTreeMap::new();
+        for learned in &self.rows {
+            *counts.entry(learned.client).or_default() += 1;
+        }
+        counts
+    }
+
+    /// When the first and the last row came.
+    #[must_use]
+    pub fn span(&self) -> Option<(Time, Time)> {
+        Some((self.rows.front()?.time, self.rows.back()?.time))
     }
 
     /// The reference, once enough rows of enough clients are there and nobody stands for more than a third.
@@ -362,7 +421,12 @@ mod tests {
 
     fn learn(learner: &mut Learner, client: u64, rows: std::ops::Range<u64>) {
         for content in rows {
-            learner.learn(Identity::Key(client), content, &Names::default(), row(content as f64));
+            learner.learn(
+                (Identity::Key(client), Time(content)),
+                content,
+                &Names::default(),
+                row(content as f64),
+            );
         }
     }
 
@@ -385,6 +449,35 @@ mod tests {
             let error = Reference::from_json_lines(text, Trust::Trusted).unwrap_err();
             assert_eq!(error.line, line, "{text:?}: {error}");
         }
+    }
+
+    #[test]
+    fn the_latest_rows_of_each_client_are_kept_and_other_columns_take_over() {
+        let mut learner = Learner::default();
+        let mut learn = |client: u64, contents: std::ops::Range<u64>, width: usize| {
+            for content in contents {
+                let number = ReferenceValue::Number(content as f64);
+                let row = ReferenceRow { x: vec![number.clone(); width], p: vec![number] };
+                let who = (Identity::Key(client), Time(content));
+                learner.learn_latest(who, content, &Names::default(), row);
+            }
+        };
+        learn(1, 0..1000, 1);
+        (2..=12).for_each(|client| learn(client, client * 1000..client * 1000 + 160, 1));
+        assert_eq!(learner.len(), Learner::ROWS_MAX);
+        assert_eq!(learner.contents.len(), learner.len(), "what went may come again");
+        assert!(!learner.counts().contains_key(&Identity::Key(1)), "the oldest of all went");
+        assert_eq!(learner.span().unwrap().1, Time(12_159));
+        let reference = learner.freeze().unwrap();
+        assert_eq!((reference.rows().len(), reference.features().len()), (1500, 1));
+        let mut learn = |client: u64, contents: std::ops::Range<u64>| {
+            for content in contents {
+                let row = ReferenceRow { x: vec![ReferenceValue::Missing; 2], p: vec![] };
+                learner.learn_latest((Identity::Key(client), Time(content)), content, &Names::default(), row);
+            }
+        };
+        learn(1, 20_000..21_800);
+        assert_eq!(learner.len(), 99, "the model that came asks for two columns");
     }
 
     #[test]
@@ -432,11 +525,11 @@ mod tests {
             (names(&["a[0]"]), 3),
         ];
         for (content, (names, learned)) in (0..).zip(given) {
-            learner.learn(Identity::Key(1), content, &names, row(1.0));
+            learner.learn((Identity::Key(1), Time(content)), content, &names, row(1.0));
             assert_eq!(learner.len(), learned, "{names:?}");
         }
         learner.forget(Identity::Key(1));
-        learner.learn(Identity::Key(1), 9, &Names::default(), row(1.0));
+        learner.learn((Identity::Key(1), Time(9)), 9, &Names::default(), row(1.0));
         assert_eq!(learner.len(), 1, "the first row says which columns there are");
     }
 

@@ -21,7 +21,7 @@ use checkgate_detectors::engine::{Build, Drift, Engine, Limits, Outbox};
 use checkgate_detectors::facts::{Answered, Asked, Cell, Features, NotInspected, Question, Time};
 use checkgate_detectors::finding::{Action, DecisionId};
 use checkgate_detectors::identity::{Address, Asker, Standing};
-use checkgate_detectors::maintenance::Maintenance;
+use checkgate_detectors::maintenance::{Maintenance, Taught};
 use checkgate_detectors::policy::Policy;
 use checkgate_detectors::query::QUERY;
 use checkgate_detectors::reference::Trust;
@@ -51,6 +51,7 @@ struct World {
     out: Outbox,
     told: Vec<DriftRecord>,
     frozen: Option<DriftReference>,
+    taught: Vec<Taught>,
     blocked: Vec<DecisionId>,
     /// Clients that records are about, with what is done.
     clients: Vec<(String, Action)>,
@@ -137,6 +138,7 @@ impl World {
             out: Outbox::default(),
             told: Vec::new(),
             frozen: None,
+            taught: Vec::new(),
             blocked: Vec::new(),
             clients: Vec::new(),
         }
@@ -171,6 +173,7 @@ impl World {
         self.engine.answered(&answered, &mut self.out);
         self.told.append(&mut self.out.drifts);
         self.frozen = self.frozen.take().or(self.out.frozen_drift.take());
+        self.taught.append(&mut self.out.taught);
         self.blocked.extend(self.out.blocks.iter().map(|block| block.id));
         let of_drift = self.out.records.iter().filter(|record| record.detector == "drift");
         self.clients.extend(of_drift.map(|record| (record.client.to_string(), record.action)));
@@ -235,6 +238,113 @@ fn while_a_model_is_exchanged_nothing_of_drift_is_counted_learned_or_told() {
     learning.engine = engine_under(policy, Some(Drift { settings, reference: None }), false);
     learning.honest(2999, 0.0);
     assert!(learning.frozen.is_none(), "no reference is made of a model that is being exchanged");
+}
+
+/// A model that is exchanged for `rows` exchanges from now on, under all detectors.
+fn exchanged(rows: u64) -> World {
+    let mut world = World::new(Settings { warm_up_rows: 2000, ..Settings::default() }, trusted(), true);
+    let from = Time(1_800_000_000_000_000);
+    let until = Time(from.0 + rows * world.pace);
+    let policy =
+        Policy { maintenance: vec![Maintenance { from, until, note: "v2".into() }], ..Policy::default() };
+    let drift =
+        Drift { settings: Settings { warm_up_rows: 2000, ..Settings::default() }, reference: trusted() };
+    world.engine = engine_under(policy, Some(drift), true);
+    world
+}
+
+/// A client that moves one field of one row, until it is blocked.
+fn sweep(world: &mut World, client: u64) {
+    for step in 0..40 {
+        let rows = [vec![f64::from(step), 1.0, 2.0, 3.0]];
+        world.send(Kind { client, shift: 0.0, status: 200 }, &rows, &features(&NAMES, &rows));
+    }
+}
+
+#[test]
+fn a_window_teaches_what_the_model_that_comes_is_like_and_the_one_at_work_stays() {
+    let mut world = exchanged(6000);
+    let before = world.engine.drift_room().unwrap().frozen().unwrap().reference.checksum();
+    world.honest(2000, 0.0);
+    let attacker = 700;
+    sweep(&mut world, attacker);
+    assert_eq!(world.blocked.len(), 1, "an attack in the window is met as ever");
+    world.honest(3900, 2.0);
+    assert!(world.taught.is_empty(), "nothing is taught before the window ends");
+    world.honest(100, 2.0);
+    let [taught] = &world.taught[..] else { panic!("{:?}", world.taught) };
+    assert!((5900..6000).contains(&taught.seen) && taught.window.note == "v2", "{} rows", taught.seen);
+    let drift = taught.drift.as_ref().expect("enough was there");
+    assert_eq!((drift.rows(), taught.drift_rows), (2001, 2001));
+    let area = drift.features().iter().find(|feature| feature.name == "area").unwrap();
+    let old = reference(10_000);
+    assert!(
+        format!("{:?}", area.bins) != format!("{:?}", old.features()[0].bins),
+        "it is of the latest rows"
+    );
+    let query = taught.query.as_ref().expect("enough was there");
+    assert_eq!((query.trust, query.rows().len()), (Trust::Provisional, 1500));
+    let identity = checkgate_detectors::identity::Identity::Address(asker(attacker).address);
+    assert!(taught.shares.iter().all(|(client, share)| *client != identity && *share < 0.1), "{taught:?}");
+    assert_eq!((taught.clients, taught.shares.len()), (CLIENTS, 8));
+    let (first, last) = taught.span.unwrap();
+    assert!(first < last && last < taught.window.until);
+    let frozen = world.engine.drift_room().unwrap().frozen().unwrap();
+    assert_eq!(frozen.reference.checksum(), before, "nobody promoted anything");
+    world
+        .engine
+        .install(Some(query.clone()), Some(Frozen { trust: Trust::Trusted, reference: drift.clone() }));
+    world.told.clear();
+    world.honest(4000, 2.0);
+    assert!(world.told.is_empty(), "by what was promoted, that is normal: {:?}", world.told);
+    world.honest(3000, 0.0);
+    assert!(!world.told.is_empty(), "and what was normal before is not");
+}
+
+#[test]
+fn too_few_rows_or_clients_are_said_and_offer_nothing() {
+    let mut few = exchanged(300);
+    few.honest(310, 0.0);
+    let [taught] = &few.taught[..] else { panic!("{:?}", few.taught) };
+    assert!(!taught.is_enough() && taught.rows == 299 && taught.clients == CLIENTS, "{taught:?}");
+    let mut two = exchanged(3000);
+    for turn in 0..3000 {
+        two.exchange(Kind { client: turn % 2, shift: 0.0, status: 200 });
+    }
+    assert!(two.taught.iter().all(|taught| !taught.is_enough()), "two clients are never enough");
+    assert_eq!(two.taught.len(), 1, "and it is said once");
+    let mut silent = exchanged(300);
+    silent.honest(10, 0.0);
+    let end = Time(1_800_000_000_000_000 + 301 * silent.pace);
+    assert!(
+        !silent.engine.is_lesson_over(Time(end.0 - 10 * silent.pace)) && silent.engine.is_lesson_over(end)
+    );
+    silent.engine.settle(end, &mut silent.out);
+    assert_eq!(silent.out.taught.len(), 1, "nobody has to ask for it to end");
+    silent.engine.settle(end, &mut silent.out);
+    assert_eq!(silent.out.taught.len(), 1);
+}
+
+#[test]
+fn a_snapshot_in_the_middle_of_a_window_changes_nothing_of_what_it_teaches() {
+    let run = |snapshots: bool| {
+        let mut world = exchanged(2500);
+        for part in 0..9 {
+            world.honest(300, 1.0);
+            if part == 4 {
+                sweep(&mut world, 800);
+            }
+            if snapshots {
+                let bytes = world.engine.save();
+                world.engine = exchanged(2500).engine;
+                world.engine.restore(&bytes).unwrap();
+            }
+        }
+        world.taught
+    };
+    let whole = run(false);
+    assert!(whole.len() == 1 && whole[0].is_enough(), "{whole:?}");
+    assert_eq!(run(true), whole);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use checkgate_load_tests::attack::{MODEL, ask, honest_row};
+use checkgate_load_tests::attack::{MODEL, ask, honest_row, sweep_row};
 use checkgate_load_tests::checkgate::{Checkgate, Start, binary, replay};
 use checkgate_load_tests::inference::answer;
 use checkgate_load_tests::model_server::{Answer, ModelServer};
@@ -83,6 +83,100 @@ async fn what_was_learned_is_trusted_from_an_operators_word_on_and_over_a_restar
     let checkgate = start(&server, state.path()).run().await.unwrap();
     ask(&mut checkgate.client("127.0.60.1"), honest_row(9, 9)).await.unwrap();
     trust(&checkgate, "trusted").await;
+}
+
+/// What `date` calls a moment, so many minutes from now.
+fn minutes_from_now(minutes: i32) -> String {
+    let moment = format!("{minutes} minutes");
+    let output = Command::new("date").args(["-u", "-d", &moment, "+%FT%TZ"]).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// Settings of a model that is being exchanged, or is no longer.
+fn exchanged(server: &ModelServer, lasts: bool) -> Value {
+    let window = json!({
+        "model": MODEL, "from": minutes_from_now(-5), "to": minutes_from_now(60), "note": "pricing v2"
+    });
+    json!({
+        "upstream": format!("http://{}", server.address),
+        "mode": "enforce",
+        "clients": {"identity": "ip"},
+        "drift": {"warm_up_rows": 600},
+        "models": [{"name": MODEL}],
+        "maintenance": if lasts { vec![window] } else { vec![] },
+    })
+}
+
+async fn candidate(checkgate: &Checkgate) -> Value {
+    let began = Instant::now();
+    loop {
+        let (_, said) = ask_it(checkgate, &["reference", "list", "--json"]);
+        let list: Value = serde_json::from_str(&said).unwrap();
+        if list["candidates"][0].is_object() {
+            return list["candidates"][0].clone();
+        }
+        assert!(began.elapsed() < Duration::from_secs(20), "{list}");
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_maintenance_window_teaches_a_reference_that_waits_for_an_operator_over_a_restart() {
+    let server = pricing().await;
+    let state = tempfile::tempdir().unwrap();
+    let recording = state.path().join("recording");
+    let record = ["--record", recording.to_str().unwrap()];
+    let begin = |lasts| Start::configured(exchanged(&server, lasts)).in_state(state.path());
+    let mut checkgate = begin(true).with(&record).run().await.unwrap();
+    let mut asking: Vec<_> = (1..=6).map(|client| checkgate.client(&format!("127.0.62.{client}"))).collect();
+    let mut attacker = checkgate.client("127.0.62.99");
+    let mut refused = 0;
+    for number in 0..120 {
+        for (client, asking) in (1..).zip(&mut asking) {
+            ask(asking, honest_row(client, number)).await.unwrap();
+        }
+        let answer = ask(&mut attacker, sweep_row(number)).await.unwrap();
+        refused += usize::from(answer.status == 403);
+    }
+    assert!(refused > 0, "an attack in the window is met as ever");
+    let (done, said) = ask_it(&checkgate, &["reference", "promote", MODEL, "--candidate"]);
+    assert!(!done && said.contains("no maintenance window left a reference"), "{said}");
+    let config = exchanged(&server, false).to_string();
+    checkgate.reload(&config).await.unwrap();
+    let waiting = candidate(&checkgate).await;
+    assert_eq!((&waiting["model"], &waiting["note"]), (&json!(MODEL), &json!("pricing v2")), "{waiting:#}");
+    // Of the attacker's rows, those were seen that came before it was found out.
+    assert_eq!((&waiting["clients"], &waiting["rows"]), (&json!(6), &json!(720)), "{waiting:#}");
+    assert!((720..760).contains(&waiting["seen"].as_u64().unwrap()), "{waiting:#}");
+    assert!(
+        !waiting["shares"].to_string().contains("127.0.62.99"),
+        "an attacker teaches nothing: {waiting:#}"
+    );
+    assert_eq!(waiting["drift_rows"], 601, "{waiting:#}");
+    let metric = "checkgate_reference_candidates_total";
+    assert_eq!(checkgate.metric(metric, &["outcome=\"waits\""]).await.unwrap(), 1.0);
+    let findings = checkgate.findings_file();
+    checkgate.stop().await.unwrap();
+    let live = std::fs::read_to_string(findings).unwrap_or_default();
+    assert_eq!(replay(&recording, &[]).unwrap(), live, "a replay gives the same");
+    let mut checkgate = begin(false).run().await.unwrap();
+    assert_eq!(candidate(&checkgate).await, waiting, "a restart leaves it, and promotes nothing");
+    let (_, said) = ask_it(&checkgate, &["reference", "list"]);
+    assert!(said.contains("A candidate for pricing waits") && said.contains("pricing v2"), "{said}");
+    let (done, said) =
+        ask_it(&checkgate, &["reference", "promote", MODEL, "--candidate", "--why", "v2 is out"]);
+    assert!(done && said.contains("is trusted") && said.contains("of drift"), "{said}");
+    trust(&checkgate, "trusted").await;
+    let (_, said) = ask_it(&checkgate, &["reference", "list"]);
+    assert!(!said.contains("waits"), "{said}");
+    checkgate.stop().await.unwrap();
+    let (_, shown) =
+        cli(&["audit", "show", "--state", state.path().to_str().unwrap(), "--kind", "reference"]);
+    assert!(shown.contains("maintenance window pricing v2") && shown.contains("v2 is out"), "{shown}");
+    let checkgate = begin(false).run().await.unwrap();
+    trust(&checkgate, "trusted").await;
+    let shown = checkgate.ask(&format!("/v1/models/{MODEL}/drift")).await.unwrap().json().unwrap();
+    assert_eq!(shown["reference"]["rows"], waiting["drift_rows"], "drift goes by it as well: {shown:#}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

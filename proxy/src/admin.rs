@@ -62,6 +62,7 @@ use crate::metrics::labels::AdminBound;
 use crate::records::Outlet;
 use crate::serve::ConfigStatus;
 use crate::sinks::courier::Shown;
+use crate::state::candidates::Summary;
 
 /// How somebody looks at the drift of a model, by its name.
 pub type Looks = dyn Fn(&str) -> Result<Option<View>, LaneError> + Send + Sync;
@@ -91,6 +92,8 @@ pub struct AdminState {
     pub listeners: Room,
     /// What is known of every model now.
     pub models: Arc<dyn Fn() -> Vec<ModelStatus> + Send + Sync>,
+    /// What maintenance windows taught that waits for an operator.
+    pub candidates: Arc<dyn Fn() -> Vec<Summary> + Send + Sync>,
     /// How the drift of a model stands; nothing where it is not watched. It waits for the model's lane.
     pub drift: Arc<Looks>,
     /// How far every sink has come.

@@ -170,6 +170,26 @@ pub struct Promoted {
     pub model: String,
 }
 
+/// Time has passed, and with it the end of a maintenance window.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Settled {
+    /// Now.
+    pub time: Time,
+}
+
+/// An operator lets decisions of a model rest on what a maintenance window taught.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Installed {
+    /// When.
+    pub time: Time,
+    /// The model's name.
+    pub model: String,
+    /// What queries are held against, as JSON lines.
+    pub query: Option<Arc<str>>,
+    /// The bytes of what drift is measured by.
+    pub drift: Option<Arc<[u8]>>,
+}
+
 /// What drift remembered before a restart, which a model's engine goes on with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Remembered {
@@ -210,6 +230,10 @@ pub enum Entry {
     Promote(Promoted),
     /// What drift remembered before a restart.
     Remember(Remembered),
+    /// Time has passed.
+    Settle(Settled),
+    /// An operator's trust in what a maintenance window taught.
+    Install(Installed),
 }
 
 impl Entry {
@@ -225,6 +249,8 @@ impl Entry {
             Self::Reject(rejected) => rejected.time,
             Self::Promote(promoted) => promoted.time,
             Self::Remember(remembered) => remembered.time,
+            Self::Settle(settled) => settled.time,
+            Self::Install(installed) => installed.time,
         }
     }
 }

@@ -27,9 +27,10 @@ use self::links::{LinkError, Links, Opened, Proposal};
 use crate::gate::table::ActiveBlock;
 use crate::gate::{Applied, Gate, Reason, WATCH_EVERY};
 use crate::lapi::{CROWDSEC, source_of};
-use crate::ledger::entry::{Asked, By, Decided, Status, What};
+use crate::ledger::entry::{Asked, By, Decided, OfWindow, Status, What};
 use crate::ledger::{EraseError, Kept, Ledger, Ticket};
 use crate::records::{self, Outlet};
+use crate::state::candidates::Summary;
 use crate::told;
 
 /// The detector's name in what was decided by hand.
@@ -58,6 +59,13 @@ pub trait Hears: Send + Sync {
     /// # Errors
     /// There is no such reference, or lanes cannot do that.
     fn promote(&self, model: &str) -> Result<Promotion, NotPromoted>;
+
+    /// Decisions of `model` may rest on what a maintenance window taught, from now on. Gives that, and whether the state
+    /// folder keeps it.
+    ///
+    /// # Errors
+    /// Nothing waits, the configuration names a reference, or lanes cannot do that.
+    fn promote_candidate(&self, model: &str) -> Result<(Summary, bool), NotPromoted>;
 }
 
 /// A reference that was promoted.
@@ -78,6 +86,8 @@ pub enum NotPromoted {
     Busy,
     /// As many are promoted as are kept.
     Full,
+    /// The configuration names one.
+    Named,
 }
 
 /// The modes in which models are, for decisions that no lane takes.
@@ -138,6 +148,12 @@ pub enum Refused {
     /// Too many references are promoted.
     #[error("as many references are promoted as the state folder keeps")]
     TooManyPromoted,
+    /// No maintenance window left one waiting.
+    #[error("no maintenance window left a reference of {0:?} that waits")]
+    NoCandidate(String),
+    /// The configuration names one, and what it names counts.
+    #[error("the configuration names a reference of {0:?}, which would still count")]
+    ReferenceNamed(String),
     /// The configuration has it on the list.
     #[error("{0} stands in the configuration")]
     Configured(IpNet),
@@ -153,6 +169,17 @@ pub enum Refused {
     /// The operating system gives no random bytes.
     #[error("the system gives no randomness")]
     NoRandomness,
+}
+
+impl Refused {
+    fn of(why: NotPromoted, model: &str) -> Self {
+        match why {
+            NotPromoted::Nothing => Self::NoCandidate(model.to_owned()),
+            NotPromoted::Busy => Self::LaneBusy(model.to_owned()),
+            NotPromoted::Full => Self::TooManyPromoted,
+            NotPromoted::Named => Self::ReferenceNamed(model.to_owned()),
+        }
+    }
 }
 
 /// A change that was made, before the ledger kept it.
@@ -522,11 +549,32 @@ impl Control {
         let _turn = self.turn.lock();
         let promotion = self.lanes.promote(model).map_err(|why| match why {
             NotPromoted::Nothing => Refused::NoReference(model.to_owned()),
-            NotPromoted::Busy => Refused::LaneBusy(model.to_owned()),
-            NotPromoted::Full => Refused::TooManyPromoted,
+            why => Refused::of(why, model),
         })?;
-        let what = What::Reference { model: model.into(), rows: promotion.rows, trusted: true };
+        let what = What::Reference { model: model.into(), rows: promotion.rows, trusted: true, window: None };
         Ok(self.note(promotion, by, now, what))
+    }
+
+    /// Has decisions and drift of a model rest on what a maintenance window taught. Gives that, and whether the state
+    /// folder keeps it.
+    ///
+    /// # Errors
+    /// Nothing waits, or the configuration names a reference.
+    pub fn promote_candidate(
+        &self,
+        model: &str,
+        by: By,
+        now: Time,
+    ) -> Result<Changed<(Summary, bool)>, Refused> {
+        let _turn = self.turn.lock();
+        let promoted = self.lanes.promote_candidate(model).map_err(|why| Refused::of(why, model))?;
+        let what = What::Reference {
+            model: model.into(),
+            rows: promoted.0.rows,
+            trusted: true,
+            window: Some(Box::new(OfWindow::new(&promoted.0, false))),
+        };
+        Ok(self.note(promoted, by, now, what))
     }
 
     /// Takes out what is known of a client: in the ledger, and among the latest records. Lifts nothing: decisions on the

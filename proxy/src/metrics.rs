@@ -28,8 +28,8 @@ use self::crowdsec::{BouncerMetrics, SourceMetrics};
 use self::families::families;
 use self::labelled::{GaugeVec, HistogramVec, IntCounterVec, IntGaugeVec};
 use self::labels::{
-    AdminBound, AuthzOutcome, DriftMemoryOutcome, HeldOutcome, InboundOutcome, PerLabel, ReloadOutcome,
-    TokenOutcome,
+    AdminBound, AuthzOutcome, CandidateOutcome, DriftMemoryOutcome, HeldOutcome, InboundOutcome, PerLabel,
+    ReloadOutcome, TokenOutcome,
 };
 pub use self::model::ModelMetrics;
 use self::names::Names;
@@ -155,6 +155,8 @@ families! {
     drift_rows_not_counted: IntCounterVec = "checkgate_drift_rows_not_counted_total", ["model", "reason"];
     /// What drift remembers of a model, over a restart, by what became of it.
     drift_memory: IntCounterVec = "checkgate_drift_memory_total", ["outcome"];
+    /// References that maintenance windows taught, by what became of them.
+    reference_candidates: IntCounterVec = "checkgate_reference_candidates_total", ["outcome"];
     /// Rows that the reference of drift is made of, or that were learned so far.
     drift_reference_rows: IntGaugeVec = "checkgate_drift_reference_rows", ["model"];
 
@@ -358,6 +360,8 @@ pub struct Metrics {
     pub config_reloads: PerLabel<ReloadOutcome>,
     /// What drift remembers, by what became of it.
     pub drift_memory: PerLabel<DriftMemoryOutcome>,
+    /// What maintenance windows taught, by what became of it.
+    pub candidates: PerLabel<CandidateOutcome>,
     /// Bounds of the admin API that were reached.
     pub admin_bounds: PerLabel<AdminBound>,
     /// What other proxies asked over HTTP.
@@ -404,6 +408,9 @@ impl Metrics {
                 families.config_reloads.with_label_values(&[outcome])
             }),
             drift_memory: PerLabel::resolve(|outcome| families.drift_memory.with_label_values(&[outcome])),
+            candidates: PerLabel::resolve(|outcome| {
+                families.reference_candidates.with_label_values(&[outcome])
+            }),
             admin_bounds: PerLabel::resolve(|bound| families.admin_bounds.with_label_values(&[bound])),
             authz_http: authz(&families, "http"),
             authz_grpc: authz(&families, "grpc"),

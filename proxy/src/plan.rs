@@ -25,7 +25,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use self::drift::DriftPlan;
+pub use self::drift::{DriftPlan, in_base_64};
 pub use self::ids::ModelIds;
 use crate::decode::DECODERS;
 
@@ -62,6 +62,10 @@ pub struct Plan {
     /// configuration names counts before it. None in recordings of before.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub promoted: BTreeMap<String, Arc<str>>,
+    /// References of drift that maintenance windows taught and operators promoted, by the model's name, in base 64. One
+    /// that the configuration names counts before it. None in recordings of before.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub promoted_drifts: BTreeMap<String, Arc<str>>,
 }
 
 /// Bounds of the lanes.
@@ -141,19 +145,25 @@ impl Plan {
             tenants: Arc::new(course::tenants(settings)),
             limits: Limits::new(settings),
             promoted: BTreeMap::new(),
+            promoted_drifts: BTreeMap::new(),
         })
     }
 
     /// The same plan with what operators promoted.
     #[must_use]
-    pub fn trusting(self, promoted: BTreeMap<String, Arc<str>>) -> Self {
-        Self { promoted, ..self }
+    pub fn trusting(
+        self,
+        promoted: BTreeMap<String, Arc<str>>,
+        promoted_drifts: BTreeMap<String, Arc<str>>,
+    ) -> Self {
+        Self { promoted, promoted_drifts, ..self }
     }
 
     /// Whether both plans trust the same reference that `model` learned, or none.
     #[must_use]
     pub fn trusts_as(&self, other: &Self, model: &str) -> bool {
         self.promoted.get(model) == other.promoted.get(model)
+            && self.promoted_drifts.get(model) == other.promoted_drifts.get(model)
     }
 
     /// The same plan with every model in `mode`.
@@ -326,6 +336,7 @@ pub(crate) mod tests {
                 blocks: 100,
             },
             promoted: BTreeMap::new(),
+            promoted_drifts: BTreeMap::new(),
         }
     }
 }

@@ -26,7 +26,7 @@ use anyhow::Context;
 use arc_swap::ArcSwap;
 use axum::extract::ConnectInfo;
 use checkgate_config::Settings;
-use checkgate_config::settings::Listen;
+use checkgate_config::settings::{self, Listen};
 use checkgate_detectors::drift::room::view::View;
 use checkgate_detectors::facts::Time;
 use checkgate_detectors::finding::{DecisionId, Kind};
@@ -68,12 +68,13 @@ use crate::ledger::log::SEGMENT_BYTES;
 use crate::ledger::reduce::Retention;
 use crate::ledger::{Hooks, Ledger, LedgerSettings, Opening};
 use crate::metrics::Metrics;
-use crate::metrics::labels::DriftMemoryOutcome;
-use crate::plan::{self, ModelIds, Plan};
+use crate::metrics::labels::{CandidateOutcome, DriftMemoryOutcome};
+use crate::plan::{self, ModelIds, Plan, in_base_64};
 use crate::records::{self, Outlet};
 use crate::sinks::Ground;
 use crate::sinks::office::{self, Office, Premises};
 use crate::state::State;
+use crate::state::candidates::{Candidate, Summary};
 use crate::state::drift_memory::{self, Found, Memory};
 use crate::telemetry::logs::Told;
 use crate::telemetry::{Telemetry, Waiting};
@@ -191,7 +192,8 @@ impl Parts {
     ) -> anyhow::Result<(Arc<Self>, Arc<Plan>, ModelIds)> {
         let state = Arc::new(State::open(&settings.state, settings.admin.token.as_ref())?);
         let mut ids = ModelIds::default();
-        let plan = Plan::new(settings, state.hash_key(), &mut ids)?.trusting(state.promoted());
+        let plan = Plan::new(settings, state.hash_key(), &mut ids)?
+            .trusting(state.promoted(), in_base_64(state.promoted_drifts()));
         let plan = Arc::new(plan);
         let names: Vec<_> = plan.models.values().map(|model| model.name.clone()).collect();
         let detectors: Vec<_> =
@@ -286,6 +288,7 @@ impl Parts {
         }
         let (shows_models, shows_config, shows_sinks, shows_drift) =
             (Arc::clone(self), Arc::clone(self), Arc::clone(self), Arc::clone(self));
+        let waiting = Arc::clone(&self.state);
         AdminState {
             gate: Arc::clone(&self.gate),
             ledger: Arc::clone(&self.ledger),
@@ -298,6 +301,7 @@ impl Parts {
             answers: Arc::default(),
             listeners: Room::default(),
             models: Arc::new(move || shows_models.models()),
+            candidates: Arc::new(move || waiting.candidates()),
             drift: Arc::new(move |model| shows_drift.drift(model)),
             sinks: Arc::new(move || shows_sinks.sinks.shown()),
             config: Arc::new(move || shows_config.config.read().clone()),
@@ -494,6 +498,32 @@ impl Hears for Parts {
         let learned = learned.ok_or(NotPromoted::Nothing)?;
         Ok(Promotion { rows: learned.rows, kept: self.state.keep_promoted(model, learned.text) })
     }
+
+    fn promote_candidate(&self, model: &str) -> Result<(Summary, bool), NotPromoted> {
+        let candidate = self.state.candidate(model).ok_or(NotPromoted::Nothing)?;
+        if !self.state.has_room_to_promote(model) {
+            return Err(NotPromoted::Full);
+        }
+        let settings = self.settings.load();
+        let configured = settings.models.iter().find(|configured| configured.name == model);
+        let listed = self.roster.list().into_iter().find(|listed| listed.name == model);
+        let id = listed.and_then(|listed| listed.model);
+        let of = configured.or(settings.unclaimed.as_ref());
+        if of.is_some_and(|of| is_named(of, &candidate)) {
+            return Err(NotPromoted::Named);
+        }
+        if !self.lanes.install(id, &candidate).map_err(|_| NotPromoted::Busy)? {
+            return Err(NotPromoted::Nothing);
+        }
+        self.metrics.candidates.inc(CandidateOutcome::Promoted);
+        Ok((candidate.summary.clone(), self.state.keep_promoted_candidate(&candidate)))
+    }
+}
+
+/// Whether the configuration names a reference in the place of one that waits.
+fn is_named(model: &settings::Model, candidate: &Candidate) -> bool {
+    let drift = model.drift.as_ref().is_some_and(|drift| drift.reference.is_some());
+    candidate.query.is_some() && model.reference.is_some() || candidate.drift.is_some() && drift
 }
 
 /// The hasher of bodies; its values stand in captures, and nobody outside can aim at one.

@@ -4,7 +4,7 @@
 //! instance.key   16 random bytes; keys every hash of this instance
 //! admin.token    the bearer token of the admin API, where the operator configured none
 //! kill-switch    while this file exists, nothing is enforced
-//! references/    references that were learned; those in promoted/ are trusted
+//! references/    references that were learned; those in promoted/ are trusted, those in candidates/ wait for an operator
 //! drift/         what drift remembers of each model, see `state/drift_memory.rs`
 //! ledger/        what was found and decided, see `ledger/`
 //! sinks/         how far each sink has delivered, and what nobody wanted, see `sinks/`
@@ -13,6 +13,7 @@
 //! Whatever cannot be read or written is replaced by a value in memory and told: a full or read-only disk costs
 //! durability, never the traffic.
 
+pub mod candidates;
 pub mod drift_memory;
 mod promoted;
 
@@ -25,9 +26,20 @@ use std::sync::Arc;
 
 use checkgate_config::settings::Secret;
 use parking_lot::Mutex;
+use ring::digest::{SHA256, digest};
+
+use self::candidates::{Candidate, Summary};
 
 /// Where promoted references are.
 const PROMOTED: &str = "references/promoted";
+/// Where references are that maintenance windows taught.
+const CANDIDATES: &str = "references/candidates";
+/// The ending of a candidate.
+const CANDIDATE: &str = "candidate";
+/// The ending of a promoted reference of drift.
+const DRIFT: &str = "drift";
+/// Letters of a model's name in that of a file.
+const LETTERS_MAX: usize = 40;
 /// Bytes of the instance key.
 const KEY_BYTES: usize = 16;
 /// Random bytes of a made token; it is written as twice as many hexadecimal digits.
@@ -47,7 +59,22 @@ pub struct State {
     token: Secret,
     /// By the model's name, as their JSON lines.
     promoted: Mutex<BTreeMap<String, Arc<str>>>,
+    /// The same of references of drift.
+    promoted_drifts: Mutex<BTreeMap<String, Arc<Candidate>>>,
+    /// What waits for an operator.
+    candidates: Mutex<BTreeMap<String, Arc<Candidate>>>,
     problems: Vec<String>,
+}
+
+/// What became of a candidate that is to be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// It waits for an operator.
+    First,
+    /// It does, in the place of an earlier one.
+    Replaces,
+    /// There is no room: so many models have one already.
+    NoRoom,
 }
 
 /// The one thing without which nothing can start.
@@ -70,11 +97,20 @@ impl State {
             None => made_token(&directory.join("admin.token"), &mut problems)?,
         };
         let promoted = promoted::read(&directory.join(PROMOTED), &mut problems);
+        let promoted_drifts = candidates::read(&directory.join(PROMOTED), DRIFT, &mut problems);
+        let candidates = candidates::read(&directory.join(CANDIDATES), CANDIDATE, &mut problems);
         for problem in &problems {
             tracing::warn!(problem, "the state folder cannot be relied upon");
         }
-        let promoted = Mutex::new(promoted);
-        Ok(Self { directory: directory.to_owned(), hash_key, token, promoted, problems })
+        Ok(Self {
+            directory: directory.to_owned(),
+            hash_key,
+            token,
+            promoted: Mutex::new(promoted),
+            promoted_drifts: Mutex::new(promoted_drifts),
+            candidates: Mutex::new(candidates),
+            problems,
+        })
     }
 
     /// Where it is.
@@ -156,6 +192,81 @@ impl State {
         self.promoted.lock().clone()
     }
 
+    /// The references of drift that operators promoted, by the model's name, as their bytes.
+    #[must_use]
+    pub fn promoted_drifts(&self) -> BTreeMap<String, Arc<[u8]>> {
+        let kept = self.promoted_drifts.lock();
+        let bytes = |(model, kept): (&String, &Arc<Candidate>)| Some((model.clone(), kept.drift.clone()?));
+        kept.iter().filter_map(bytes).collect()
+    }
+
+    /// What waits for an operator, in the order of the models' names.
+    #[must_use]
+    pub fn candidates(&self) -> Vec<Summary> {
+        self.candidates.lock().values().map(|candidate| candidate.summary.clone()).collect()
+    }
+
+    /// What waits for an operator of one model.
+    #[must_use]
+    pub fn candidate(&self, model: &str) -> Option<Arc<Candidate>> {
+        self.candidates.lock().get(model).map(Arc::clone)
+    }
+
+    /// Looks again what waits: another process kept it until now.
+    pub fn look_for_candidates(&self) {
+        let mut problems = Vec::new();
+        let found = candidates::read(&self.directory.join(CANDIDATES), CANDIDATE, &mut problems);
+        for problem in &problems {
+            tracing::warn!(problem, "the state folder cannot be relied upon");
+        }
+        *self.candidates.lock() = found;
+    }
+
+    /// Keeps what a maintenance window taught, in the place of what one before it did. Where the disk does not take it, it
+    /// waits in memory only, and that is told.
+    pub fn keep_candidate(&self, candidate: Candidate) -> Waiting {
+        let mut waiting = self.candidates.lock();
+        let model = candidate.summary.model.clone();
+        let replaces = waiting.contains_key(&model);
+        if !replaces && waiting.len() >= candidates::MODELS_MAX {
+            return Waiting::NoRoom;
+        }
+        if let Err(error) = candidates::write(&self.directory.join(CANDIDATES), CANDIDATE, &candidate) {
+            tracing::error!(model, %error, "what a maintenance window taught waits, but a restart will not find it");
+        }
+        waiting.insert(model, Arc::new(candidate));
+        if replaces { Waiting::Replaces } else { Waiting::First }
+    }
+
+    /// Keeps a candidate as promoted, so that plans from here on rest on it, and it no longer waits. Says whether a restart
+    /// leaves it.
+    pub fn keep_promoted_candidate(&self, candidate: &Arc<Candidate>) -> bool {
+        let model = &*candidate.summary.model;
+        let mut kept = true;
+        if let Some(text) = &candidate.query {
+            kept &= self.keep_promoted(model, Arc::clone(text));
+        }
+        if candidate.drift.is_some() {
+            let alone = Candidate { query: None, ..Candidate::clone(candidate) };
+            let written = candidates::write(&self.directory.join(PROMOTED), DRIFT, &alone);
+            if let Err(error) = &written {
+                tracing::error!(model, %error, "the promoted reference of drift is in force, but a restart will not find it");
+            }
+            kept &= written.is_ok();
+            self.promoted_drifts.lock().insert(model.to_owned(), Arc::new(alone));
+        }
+        let mut waiting = self.candidates.lock();
+        // A newer one that came meanwhile waits on.
+        if waiting.get(model).is_some_and(|newest| Arc::ptr_eq(newest, candidate)) {
+            waiting.remove(model);
+            if kept && let Err(error) = candidates::remove(&self.directory.join(CANDIDATES), CANDIDATE, model)
+            {
+                tracing::warn!(model, %error, "a candidate that was promoted will be offered again after a restart");
+            }
+        }
+        kept
+    }
+
     /// Whether one more can be kept, or that of `model` in the place of the one before.
     #[must_use]
     pub fn has_room_to_promote(&self, model: &str) -> bool {
@@ -191,6 +302,15 @@ fn file_name(model: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' };
     let name: String = model.chars().map(plain).take(64).collect();
     name.trim_start_matches('.').to_owned()
+}
+
+/// The name of a model's file without its ending: letters of the model's name, and what keeps files apart.
+fn stem(model: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "_-".contains(c) { c } else { '_' };
+    let letters: String = model.chars().map(plain).take(LETTERS_MAX).collect();
+    let digest = digest(&SHA256, model.as_bytes());
+    let digits: String = digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    format!("{letters}-{digits}")
 }
 
 /// The kill switch's file in a state folder that nobody opened: all that the command line needs.

@@ -135,7 +135,8 @@ pub struct RawTenant {
     pub clients: Option<Vec<String>>,
 }
 
-/// A time in which what rests on the reference of a model does not count, because the model is being exchanged.
+/// A time in which what rests on the reference of a model does not count, because the model is being exchanged. What the
+/// new one is like is learned meanwhile, and waits for an operator (`checkgate reference promote --candidate`).
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default, expecting = "a mapping of settings")]
 #[schemars(extend("required" = ["from"]))]
@@ -149,6 +150,6 @@ pub struct RawMaintenance {
     /// How long it lasts; or `to`.
     #[serde(rename = "for")]
     pub lasts: Option<Period>,
-    /// What it is for, as records of muted findings say.
+    /// What it is for, as records of muted findings and the list of candidates say.
     pub note: Option<String>,
 }

@@ -3,8 +3,11 @@
 //! What was learned from a client is taken back once anything speaks against it, and it is not learned from again; one
 //! client gives at most a third of the rows, and there are at least three. The rows are gone once the reference is
 //! frozen. It is provisional: it says what the first traffic was like, not that it was right.
+//!
+//! A maintenance window learns in the same quarantine, but the latest rows ([`Learner::learn_latest`]): at its beginning
+//! the model that goes may still answer.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
@@ -29,7 +32,7 @@ const OTHERS_MAX: usize = 200;
 pub struct Learner {
     question: Vec<String>,
     names: Vec<String>,
-    rows: Vec<Learned>,
+    rows: VecDeque<Learned>,
     /// Rows of each client.
     counts: BTreeMap<Identity, usize>,
     suspects: BTreeSet<Identity>,
@@ -96,15 +99,51 @@ impl Learner {
     /// Takes a row of a client that nothing speaks against. Rows without a column of the first are left.
     pub fn learn(&mut self, client: Identity, time: Time, values: &[Option<Value>], wanted: u32) {
         let rows_max = self.rows_max(wanted);
-        let own = self.counts.get(&client).copied().unwrap_or(0);
-        let is_new_among_too_many = own == 0 && self.suspects.len() >= SUSPECTS_MAX;
-        if self.suspects.contains(&client) || is_new_among_too_many || values.len() != self.names.len() {
-            return;
-        }
+        let Some(own) = self.rows_of(client, values) else { return };
         // A third each is the most that a reference may be made of; more would only delay it.
         if own <= rows_max / CLIENTS_MIN && self.rows.len() <= rows_max {
-            self.counts.insert(client, own + 1);
-            self.rows.push(Learned { client, time, values: values.to_vec() });
+            self.push(client, time, values);
+        }
+    }
+
+    /// The same of the latest rows: a client that has its third gives up its oldest row for a new one, and where all is
+    /// full, the oldest of all goes. O(rows) where one goes, otherwise O(values).
+    pub fn learn_latest(&mut self, client: Identity, time: Time, values: &[Option<Value>], wanted: u32) {
+        let rows_max = self.rows_max(wanted);
+        let Some(own) = self.rows_of(client, values) else { return };
+        let gone = if own > rows_max / CLIENTS_MIN {
+            self.rows.iter().position(|learned| learned.client == client)
+        } else {
+            (self.rows.len() > rows_max).then_some(0)
+        };
+        if let Some(gone) = gone.and_then(|place| self.rows.remove(place))
+            && let Some(rows) = self.counts.get_mut(&gone.client)
+        {
+            *rows -= 1;
+            if *rows == 0 {
+                self.counts.remove(&gone.client);
+            }
+        }
+        self.push(client, time, values);
+    }
+
+    /// Rows of a client that may give another one; nothing where it may not, or the row has other columns.
+    fn rows_of(&self, client: Identity, values: &[Option<Value>]) -> Option<usize> {
+        let own = self.counts.get(&client).copied().unwrap_or(0);
+        let is_new_among_too_many = own == 0 && self.suspects.len() >= SUSPECTS_MAX;
+        let is_refused = self.suspects.contains(&client) || is_new_among_too_many;
+        (!is_refused && values.len() == self.names.len()).then_some(own)
+    }
+
+    fn push(&mut self, client: Identity, time: Time, values: &[Option<Value>]) {
+        *self.counts.entry(client).or_default() += 1;
+        self.rows.push_back(Learned { client, time, values: values.to_vec() });
+    }
+
+    /// Suspects whom `other` suspects, unless those are so many that nobody new could be learned from.
+    pub fn suspect_as(&mut self, other: &Self) {
+        if other.suspects.len() < SUSPECTS_MAX {
+            self.suspects.clone_from(&other.suspects);
         }
     }
 
@@ -162,6 +201,40 @@ impl Learner {
         DriftReference::of(&self.table(), settings).ok()
     }
 
+    /// The reference of what is there, of fewer rows than were wanted as well; nothing of too few rows or clients. Whoever
+    /// gave more than a third is cut back to that, to the latest rows. O(rows x log rows x features).
+    #[must_use]
+    pub fn conclude(&mut self, settings: &Settings) -> Option<DriftReference> {
+        let most = most_each(&self.counts.values().copied().collect::<Vec<_>>());
+        let over = |(client, rows): (&Identity, &usize)| Some((*client, rows.checked_sub(most)?));
+        let mut over: BTreeMap<Identity, usize> = self.counts.iter().filter_map(over).collect();
+        self.rows.retain(|learned| match over.get_mut(&learned.client) {
+            Some(rows) if *rows > 0 => {
+                *rows -= 1;
+                false
+            }
+            _ => true,
+        });
+        self.counts.values_mut().for_each(|rows| *rows = (*rows).min(most));
+        self.counts.retain(|_, rows| *rows > 0);
+        if self.counts.len() < CLIENTS_MIN {
+            return None;
+        }
+        DriftReference::of(&self.table(), settings).ok()
+    }
+
+    /// How many rows each client gave.
+    #[must_use]
+    pub fn counts(&self) -> &BTreeMap<Identity, usize> {
+        &self.counts
+    }
+
+    /// When the first and the last row came.
+    #[must_use]
+    pub fn span(&self) -> Option<(Time, Time)> {
+        Some((self.rows.front()?.time, self.rows.back()?.time))
+    }
+
     /// The rows as columns. What an exchange did not tell is taken as in the row before: a value that belongs to a whole
     /// exchange comes once, with its first row.
     fn table(&self) -> Table {
@@ -178,6 +251,21 @@ impl Learner {
             times: self.rows.iter().map(|learned| learned.time).collect(),
         }
     }
+}
+
+/// The most rows that each client may give so that nobody stands for more than a third of all.
+fn most_each(counts: &[usize]) -> usize {
+    let fits = |most: usize| {
+        let all: usize = counts.iter().map(|rows| (*rows).min(most)).sum();
+        most * CLIENTS_MIN <= all
+    };
+    // Once it no longer fits, more never does: the sum grows by less and less.
+    let (mut fit, mut over) = (0, counts.iter().max().copied().unwrap_or(0) + 1);
+    while fit + 1 < over {
+        let middle = usize::midpoint(fit, over);
+        if fits(middle) { fit = middle } else { over = middle }
+    }
+    fit
 }
 
 #[cfg(test)]
@@ -221,6 +309,50 @@ mod tests {
         learn(&mut two, 3, 198);
         let reference = freeze(&mut two).expect("a third is there");
         assert_eq!((reference.rows(), reference.features().len()), (600, 4));
+    }
+
+    #[test]
+    fn the_latest_rows_are_kept_and_nobody_stands_for_more_than_a_third_of_what_is_concluded() {
+        let mut learner = learner();
+        let mut learn = |client: u64, rows: std::ops::Range<u64>| {
+            for row in rows {
+                let number = Some(Value::Number(row as f64));
+                let values = [number, number, number, None];
+                learner.learn_latest(Identity::Key(client), Time(row), &values, 900);
+            }
+        };
+        learn(1, 0..5000);
+        (2..=4).for_each(|client| learn(client, 5000..5000 + client * 60));
+        learn(5, 6000..6100);
+        assert_eq!(learner.len(), 901, "all that there is room for");
+        let first = |client: u64| learner.rows.iter().find(|row| row.client == Identity::Key(client));
+        assert_eq!(first(1).map(|row| row.time), Some(Time(4739)), "its oldest rows went");
+        let reference = learner.conclude(&Settings::default()).expect("five clients gave enough");
+        let most = learner.counts().values().max().copied().unwrap_or(0);
+        assert_eq!(reference.rows(), learner.len() as u64);
+        assert!(most * 3 <= learner.len(), "{:?}", learner.counts());
+        learner.suspect(Identity::Key(4));
+        assert_eq!(
+            learner.conclude(&Settings::default()).map(|made| made.rows()),
+            Some(600),
+            "200 of the first"
+        );
+        learner.suspect(Identity::Key(3));
+        assert!(learner.conclude(&Settings::default()).is_none(), "{} rows are too few", learner.len());
+    }
+
+    #[test]
+    fn the_most_of_each_client_is_found_whatever_they_gave() {
+        for (counts, most) in [
+            (vec![], 0),
+            (vec![9, 9], 0),
+            (vec![5, 5, 5], 5),
+            (vec![100, 4, 4], 4),
+            (vec![100, 4, 4, 4], 6),
+            (vec![100, 50, 10, 10, 10], 30),
+        ] {
+            assert_eq!(most_each(&counts), most, "{counts:?}");
+        }
     }
 
     #[test]

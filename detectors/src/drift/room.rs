@@ -138,6 +138,15 @@ pub struct Counts {
     pub told: [u64; 5],
 }
 
+/// How a room learns, where it has no reference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Learning {
+    /// From the first rows, until there are enough for a reference.
+    First,
+    /// From the latest rows, until [`Room::conclude`]: beside the room of a model that is being exchanged.
+    Latest,
+}
+
 /// What is kept of a question until its answer comes: the values of its features, row after row.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Kept {
@@ -159,7 +168,7 @@ pub struct Ended<'a> {
     pub latency: Duration,
     /// The predictions, where the answer holds some and could be read.
     pub answer: Option<&'a Features>,
-    /// Whether the model is being exchanged: then nothing is counted and nothing learned.
+    /// Whether the model is being exchanged: then nothing is counted, and nothing learned here.
     pub in_maintenance: bool,
 }
 
@@ -167,6 +176,7 @@ pub struct Ended<'a> {
 #[derive(Debug)]
 pub struct Room {
     settings: Settings,
+    learning: Learning,
     /// The key of labels: that of the reference, or of this instance while one is learned.
     label_key: [u64; 2],
     own_label_key: [u64; 2],
@@ -293,6 +303,7 @@ impl Room {
         let own_label_key = [0, 1].map(|half| hashing.numbered("labels of drift", half));
         let mut room = Self {
             settings,
+            learning: Learning::First,
             label_key: own_label_key,
             own_label_key,
             names: Names::default(),
@@ -307,6 +318,40 @@ impl Room {
             room.freeze(frozen);
         }
         room
+    }
+
+    /// A room beside this one that learns from the latest rows, and from nobody whom this one suspects.
+    #[must_use]
+    pub fn beside(&self, hashing: &Hashing) -> Self {
+        let mut beside =
+            Self { learning: Learning::Latest, ..Self::new(self.settings.clone(), None, hashing) };
+        beside.memory.learner.suspect_as(&self.memory.learner);
+        beside
+    }
+
+    /// The reference of the latest rows; nothing where too few rows or clients were there.
+    #[must_use]
+    pub fn conclude(&mut self) -> Option<DriftReference> {
+        let made = super::settings(&self.settings.early, &self.settings.paging);
+        let reference = self.memory.learner.conclude(&made)?;
+        Some(reference.with_label_key(self.own_label_key))
+    }
+
+    /// What is learned so far.
+    #[must_use]
+    pub fn learner(&self) -> &Learner {
+        &self.memory.learner
+    }
+
+    /// Watches by another reference from here on, afresh.
+    pub fn install(&mut self, frozen: Frozen) {
+        self.memory.learner.clear();
+        self.freeze(frozen);
+    }
+
+    /// Counts the rows of an exchange that another room learned from, since the model is being exchanged.
+    pub fn exchanged(&mut self, kept: &Kept) {
+        self.memory.counts.maintenance += (kept.values.len() / kept.width.max(1)) as u64;
     }
 
     fn freeze(&mut self, frozen: Frozen) {
@@ -465,7 +510,12 @@ impl Room {
         if self.memory.watched.is_some() {
             return (self.count(ended, hashing), None);
         }
-        self.memory.learner.learn(ended.sender.client, ended.time, &self.row, self.settings.warm_up_rows);
+        let (client, time, wanted) = (ended.sender.client, ended.time, self.settings.warm_up_rows);
+        if self.learning == Learning::Latest {
+            self.memory.learner.learn_latest(client, time, &self.row, wanted);
+            return (Vec::new(), None);
+        }
+        self.memory.learner.learn(client, time, &self.row, wanted);
         let made = super::settings(&self.settings.early, &self.settings.paging);
         let learned = self.memory.learner.freeze(self.settings.warm_up_rows, &made);
         let learned = learned.map(|reference| reference.with_label_key(self.own_label_key));
@@ -573,6 +623,7 @@ impl Room {
     /// afresh unless it is the same; one that was learned goes on.
     pub fn take_over(&mut self, memory: Memory) {
         let named = self.memory.watched.take();
+        let learns_on = named.is_none() && memory.watched.is_none();
         let is_same = |old: &Watched, new: &Watched| old.frozen == new.frozen;
         let old = memory.watched.as_ref();
         let goes_on = match (&named, old) {
@@ -592,7 +643,7 @@ impl Room {
         }
         let before = self.memory.generation;
         self.rename();
-        if goes_on {
+        if goes_on || learns_on {
             // The features are those of before: what is kept of open questions can be read.
             self.memory.generation = before;
         }

@@ -1,6 +1,6 @@
 //! What follows from an answer: the contract is judged, and a reference learned.
 
-use super::{Case, Engine, Label, Outbox};
+use super::{Case, Engine, Label, Outbox, lesson};
 use crate::contract::{self, Violation};
 use crate::explain;
 use crate::facts::{Answered, Features};
@@ -83,10 +83,11 @@ impl Engine {
 
     /// Rows of the question at hand that a reference may be learned from.
     pub(super) fn samples(&self, identity: Identity, rows: &Features) -> Vec<Sample> {
-        if self.memory.reference.is_some() {
-            return Vec::new();
-        }
-        let room = self.memory.learner.room(identity);
+        let room = match (&self.memory.lesson, &self.memory.reference) {
+            (Some(_), _) => lesson::ROWS_OF_A_QUESTION,
+            (None, Some(_)) => return Vec::new(),
+            (None, None) => self.memory.learner.room(identity),
+        };
         let new = self.memory.seen.rows().iter().take(room);
         new.filter_map(|row| {
             let values = values_of(rows, row.index)?;
@@ -102,13 +103,19 @@ impl Engine {
         answer: &Features,
         out: &mut Outbox,
     ) {
-        if self.memory.reference.is_some() || !(200..300).contains(&answered.status) {
+        if question.aside {
+            self.teach(question, answered, answer);
+            return;
+        }
+        // What was asked before a model is exchanged and answered meanwhile is nobody's normal.
+        let learns = self.memory.reference.is_none() && self.memory.lesson.is_none();
+        if !learns || !(200..300).contains(&answered.status) {
             return;
         }
         for Sample { row, content, values, names } in question.samples {
             if let Some(p) = values_of(answer, row as usize).filter(|p| !p.is_empty()) {
                 let row = ReferenceRow { x: values, p };
-                self.memory.learner.learn(question.identity, content, &names, row);
+                self.memory.learner.learn((question.identity, answered.time), content, &names, row);
             }
         }
         if let Some(frozen) = self.memory.learner.freeze() {

@@ -33,7 +33,7 @@ impl Engine {
             });
             let trust = reference.trust;
             neighbours.mark(position);
-            self.marked(case.request);
+            self.marked(case.request, false);
             if let Some(grown) = grown {
                 self.tell_campaign(case, &grown, trust, out);
             }

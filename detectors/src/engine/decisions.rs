@@ -29,6 +29,9 @@ impl Engine {
     ) -> bool {
         let did = explain::evidence(case.subject.identity, &finding.did, &finding.trail, case.time);
         self.suspect(case.subject.identity);
+        if finding.rests_on.is_none() {
+            self.unlearn(case.subject.identity);
+        }
         let fresh = !self.is_quiet(turn, case);
         let judgement = self.judge(Some(turn), label, case, &finding, fresh);
         if judgement.then.action > Action::Alert {
@@ -142,6 +145,7 @@ impl Engine {
         self.enter_in_force(case, id, action, &term);
         self.memory.learner.forget(case.subject.identity);
         self.suspect(case.subject.identity);
+        self.unlearn(case.subject.identity);
         let tenant = self.rules.policy.tenant(case.subject.identity, case.address);
         let rests =
             term.approval.is_some() || self.rules.policy.suspends(tenant, action, case.subject.identity);

@@ -31,14 +31,25 @@ impl Engine {
             address: answered.asker.address,
             may_be_blocked: subject.may_be_blocked(),
         };
+        let in_maintenance = maintenance::at(&self.rules.policy.maintenance, answered.time).is_some();
         let ended = Ended {
             sender,
             time: answered.time,
             status: answered.status,
             latency: answered.latency,
             answer: answered.answer.ok().filter(|_| is_prediction),
-            in_maintenance: maintenance::at(&self.rules.policy.maintenance, answered.time).is_some(),
+            in_maintenance: in_maintenance && !question.aside,
         };
+        if question.aside {
+            if is_prediction {
+                room.exchanged(&question.kept);
+            }
+            if let Some(beside) = &mut self.drift_beside {
+                // It only learns, so that it tells nothing.
+                let _ = beside.ended(&ended, &question.kept, &self.rules.hashing);
+            }
+            return;
+        }
         let (told, frozen) = room.ended(&ended, &question.kept, &self.rules.hashing);
         out.frozen_drift = out.frozen_drift.take().or(frozen);
         for told in told {
@@ -82,6 +93,7 @@ impl Engine {
         };
         let label = Label { name: NAME, atlas: ATLAS, owasp: OWASP };
         self.suspect(identity);
+        self.unlearn(identity);
         let judgement = self.judge(None, label, case, &finding, true);
         let did = explain::carrier(identity, carrier.share);
         if judgement.then.action > Action::Alert {
@@ -95,9 +107,14 @@ impl Engine {
         }
     }
 
-    /// A row of a question is suspicious: nothing is learned from that question.
-    pub(super) fn marked(&mut self, request: u64) {
-        if self.drift.as_ref().is_some_and(|room| room.learns()) {
+    /// A row of a question is suspicious, by the question alone or by the reference at work: nothing is learned from that
+    /// question. The reference at work says nothing against what is learned aside, for it is of the model that goes.
+    pub(super) fn marked(&mut self, request: u64, by_itself: bool) {
+        if self.memory.lesson.is_some() {
+            if by_itself {
+                self.memory.open.let_go_aside(request);
+            }
+        } else if self.drift.as_ref().is_some_and(|room| room.learns()) {
             self.memory.open.let_go(request);
         }
     }

@@ -125,6 +125,15 @@ pub fn mend(refused: &Refused) -> (StatusCode, &'static str) {
             StatusCode::CONFLICT,
             "remove files of models that are gone from the state folder's references/promoted/ and restart",
         ),
+        Refused::NoCandidate(_) => (
+            StatusCode::NOT_FOUND,
+            "GET /v1/references lists what waits; a window that taught too little is in checkgate_reference_candidates_total",
+        ),
+        Refused::ReferenceNamed(_) => (
+            StatusCode::CONFLICT,
+            "take reference and drift.reference of the model out of the configuration, reload, and promote then: the \
+             candidate waits",
+        ),
         Refused::Configured(_) => {
             (StatusCode::CONFLICT, "take it out of clients.never_block or clients.trusted_proxies")
         }

@@ -16,12 +16,13 @@ use super::problem::Problem;
 use crate::identity;
 
 /// What an erasure does not reach, told with every one.
-const NOT_REACHED: [&str; 6] = [
+const NOT_REACHED: [&str; 7] = [
     "the findings file or standard output, and whatever collected it",
     "copies of the log, of the state folder and of /v1/events that others made, and damaged bytes that were set aside",
     "recordings made with --record",
     "what lanes remember of the client's rows, and decisions in force: they end with time, by lifting, or at a restart",
     "who sent the latest 2,048 rows of each model, in drift/ of the state folder: later rows take their place",
+    "the eight largest shares of what a maintenance window taught, in references/ of the state folder",
     "answers to requests with an Idempotency-Key, for 24 h",
 ];
 

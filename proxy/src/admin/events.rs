@@ -128,8 +128,12 @@ fn what(what: &What) -> Value {
         What::Configuration { digest, refused } => {
             json!({ "kind": "configuration", "digest": digest, "refused": refused })
         }
-        What::Reference { model, rows, trusted } => {
-            json!({ "kind": "reference", "model": model, "rows": rows, "trusted": trusted })
+        What::Reference { model, rows, trusted, window } => {
+            let mut told = json!({ "kind": "reference", "model": model, "rows": rows, "trusted": trusted });
+            if let (Some(window), Value::Object(told)) = (window, &mut told) {
+                told.insert("window".to_owned(), json!(window));
+            }
+            told
         }
         What::KillSwitch { on } => json!({ "kind": "kill_switch", "on": on }),
         What::Erased { client, entries } => {

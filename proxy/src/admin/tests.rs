@@ -19,6 +19,8 @@ use crate::gate::brake::BrakeLimits;
 use crate::gate::{Applied, GateSettings, Origin, Rules};
 use crate::ledger::entry::{By, Decided, Status, What};
 use crate::records;
+use crate::state::candidates::Summary;
+use crate::state::candidates::tests::candidate;
 use crate::told::clean::steers;
 use crate::told::clean::tests::read_back;
 
@@ -43,6 +45,10 @@ impl Hears for Ears {
 
     fn promote(&self, _model: &str) -> Result<Promotion, NotPromoted> {
         Ok(Promotion { rows: 500, kept: true })
+    }
+
+    fn promote_candidate(&self, _: &str) -> Result<(Summary, bool), NotPromoted> {
+        Ok((candidate("prices").summary, true))
     }
 }
 
@@ -97,6 +103,7 @@ fn fixture() -> Fixture {
         answers: Arc::default(),
         listeners: Room::default(),
         models: Arc::new(|| vec![prices()]),
+        candidates: Arc::new(|| vec![candidate("prices").summary]),
         drift: Arc::new(|_| Ok(Some(super::drift::tests::view(3000, 40.0)))),
         sinks: Arc::new(Vec::new),
         config: Arc::new(|| ConfigStatus::new(Some("/etc/checkgate.yaml".into()))),
@@ -491,7 +498,14 @@ async fn a_reference_is_listed_and_promoted() {
     assert_eq!(listed["references"][0]["model"], "prices");
     let (status, _, promoted) = it.post("/v1/references/prices/promote", "{}").await;
     assert_eq!((status, &promoted["rows"]), (200, &500.into()), "{promoted}");
+    assert_eq!(promoted.get("drift_rows"), None, "{promoted}");
+    let waiting = &listed["candidates"][0];
+    assert_eq!((&waiting["model"], &waiting["shares"][0]["client"]), (&"prices".into(), &"192.0.2.7".into()));
+    let order = r#"{"candidate": true, "why": "v2 is out"}"#;
+    let (status, _, promoted) = it.post("/v1/references/prices/promote", order).await;
+    assert_eq!((status, &promoted["rows"]), (200, &1.into()), "{promoted}");
     assert_eq!(it.post("/v1/references/nobody/promote", "").await.0, 404);
+    assert_eq!(it.post("/v1/references/nobody/promote", order).await.0, 404);
 }
 
 #[tokio::test]

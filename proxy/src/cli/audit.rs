@@ -203,7 +203,13 @@ fn summary(entry: &Entry) -> String {
         What::Configuration { digest, refused } => {
             format!("{digest} {}", refused.as_deref().map_or("in force", |_| "refused"))
         }
-        What::Reference { model, rows, trusted } => format!("{model}: {rows} rows, trusted {trusted}"),
+        What::Reference { model, rows, trusted, window } => {
+            let word = if *trusted { "yes" } else { "no" };
+            let of = window.as_ref().map_or_else(String::new, |window| {
+                format!(", {} of drift, of a maintenance window {}", window.drift_rows, window.note)
+            });
+            format!("{model}: {rows} rows{of}, trusted: {word}")
+        }
         What::KillSwitch { on } => format!("on {on}"),
         What::Erased { client, entries } => format!("{client}: {entries} entries"),
         What::Started { version, .. } => version.to_string(),

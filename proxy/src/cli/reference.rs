@@ -9,7 +9,7 @@ use checkgate_detectors::facts::Time;
 use checkgate_detectors::query::{ParameterError, Parameters};
 use clap::{Args, Subcommand, ValueEnum};
 use http::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::print;
 use super::rehearse::Bar;
@@ -22,6 +22,7 @@ use crate::reference::file::{self, FileError, ReferenceFile};
 use crate::reference::keys::SigningKey;
 use crate::reference::rows::Choice;
 use crate::reference::words::{self, Terms};
+use crate::told;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -36,7 +37,9 @@ Examples:
   checkgate reference list
         what the models of a running checkgate have learned of questions
   checkgate reference promote pricing --why 'looked through'
-        let decisions rest on it";
+        let decisions rest on it
+  checkgate reference promote pricing --candidate --why 'v2 is out'
+        let decisions and drift rest on what a maintenance window taught";
 
 /// Arguments of `checkgate reference`.
 #[derive(Args, Debug)]
@@ -54,9 +57,9 @@ enum ReferenceCommand {
     Show(Show),
     /// Say whether a reference of drift is whole, and who signed it.
     Verify(Verify),
-    /// List the references that models of a running checkgate have, and whether decisions may rest on them.
+    /// List the references that models of a running checkgate have, whether decisions may rest on them, and what waits.
     List(Remote),
-    /// Trust the reference that a model of a running checkgate has learned.
+    /// Trust the reference that a model of a running checkgate has learned, or that a maintenance window taught.
     Promote(Promote),
 }
 
@@ -158,6 +161,9 @@ struct Promote {
     /// Why; it stands in the ledger.
     #[arg(long, default_value = "")]
     why: String,
+    /// What a maintenance window taught, in the place of the references at work.
+    #[arg(long)]
+    candidate: bool,
     #[command(flatten)]
     remote: Remote,
 }
@@ -251,13 +257,58 @@ fn list(remote: &Remote) -> anyhow::Result<ExitCode> {
     }
     let row = |reference| ["model", "rows", "trust"].map(|key| text(reference, key)).to_vec();
     let rows: Vec<_> = items(&list, "references").map(row).collect();
-    print(&table(&["MODEL", "ROWS", "TRUST"], &rows))
+    let mut said = table(&["MODEL", "ROWS", "TRUST"], &rows);
+    for waiting in items(&list, "candidates") {
+        said.push_str(&of_candidate(waiting));
+    }
+    print(&said)
+}
+
+/// What waits for an operator, in words.
+fn of_candidate(waiting: &Value) -> String {
+    let moment = |key| told::moment(waiting.get(key).and_then(Value::as_f64).unwrap_or_default());
+    let percent = |of: &Value| of.get("share").and_then(Value::as_f64).unwrap_or_default() * 100.0;
+    let share = |of: &Value| format!("{} {:.0} %", text(of, "client"), percent(of));
+    let shares: Vec<String> = items(waiting, "shares").map(share).collect();
+    let held_out = waiting.get("quality").map_or_else(String::new, |quality| {
+        let of = |key| quality.get(key).and_then(Value::as_f64).unwrap_or_default();
+        format!(
+            "\n  held out:  evidence up to {:.0} in {:.0} rows (early), {:.1} in {:.0} stretches (paging)",
+            of("early"),
+            of("rows"),
+            of("paging"),
+            of("stretches")
+        )
+    });
+    format!(
+        "\nA candidate for {} waits, of the maintenance window {:?} from {} to {}:\n  rows:      {} of queries, {} of \
+         drift, of {} that were seen; from {} to {}\n  clients:   {}: {}{held_out}\n  promote:   checkgate reference \
+         promote {} --candidate\n",
+        text(waiting, "model"),
+        text(waiting, "note"),
+        moment("from"),
+        moment("until"),
+        text(waiting, "rows"),
+        text(waiting, "drift_rows"),
+        text(waiting, "seen"),
+        moment("first"),
+        moment("last"),
+        text(waiting, "clients"),
+        shares.join(", "),
+        text(waiting, "model"),
+    )
 }
 
 fn promote(promote: &Promote) -> anyhow::Result<ExitCode> {
     let path = format!("/v1/references/{}/promote", encoded(&promote.model));
-    let answer = promote.remote.ask(Method::POST, &path, Some(&json!({ "why": promote.why })));
+    let answer = promote.remote.ask(
+        Method::POST,
+        &path,
+        Some(&json!({ "why": promote.why, "candidate": promote.candidate })),
+    );
     let answer = answer.context("the reference was not promoted")?;
-    let line = format!("the reference of {} is trusted: {} rows\n", promote.model, text(&answer, "rows"));
+    let drift = answer.get("drift_rows").map_or_else(String::new, |rows| format!(", {rows} of drift"));
+    let line =
+        format!("the reference of {} is trusted: {} rows{drift}\n", promote.model, text(&answer, "rows"));
     print(&if promote.remote.json { pretty(&answer) } else { line })
 }

@@ -10,6 +10,8 @@ use crate::identity::written as client;
 use crate::ledger::book::Bounds;
 use crate::metrics::Metrics;
 use crate::records::tests::silent;
+use crate::state::candidates::Summary;
+use crate::state::candidates::tests::candidate;
 
 const NOW: Time = Time(1_700_000_000_000_000);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -32,6 +34,10 @@ impl Hears for Ears {
     fn promote(&self, model: &str) -> Result<Promotion, NotPromoted> {
         let promotion = Promotion { rows: 500, kept: true };
         if model == "prices" { Ok(promotion) } else { Err(NotPromoted::Nothing) }
+    }
+
+    fn promote_candidate(&self, model: &str) -> Result<(Summary, bool), NotPromoted> {
+        if model == "prices" { Ok((candidate(model).summary, true)) } else { Err(NotPromoted::Nothing) }
     }
 }
 
@@ -290,6 +296,7 @@ fn every_change_is_noted_with_who_where_and_why() {
     house.control.switch(true, by(), NOW).1.unwrap();
     house.control.promote("prices", by(), NOW).unwrap();
     assert!(house.control.promote("digits", by(), NOW).is_err());
+    assert!(matches!(house.control.promote_candidate("digits", by(), NOW), Err(Refused::NoCandidate(_))));
     let mut noted = Vec::new();
     while let Ok(entry) = heard.try_recv() {
         assert_eq!(entry.by, by());

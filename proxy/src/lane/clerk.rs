@@ -13,6 +13,7 @@ use checkgate_detectors::drift::room::saved::{Progress, SavedError};
 use checkgate_detectors::engine::Gauges;
 use checkgate_detectors::facts::NotInspected;
 use checkgate_detectors::finding::{DecisionId, Record};
+use checkgate_detectors::maintenance::Taught;
 use checkgate_detectors::reference::Trust;
 use parking_lot::Mutex;
 
@@ -21,12 +22,13 @@ use super::fair::FairQueue;
 use super::pulse::Pulse;
 use super::queue::{Parcel, Queue};
 use super::{Order, Outlets, Post, hand_on_live};
-use crate::capture::{Entry, Promoted, Remembered, Replanned};
+use crate::capture::{Entry, Installed, Promoted, Remembered, Replanned, Settled};
 use crate::clock;
 use crate::journal::{Appended, JournalWriter};
-use crate::ledger::entry::{By, What};
-use crate::metrics::labels::{ContractOutcome, DriftMemoryOutcome};
-use crate::state::drift_memory;
+use crate::ledger::entry::{By, OfWindow, What};
+use crate::metrics::labels::{CandidateOutcome, ContractOutcome, DriftMemoryOutcome};
+use crate::state::candidates::Candidate;
+use crate::state::{Waiting, drift_memory};
 
 /// An idle lane looks again this often for a while: steady traffic then pays for no wake-ups.
 const TICK: Duration = Duration::from_millis(1);
@@ -176,6 +178,18 @@ impl Clerk {
                     // Whoever no longer waits was told that the lane is late.
                     promoted.send(self.step.promoted.take()).ok();
                 }
+                Order::Install { candidate, installed } => {
+                    let Candidate { summary, query, drift } = &*candidate;
+                    self.take(Entry::Install(Installed {
+                        time: clock::now(),
+                        model: summary.model.clone(),
+                        query: query.clone(),
+                        drift: drift.clone(),
+                    }));
+                    self.refresh_gauges();
+                    // Whoever no longer waits was told that the lane is late.
+                    installed.send(self.step.installed).ok();
+                }
                 Order::Look { model, now, seen } => {
                     let mut engines = self.desk.engines();
                     let engine = engines.find(|(_, name, _)| **name == *model).map(|(_, _, engine)| engine);
@@ -245,6 +259,49 @@ impl Clerk {
         }
     }
 
+    /// Maintenance windows end by the clock, whether or not anybody asks the model.
+    fn end_lessons(&mut self) {
+        let now = clock::now();
+        if self.duty == Duty::Decides && !self.is_deposed() && self.desk.is_lesson_over(now) {
+            self.take(Entry::Settle(Settled { time: now }));
+        }
+    }
+
+    /// Keeps what a maintenance window taught until an operator promotes it, and says that it waits.
+    fn offer(&self, taught: &Taught) {
+        let Taught { model, window, rows, drift_rows, clients, .. } = taught;
+        let count = |outcome| self.outlets.metrics.candidates.inc(outcome);
+        let Some(candidate) = Candidate::of(taught) else {
+            count(CandidateOutcome::TooFew);
+            tracing::warn!(
+                %model, note = window.note, rows, drift_rows, clients,
+                "a maintenance window has ended with too few rows or clients for a reference; it offers none, and the \
+                 references before stay"
+            );
+            return;
+        };
+        let summary = candidate.summary.clone();
+        let waiting = self.outlets.state.keep_candidate(candidate);
+        if waiting == Waiting::NoRoom {
+            count(CandidateOutcome::NotKept);
+            tracing::error!(%model, "what a maintenance window taught is not kept: too many models have a candidate");
+            return;
+        }
+        let replaces = waiting == Waiting::Replaces;
+        count(if replaces { CandidateOutcome::Replaced } else { CandidateOutcome::Waits });
+        tracing::info!(
+            %model, note = window.note, rows = summary.rows, drift_rows = summary.drift_rows, clients, replaces,
+            "a maintenance window has ended; what it taught waits for an operator: `checkgate reference list`"
+        );
+        let what = What::Reference {
+            model: Arc::clone(model),
+            rows: summary.rows,
+            trusted: false,
+            window: Some(Box::new(OfWindow::new(&summary, replaces))),
+        };
+        drop(self.outlets.ledger.note(clock::now(), By::itself(), what));
+    }
+
     fn judge_what_waits(&mut self) {
         loop {
             self.receive();
@@ -288,6 +345,7 @@ impl Clerk {
             return;
         }
         self.flush();
+        self.end_lessons();
         self.refresh_gauges();
         self.keep_drift(false);
         self.seat.queue.set_parked(true);
@@ -314,6 +372,7 @@ impl Clerk {
         }
         self.seat.queue.done(client, cost);
         if self.refreshed.elapsed() >= REFRESH_EVERY && !self.is_deposed() {
+            self.end_lessons();
             self.refresh_gauges();
             self.keep_drift(false);
         }
@@ -374,12 +433,14 @@ impl Clerk {
                 model: Arc::clone(name),
                 rows: reference.rows().len() as u64,
                 trusted: reference.trust == Trust::Trusted,
+                window: None,
             };
             drop(self.outlets.ledger.note(clock::now(), By::itself(), what));
         }
         if let (Some(reference), Some(name)) = (&self.step.outbox.frozen_drift, &self.step.name) {
             self.outlets.state.save_drift(name, &reference.to_bytes());
         }
+        self.step.outbox.taught.iter().for_each(|taught| self.offer(taught));
         let model = metrics.model(self.step.model);
         model.rows.inc_by(self.step.rows);
         model.rows_over_cap.inc_by(self.step.rows_over);

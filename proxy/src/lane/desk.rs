@@ -3,10 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use checkgate_detectors::at_work::AtWork;
+use checkgate_detectors::drift::reference::DriftReference;
+use checkgate_detectors::drift::room::Frozen;
 use checkgate_detectors::drift::room::saved::SavedError;
 use checkgate_detectors::engine::{self, Build, BuildError, Engine, Outbox};
-use checkgate_detectors::facts::{self, Features, NotInspected, Question};
+use checkgate_detectors::facts::{self, Features, NotInspected, Question, Time};
 use checkgate_detectors::ladder::Ladder;
 use checkgate_detectors::networks::Networks;
 use checkgate_detectors::policy::Policy;
@@ -15,10 +19,10 @@ use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 
 use super::open::{Open, OpenParts};
-use crate::capture::{Admission, Answered, Asked, Body, Entry, Remembered};
+use crate::capture::{Admission, Answered, Asked, Body, Entry, Installed, Remembered};
 use crate::decode::{self, Decoder, Head, KeptLine, Part, kept_headers};
 use crate::gate::Rules;
-use crate::plan::{ModelPlan, Plan};
+use crate::plan::{DriftPlan, ModelPlan, Plan};
 
 /// Rows of an answer that are judged where the model has a contract: far above any batch worth sending, since an
 /// offending row must not hide behind the cap that bounds the detectors' work.
@@ -45,6 +49,8 @@ pub struct Step {
     pub begun_afresh: Vec<Arc<str>>,
     /// The reference that decisions rest on from here on, at an operator's word.
     pub promoted: Option<Learned>,
+    /// Whether what a maintenance window taught took the place of the references at work.
+    pub installed: bool,
     /// Whether drift goes on with what it remembered before a restart.
     pub remembered: Option<Result<(), SavedError>>,
 }
@@ -69,6 +75,7 @@ impl Step {
         self.not_inspected.clear();
         self.begun_afresh.clear();
         self.promoted = None;
+        self.installed = false;
         self.remembered = None;
     }
 }
@@ -216,23 +223,66 @@ impl Desk {
             Entry::Plan(replanned) => self.adopt(replanned.plan, step),
             Entry::Promote(promoted) => self.promote(&promoted.model, step),
             Entry::Remember(remembered) => self.remember(&remembered, step),
+            Entry::Settle(settled) => {
+                for seat in self.seats.values_mut().chain(self.discovered.values_mut()) {
+                    seat.engine.settle(settled.time, &mut step.outbox);
+                }
+            }
+            Entry::Install(installed) => self.install(&installed, step),
         }
     }
 
     /// Has a model's drift go on where it stopped before a restart. Of a model that was discovered then, that is where it
     /// begins now.
     fn remember(&mut self, remembered: &Remembered, step: &mut Step) {
-        let name = &*remembered.model;
-        let id = self.plan.models.iter().find(|(_, plan)| plan.name == *name).map(|(id, _)| *id);
-        if id.is_none() && !self.discovered.contains_key(name) {
-            let Some(mut new) = self.empty_seat(None, name) else { return };
-            self.house.receive(&mut new);
-            self.discovered.insert(name.to_owned(), new);
-        }
-        let seat = seat(&mut self.seats, &mut self.discovered, id, name);
+        let seat = self.seat_of(&remembered.model);
         if let Some(seat) = seat.filter(|seat| seat.engine.drift_room().is_some()) {
             step.remembered = Some(seat.engine.restore_drift(&remembered.bytes));
         }
+    }
+
+    /// The seat of a model by its name, made where it was discovered before a restart.
+    fn seat_of(&mut self, name: &str) -> Option<&mut Seat> {
+        let id = self.plan.models.iter().find(|(_, plan)| plan.name == *name).map(|(id, _)| *id);
+        if id.is_none() && !self.discovered.contains_key(name) {
+            let mut new = self.empty_seat(None, name)?;
+            self.house.receive(&mut new);
+            self.discovered.insert(name.to_owned(), new);
+        }
+        seat(&mut self.seats, &mut self.discovered, id, name)
+    }
+
+    /// Has what a maintenance window taught take the place of a model's references; all stays where the configuration names
+    /// one of them.
+    fn install(&mut self, installed: &Installed, step: &mut Step) {
+        let Installed { model, query, drift, .. } = installed;
+        let id = self.plan.models.iter().find(|(_, plan)| plan.name == *model).map(|(id, _)| *id);
+        let is_named = |plan: &ModelPlan| {
+            query.is_some() && plan.reference.is_some()
+                || drift.is_some() && plan.drift.as_ref().is_some_and(DriftPlan::is_named)
+        };
+        if self.plan.model(id).is_some_and(is_named) {
+            return;
+        }
+        // Both were read when they were kept.
+        let read = |text: &Arc<str>| Reference::from_json_lines(text, Trust::Trusted).ok();
+        let of_query = query.as_ref().and_then(read);
+        let of_drift = drift.as_ref().and_then(|bytes| DriftReference::from_bytes(bytes).ok());
+        let is_whole = (of_query.is_some(), of_drift.is_some()) == (query.is_some(), drift.is_some());
+        let Some(seat) = self.seat_of(model).filter(|_| is_whole) else { return };
+        let frozen = of_drift.map(|reference| Frozen { trust: Trust::Trusted, reference });
+        seat.engine.install(of_query, frozen);
+        step.installed = true;
+        // A seat that is made anew for this model begins with them.
+        let plan = Arc::make_mut(&mut self.plan);
+        plan.promoted.extend(query.iter().map(|text| (model.clone(), Arc::clone(text))));
+        plan.promoted_drifts.extend(drift.iter().map(|bytes| (model.clone(), STANDARD.encode(bytes).into())));
+    }
+
+    /// Whether a maintenance window has ended whose lesson is still under way.
+    pub fn is_lesson_over(&self, now: Time) -> bool {
+        let mut seats = self.seats.values().chain(self.discovered.values());
+        seats.any(|seat| seat.engine.is_lesson_over(now))
     }
 
     /// Lets decisions of a model rest on what it learned; one that the configuration names stays. What drift learns of
@@ -609,8 +659,9 @@ fn decoder(model: &ModelPlan) -> Result<Option<Box<dyn Decoder>>, DeskError> {
     (spec.build)(parameters).map(Some).map_err(|error| refused(error.to_string()))
 }
 
-fn drift(model: &ModelPlan) -> Result<Option<engine::Drift>, DeskError> {
-    let built = model.drift.as_ref().map(|drift| drift.engine()).transpose();
+fn drift(plan: &Plan, model: &ModelPlan) -> Result<Option<engine::Drift>, DeskError> {
+    let promoted = plan.promoted_drifts.get(&model.name).map(|content| &**content);
+    let built = model.drift.as_ref().map(|drift| drift.engine(promoted)).transpose();
     built.map_err(|error| DeskError::Reference { model: model.name.clone(), message: format!("{error:#}") })
 }
 
@@ -639,7 +690,7 @@ fn build(plan: &Plan, model: &ModelPlan, name: Arc<str>) -> Result<Build, DeskEr
             shared_addresses: Networks::new(plan.shared_addresses.iter().copied()),
         },
         reference: reference.map_err(refused)?,
-        drift: drift(model)?,
+        drift: drift(plan, model)?,
         limits: engine::Limits {
             clients: plan.limits.clients,
             open_questions: plan.limits.open_questions,

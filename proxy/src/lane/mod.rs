@@ -41,9 +41,10 @@ use crate::journal::{JournalError, JournalWriter};
 use crate::ledger::Ledger;
 use crate::ledger::entry::{By, Decided, Status, What};
 use crate::metrics::Metrics;
-use crate::plan::Plan;
+use crate::plan::{Plan, in_base_64};
 use crate::records::{self, Outlet};
 use crate::state::State;
+use crate::state::candidates::Candidate;
 use crate::state::drift_memory::Memory;
 
 /// How long a reload waits for a lane that is busy; one step takes milliseconds.
@@ -120,6 +121,8 @@ enum Order {
     Adopt { plan: Arc<Plan>, adopted: SyncSender<()> },
     /// Let decisions of a model rest on what it learned.
     Promote { model: String, promoted: SyncSender<Option<Learned>> },
+    /// Let decisions of a model rest on what a maintenance window taught.
+    Install { candidate: Arc<Candidate>, installed: SyncSender<bool> },
     /// Say how the drift of a model stands at a moment.
     Look { model: String, now: Time, seen: SyncSender<Option<View>> },
     /// Go on with what drift remembered before a restart.
@@ -296,6 +299,29 @@ impl Lanes {
             }
         }
         Ok(learned)
+    }
+
+    /// Lets decisions of a model rest on what a maintenance window taught, and says whether it did: not where the
+    /// configuration names a reference, nor where there is no room for the model.
+    ///
+    /// # Errors
+    /// The lane is too busy to confirm it in time; it may do it later.
+    pub fn install(&self, id: Option<u16>, candidate: &Arc<Candidate>) -> Result<bool, LaneError> {
+        let (installed, answer) = mpsc::sync_channel(1);
+        if let Some(lane) = self.served.lock().iter().find(|lane| lane.post.owns(id)) {
+            lane.order(Order::Install { candidate: Arc::clone(candidate), installed });
+        }
+        let installed = answer.recv_timeout(ADOPTION_MAX).map_err(|_| LaneError::Busy)?;
+        if installed {
+            let model = &candidate.summary.model;
+            for lane in self.served.lock().iter_mut() {
+                let plan = Arc::make_mut(&mut lane.plan);
+                plan.promoted.extend(candidate.query.iter().map(|text| (model.clone(), Arc::clone(text))));
+                let drift = candidate.drift.iter().map(|bytes| (model.clone(), Arc::clone(bytes)));
+                plan.promoted_drifts.extend(in_base_64(drift.collect()));
+            }
+        }
+        Ok(installed)
     }
 
     /// How the drift of a model stands at `now`; nothing where it is not watched, or nobody asked the model yet.

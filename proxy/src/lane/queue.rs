@@ -51,7 +51,9 @@ impl Parcel {
                 | Entry::Approve(_)
                 | Entry::Reject(_)
                 | Entry::Promote(_)
-                | Entry::Remember(_) => 0,
+                | Entry::Remember(_)
+                | Entry::Settle(_)
+                | Entry::Install(_) => 0,
             }
     }
 }
@@ -205,7 +207,9 @@ fn shed(entry: &mut Entry) {
         | Entry::Approve(_)
         | Entry::Reject(_)
         | Entry::Promote(_)
-        | Entry::Remember(_) => {}
+        | Entry::Remember(_)
+        | Entry::Settle(_)
+        | Entry::Install(_) => {}
     }
 }
 

@@ -25,6 +25,7 @@ use crate::ledger::book::Bounds;
 use crate::ledger::entry::{By, Decided, Status, What};
 use crate::metrics::Metrics;
 use crate::records::{self, tests::silent};
+use crate::state::candidates::Summary;
 
 pub const NOW: Time = Time(1_700_000_000_000_000);
 pub const KEY: &str = "the key of the edge";
@@ -47,6 +48,10 @@ impl Hears for Deaf {
     fn approve(&self, _: DecisionId, _: Time) {}
     fn reject(&self, _: DecisionId) {}
     fn promote(&self, _: &str) -> Result<Promotion, NotPromoted> {
+        Err(NotPromoted::Nothing)
+    }
+
+    fn promote_candidate(&self, _: &str) -> Result<(Summary, bool), NotPromoted> {
         Err(NotPromoted::Nothing)
     }
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::{Carried, Reading};
 use crate::gate::Reason;
+use crate::state::candidates::Summary;
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -116,6 +117,9 @@ pub enum What {
         rows: u64,
         /// Whether decisions may rest on it from now on.
         trusted: bool,
+        /// The maintenance window that taught it, where one did. It is a candidate as long as it is not trusted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        window: Option<Box<OfWindow>>,
     },
     /// Enforcement was switched off, or back on.
     KillSwitch {
@@ -246,6 +250,42 @@ pub fn record_names(record: &str, client: &str) -> bool {
     serde_json::from_str(record).is_ok_and(|about: About| {
         about.client == client || about.attribution.named.iter().any(|named| named.who == client)
     })
+}
+
+/// A maintenance window that taught a reference.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OfWindow {
+    /// What it was for; empty where it does not say.
+    pub note: Arc<str>,
+    /// When it began, in seconds since 1970.
+    pub from: f64,
+    /// When it was to end.
+    pub until: f64,
+    /// Rows that drift is measured by; 0 where it taught none.
+    pub drift_rows: u64,
+    /// Clients of whom rows were learned.
+    pub clients: u64,
+    /// The largest share of one of them, 0 to 1.
+    pub largest_share: f64,
+    /// Whether it took the place of what an earlier window taught.
+    pub replaces: bool,
+}
+
+impl OfWindow {
+    /// The window of a candidate.
+    #[must_use]
+    pub fn new(summary: &Summary, replaces: bool) -> Self {
+        let Summary { note, from, until, drift_rows, clients, shares, .. } = summary;
+        Self {
+            note: note.as_str().into(),
+            from: *from,
+            until: *until,
+            drift_rows: *drift_rows,
+            clients: *clients,
+            largest_share: shares.first().map_or(0.0, |share| share.share),
+            replaces,
+        }
+    }
 }
 
 /// A decision, with where it stands.

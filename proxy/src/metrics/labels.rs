@@ -185,6 +185,21 @@ pub enum DriftMemoryOutcome {
     SetAside,
 }
 
+/// What became of what a maintenance window taught.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CandidateOutcome {
+    /// It waits for an operator.
+    Waits,
+    /// It does, in the place of what an earlier window taught.
+    Replaced,
+    /// There were too few rows or clients for a reference.
+    TooFew,
+    /// Too many models have a candidate.
+    NotKept,
+    /// An operator promoted it.
+    Promoted,
+}
+
 /// A bound of the admin API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AdminBound {
@@ -509,6 +524,13 @@ label!(DriftMemoryOutcome {
     OtherReference => "other_reference",
     SetAside => "set_aside",
 });
+label!(CandidateOutcome {
+    Waits => "waits",
+    Replaced => "replaced",
+    TooFew => "too_few",
+    NotKept => "not_kept",
+    Promoted => "promoted",
+});
 label!(ReloadOutcome { Applied => "applied", Refused => "refused" });
 label!(Part { Question => "question", Answer => "answer" });
 label!(Reason {
@@ -559,6 +581,7 @@ mod tests {
         check::<TokenOutcome>();
         check::<AdminBound>();
         check::<DriftMemoryOutcome>();
+        check::<CandidateOutcome>();
         check::<ReloadOutcome>();
         check::<InboundOutcome>();
         check::<Signal>();

@@ -1,9 +1,11 @@
 //! How drift is watched, from the settings to the core: with the reference that the operator named, or the one that was
 //! learned before a restart.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Context;
 use base64::Engine;
@@ -55,19 +57,36 @@ impl DriftPlan {
         Ok(Self { settings: parameters.settings(), reference })
     }
 
-    /// The same for the engine.
+    /// The same for the engine, with the reference that an operator promoted, in base 64; one that the configuration names
+    /// counts before it.
     ///
     /// # Errors
     /// When the bytes are no reference.
-    pub fn engine(&self) -> anyhow::Result<Drift> {
-        let frozen = |bytes: &Bytes| {
-            let reference = DriftReference::from_bytes(&STANDARD.decode(&bytes.content)?)?;
-            let trust = if bytes.named { Trust::Trusted } else { Trust::Provisional };
+    pub fn engine(&self, promoted: Option<&str>) -> anyhow::Result<Drift> {
+        let frozen = |content: &str, trust| {
+            let reference = DriftReference::from_bytes(&STANDARD.decode(content)?)?;
             anyhow::Ok(Frozen { trust, reference })
         };
-        let reference = self.reference.as_ref().map(frozen).transpose()?;
+        let reference = match (&self.reference, promoted) {
+            (Some(bytes), _) if bytes.named => Some(frozen(&bytes.content, Trust::Trusted)?),
+            (_, Some(content)) => Some(frozen(content, Trust::Trusted)?),
+            (Some(bytes), None) => Some(frozen(&bytes.content, Trust::Provisional)?),
+            (None, None) => None,
+        };
         Ok(Drift { settings: self.settings.clone(), reference })
     }
+
+    /// Whether the configuration names the reference.
+    #[must_use]
+    pub fn is_named(&self) -> bool {
+        self.reference.as_ref().is_some_and(|bytes| bytes.named)
+    }
+}
+
+/// References of drift as a plan holds them.
+#[must_use]
+pub fn in_base_64(drifts: BTreeMap<String, Arc<[u8]>>) -> BTreeMap<String, Arc<str>> {
+    drifts.into_iter().map(|(model, bytes)| (model, STANDARD.encode(bytes).into())).collect()
 }
 
 impl Bytes {
@@ -135,14 +154,14 @@ mod tests {
         fs::write(state::learned_drift_in(folder.path(), "homes").unwrap(), reference().to_bytes()).unwrap();
         let again = planned(None, folder.path()).unwrap();
         assert_eq!(
-            again.engine().unwrap().reference,
+            again.engine(None).unwrap().reference,
             Some(Frozen { trust: Trust::Provisional, reference: reference() })
         );
         let read: DriftPlan = serde_json::from_str(&serde_json::to_string(&again).unwrap()).unwrap();
         assert_eq!(read, again, "a recording's plan holds it");
         let file = folder.path().join("homes.drift");
         fs::write(&file, reference::file::write(Header::default(), &reference(), None).unwrap()).unwrap();
-        let named = planned(Some(&file), folder.path()).unwrap().engine().unwrap().reference.unwrap();
+        let named = planned(Some(&file), folder.path()).unwrap().engine(None).unwrap().reference.unwrap();
         assert_eq!(named.trust, Trust::Trusted);
     }
 

@@ -216,7 +216,9 @@ impl Pairs {
             | Entry::Approve(_)
             | Entry::Reject(_)
             | Entry::Promote(_)
-            | Entry::Remember(_) => None,
+            | Entry::Remember(_)
+            | Entry::Settle(_)
+            | Entry::Install(_) => None,
         }
     }
 }

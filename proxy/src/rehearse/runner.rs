@@ -125,7 +125,9 @@ impl Runner {
             | Entry::Answered(_)
             | Entry::Plan(_)
             | Entry::Promote(_)
-            | Entry::Remember(_) => {}
+            | Entry::Remember(_)
+            | Entry::Settle(_)
+            | Entry::Install(_) => {}
         }
         let replans = matches!(entry, Entry::Plan(_));
         let (desk, step) = (&mut self.desk, &mut self.step);

@@ -43,7 +43,8 @@ impl Translation {
     /// When a reference cannot be read, or there are more models than ids.
     pub fn new(recorded: Plan, settings: &Settings) -> anyhow::Result<Self> {
         let mut ids = ModelIds::default();
-        let plan = Plan::new(settings, recorded.hash_key, &mut ids)?.trusting(recorded.promoted.clone());
+        let plan = Plan::new(settings, recorded.hash_key, &mut ids)?;
+        let plan = plan.trusting(recorded.promoted.clone(), recorded.promoted_drifts.clone());
         let keeps_verdicts = same_contracts(&recorded, &plan);
         Ok(Self {
             ids: plan.models.iter().map(|(id, model)| (model.name.clone(), *id)).collect(),
@@ -128,6 +129,7 @@ impl Translation {
             Entry::Promote(promoted) => Some(Entry::Promote(promoted)),
             // A model that has another reference under the file does not take it.
             Entry::Remember(remembered) => Some(Entry::Remember(remembered)),
+            entry @ (Entry::Settle(_) | Entry::Install(_)) => Some(entry),
             Entry::Plan(replanned) => {
                 self.reloads += 1;
                 self.keeps_verdicts &= same_contracts(&replanned.plan, &self.plan);

@@ -243,6 +243,7 @@ impl Taker {
                 let (pid, models) = (std::process::id(), engines.len());
                 parts.gate.restore(gate, clock::now());
                 parts.ledger.open(Opening::TakenOver);
+                parts.state.look_for_candidates();
                 parts.lanes.begin(engines);
                 tracing::info!(pid, models, "took over: this process decides from here on");
             }
@@ -255,6 +256,7 @@ impl Taker {
                      blocks in force and without memory"
                 );
                 parts.ledger.open(Opening::TakenOver);
+                parts.state.look_for_candidates();
                 parts.lanes.begin(Vec::new());
             }
         }

@@ -31,7 +31,7 @@ use crate::ledger::entry::{By, What};
 use crate::ledger::reduce::Retention;
 use crate::metrics::labels::ReloadOutcome;
 use crate::metrics::unix_seconds;
-use crate::plan::{ModelIds, Plan};
+use crate::plan::{ModelIds, Plan, in_base_64};
 use crate::sinks::office;
 
 /// How often files are looked at. A change counts once it has stood still from one look to the next, so that a file
@@ -151,7 +151,9 @@ impl Reloader {
         let needs_restart = fixed::keep(&self.settings, &mut settings);
         let mut ids = self.ids.clone();
         let plan = Plan::new(&settings, self.plan.hash_key, &mut ids)?;
-        let plan = Arc::new(plan.trusting(self.parts.state.promoted()));
+        let plan = Arc::new(
+            plan.trusting(self.parts.state.promoted(), in_base_64(self.parts.state.promoted_drifts())),
+        );
         // Thrown away: what could be built once can be built again by every lane.
         Desk::new(Arc::clone(&plan))?;
         let way = self.parts.way(&settings, &ids, Some(&self.proxy.way.load()))?;

@@ -63,6 +63,7 @@ pub fn plan(enterprise: &BTreeSet<Identity>, dice: &mut Dice) -> Plan {
         share_of_clients: dice.pick(&[0.2, 1.0, 1.0]),
         limits: limits(dice),
         promoted: std::collections::BTreeMap::new(),
+        promoted_drifts: std::collections::BTreeMap::new(),
     }
 }
 

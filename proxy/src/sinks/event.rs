@@ -320,7 +320,12 @@ impl Event {
             ),
             What::Configuration { refused: None, .. } => "A configuration came into force.".to_owned(),
             What::Configuration { refused: Some(why), .. } => format!("A configuration was refused: {why}"),
-            What::Reference { model, rows, trusted } => format!(
+            What::Reference { model, rows, trusted: false, window: Some(window) } => format!(
+                "A maintenance window of {model} taught a reference ({rows} rows of queries, {} of drift, {} clients); it \
+                 waits for an operator.",
+                window.drift_rows, window.clients
+            ),
+            What::Reference { model, rows, trusted, .. } => format!(
                 "The reference of {model} with {rows} rows {}.",
                 if *trusted { "is trusted from now on" } else { "was learned" }
             ),

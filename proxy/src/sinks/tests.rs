@@ -76,7 +76,7 @@ pub(crate) fn entries(text: &str) -> Vec<Entry> {
         What::NeverBlock { added: vec!["192.0.2.0/24".parse().unwrap()], removed: vec![] },
         What::KillSwitch { on: true },
         What::Configuration { digest: "00".into(), refused: Some(text.into()) },
-        What::Reference { model: text.into(), rows: 500, trusted: false },
+        What::Reference { model: text.into(), rows: 500, trusted: false, window: None },
         What::Started { version: "0.1.0".into(), clock: Default::default(), carried: Default::default() },
         What::Erased { client: client(7), entries: 2 },
         What::Unwritten { first: 1, last: 2 },

@@ -30,8 +30,6 @@ pub const MODELS_MAX: usize = 1024;
 pub const BYTES_MAX: usize = 16 << 20;
 /// What nobody wrote anew for so long is removed at a start.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(30 * 86_400);
-/// Letters of a model's name in that of its file.
-const LETTERS_MAX: usize = 40;
 
 /// What one model's drift remembers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,10 +124,7 @@ pub fn set_aside(state: &Path, model: &str) {
 }
 
 fn file_in(state: &Path, model: &str) -> PathBuf {
-    let plain = |c: char| if c.is_ascii_alphanumeric() || "_-".contains(c) { c } else { '_' };
-    let letters: String = model.chars().map(plain).take(LETTERS_MAX).collect();
-    let digits: String = sum(model.as_bytes()).chars().take(16).collect();
-    state.join(FOLDER).join(format!("{letters}-{digits}.{MEMORY}"))
+    state.join(FOLDER).join(format!("{}.{MEMORY}", super::stem(model)))
 }
 
 fn is_forgotten(path: &Path) -> bool {

@@ -9,15 +9,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use checkgate_detectors::reference::{Reference, Trust};
-use ring::digest::{SHA256, digest};
 use serde::Deserialize;
 
 /// Models whose references are kept.
 pub const MODELS_MAX: usize = 256;
 /// A longer file is none of ours: a learned reference has 1,500 rows at most.
 const BYTES_MAX: u64 = 256 << 20;
-/// Letters of a model's name in that of its file.
-const LETTERS_MAX: usize = 40;
 
 /// Reads what is kept, by the model's name. What does not read is told, and left for the operator.
 pub fn read(directory: &Path, problems: &mut Vec<String>) -> BTreeMap<String, Arc<str>> {
@@ -65,7 +62,7 @@ fn one(path: &Path) -> Result<(String, Arc<str>), String> {
 /// The disk does not take it.
 pub fn write(directory: &Path, model: &str, json_lines: &str) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    let whole = directory.join(file_name(model));
+    let whole = directory.join(format!("{}.jsonl", super::stem(model)));
     let draft = whole.with_extension("draft");
     super::write_privately(&draft, named(model, json_lines)?.as_bytes())?;
     fs::rename(&draft, &whole)?;
@@ -79,14 +76,6 @@ fn named(model: &str, json_lines: &str) -> io::Result<String> {
     let mut head: serde_json::Map<String, serde_json::Value> = serde_json::from_str(head)?;
     head.insert("model".to_owned(), model.into());
     Ok(format!("{}\n{rest}", serde_json::to_string(&head)?))
-}
-
-fn file_name(model: &str) -> String {
-    let plain = |c: char| if c.is_ascii_alphanumeric() || "_-".contains(c) { c } else { '_' };
-    let letters: String = model.chars().map(plain).take(LETTERS_MAX).collect();
-    let digest = digest(&SHA256, model.as_bytes());
-    let digits: String = digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    format!("{letters}-{digits}.jsonl")
 }
 
 #[cfg(test)]

@@ -4,12 +4,14 @@ use std::time::Duration;
 use checkgate_detectors::facts::Time;
 use checkgate_detectors::finding::{Action, DecisionId, Mode};
 use checkgate_detectors::identity::{Address, Asker, Standing};
+use checkgate_detectors::maintenance::{Maintenance, Taught};
 use checkgate_detectors::rules::{Approval, Course, Then};
 use serde_json::json;
 
 use super::*;
-use crate::capture::{Approved, Lift, Outcome, Promoted, Rejected, Replanned};
+use crate::capture::{Approved, Lift, Outcome, Promoted, Rejected, Replanned, Settled};
 use crate::plan::tests::plan;
+use crate::state::candidates::Candidate;
 
 const OIP: Option<u8> = Some(0);
 
@@ -518,4 +520,88 @@ fn a_reference_that_the_configuration_names_is_not_promoted_over() {
     let mut desk = Desk::new(plan.into()).unwrap();
     assert_eq!(promoted(&mut desk, "pricing"), None);
     assert!(desk.plan().promoted.is_empty());
+}
+
+/// A plan under which `pricing` and whatever is discovered are exchanged for the first 700 seconds.
+fn exchanging() -> Plan {
+    let window = Maintenance { from: Time(0), until: Time(700_000_000), note: "v2".into() };
+    let mut plan = Plan::clone(&watching());
+    pricing(&mut plan).maintenance.push(window.clone());
+    plan.unclaimed.iter_mut().for_each(|model| model.maintenance.push(window.clone()));
+    plan
+}
+
+/// What the lesson of a window taught, once its end has passed.
+fn taught(desk: &mut Desk, now: Time) -> Vec<Taught> {
+    let mut step = Step::default();
+    desk.step(Entry::Settle(Settled { time: now }), &mut step);
+    std::mem::take(&mut step.outbox.taught)
+}
+
+fn installed(desk: &mut Desk, taught: &Taught) -> bool {
+    let candidate = Candidate::of(taught).unwrap();
+    let (query, drift) = (candidate.query, candidate.drift);
+    let entry = Installed { time: Time(800_000_000), model: taught.model.to_string(), query, drift };
+    let mut step = Step::default();
+    // As the journal writes and reads it.
+    let bytes = postcard::to_stdvec(&Entry::Install(entry)).unwrap();
+    desk.step(postcard::from_bytes(&bytes).unwrap(), &mut step);
+    step.installed
+}
+
+#[test]
+fn what_a_window_taught_is_trusted_from_an_operators_word_on_and_not_before() {
+    for (id, name) in [(Some(0), "pricing"), (None, "fraud")] {
+        let mut desk = Desk::new(exchanging().into()).unwrap();
+        lesson(id, name).into_iter().for_each(|entry| _ = take(&mut desk, entry));
+        assert_eq!(taught(&mut desk, Time(699_000_000)), [], "{name}: the window lasts");
+        assert!(!desk.is_lesson_over(Time(699_000_000)) && desk.is_lesson_over(Time(700_000_000)));
+        let all = taught(&mut desk, Time(700_000_000));
+        let [taught] = &all[..] else { panic!("{name}: {all:?}") };
+        assert!(taught.query.is_some() && taught.drift.is_some(), "{name}: {taught:?}");
+        assert_eq!(trust(&desk, name), None, "{name}: it only waits");
+        assert!(installed(&mut desk, taught), "{name}");
+        let drift_of = |desk: &Desk| {
+            let mut engines = desk.engines();
+            let engine = engines.find(|(_, known, _)| *known == name).map(|(_, _, engine)| engine);
+            engine.and_then(|engine| engine.drift_room()?.frozen().map(|frozen| frozen.trust))
+        };
+        let both = |desk: &Desk| (trust(desk, name), drift_of(desk));
+        assert_eq!(both(&desk), (Some(Trust::Trusted), Some(Trust::Trusted)), "{name}");
+        // A reload under other settings, a process that takes over, and one that starts.
+        let again = Plan::clone(desk.plan());
+        replan(&mut desk, Arc::new(Plan { never_block: Vec::new(), ..again.clone() }));
+        assert_eq!(both(&desk), (Some(Trust::Trusted), Some(Trust::Trusted)), "{name} after a reload");
+        let mut next = Desk::new(Arc::new(again)).unwrap();
+        assert!(next.restore(&desk.save(&|_| true), &|_| true).is_empty());
+        assert_eq!(both(&next), (Some(Trust::Trusted), Some(Trust::Trusted)), "{name} after a hand-over");
+    }
+}
+
+#[test]
+fn a_recording_with_a_window_teaches_the_same_again() {
+    let words = || {
+        let mut desk = Desk::new(exchanging().into()).unwrap();
+        for entry in lesson(Some(0), "pricing") {
+            let bytes = postcard::to_stdvec(&entry).unwrap();
+            desk.step(postcard::from_bytes(&bytes).unwrap(), &mut Step::default());
+        }
+        let taught = taught(&mut desk, Time(700_000_000));
+        taught.iter().filter_map(Candidate::of).collect::<Vec<_>>()
+    };
+    let said = words();
+    assert_eq!((said.len(), said[0].summary.clients), (1, 4), "{:?}", said[0].summary);
+    assert_eq!(said, words());
+}
+
+#[test]
+fn what_a_window_taught_is_not_installed_over_a_reference_that_the_configuration_names() {
+    let mut desk = Desk::new(exchanging().into()).unwrap();
+    lesson(Some(0), "pricing").into_iter().for_each(|entry| _ = take(&mut desk, entry));
+    let taught = taught(&mut desk, Time(700_000_000));
+    let mut plan = exchanging();
+    pricing(&mut plan).reference = Some("{\"features\":[\"a\"]}\n{\"x\":[1]}\n".into());
+    let mut desk = Desk::new(plan.into()).unwrap();
+    assert!(!installed(&mut desk, &taught[0]));
+    assert!(desk.plan().promoted.is_empty() && desk.plan().promoted_drifts.is_empty());
 }
