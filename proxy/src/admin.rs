@@ -58,7 +58,7 @@ use crate::inbound::Inbound;
 use crate::lane::LaneError;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
-use crate::metrics::labels::AdminBound;
+use crate::metrics::labels::{AdminBound, ClientRefusal};
 use crate::records::Outlet;
 use crate::serve::ConfigStatus;
 use crate::sinks::courier::Shown;
@@ -225,10 +225,13 @@ async fn guard(
     Ok(next.run(request).await)
 }
 
-/// Counts the bound that an answer tells of.
+/// Counts the bound that an answer tells of, and the client that was not taken.
 async fn count_bounds(State(state): State<AdminState>, response: Response) -> Response {
     if let Some(bound) = response.extensions().get::<AdminBound>() {
         state.metrics.admin_bounds.inc(*bound);
+    }
+    if let Some(why) = response.extensions().get::<ClientRefusal>() {
+        state.metrics.clients_refused.inc(*why);
     }
     response
 }

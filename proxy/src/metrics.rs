@@ -28,8 +28,8 @@ use self::crowdsec::{BouncerMetrics, SourceMetrics};
 use self::families::families;
 use self::labelled::{GaugeVec, HistogramVec, IntCounterVec, IntGaugeVec};
 use self::labels::{
-    AdminBound, AuthzOutcome, CandidateOutcome, DriftMemoryOutcome, HeldOutcome, InboundOutcome, PerLabel,
-    ReloadOutcome, TokenOutcome,
+    AdminBound, AuthzOutcome, CandidateOutcome, ClientRefusal, DriftMemoryOutcome, HeldOutcome,
+    InboundOutcome, PerLabel, ReloadOutcome, TokenOutcome,
 };
 pub use self::model::ModelMetrics;
 use self::names::Names;
@@ -114,6 +114,8 @@ families! {
     muted: IntCounterVec = "checkgate_findings_muted_total", ["model"];
     /// Decisions, acted on or not, by the detector they rest on.
     decisions: IntCounterVec = "checkgate_decisions_total", ["model", "detector"];
+    /// Decisions, acted on or not, by what is done about the client.
+    decisions_by_action: IntCounterVec = "checkgate_decisions_by_action_total", ["model", "action"];
     /// Decisions on a client that were not acted on, by why not.
     would_block: IntCounterVec = "checkgate_would_block_total", ["model", "reason"];
     /// Requests that a throttle refused.
@@ -280,6 +282,8 @@ families! {
     pub brake_trips: IntCounter = "checkgate_brake_trips_total", [];
     /// Requests to the admin API with a wrong token.
     pub admin_refusals: IntCounter = "checkgate_admin_refusals_total", [];
+    /// Clients and networks that the admin API, and with it the command line, did not take, by why not.
+    admin_clients_refused: IntCounterVec = "checkgate_admin_clients_refused_total", ["reason"];
     /// Times that a bound of the admin API was reached, by which.
     admin_bounds: IntCounterVec = "checkgate_admin_bounds_reached_total", ["bound"];
     /// What other systems asked for, by endpoint and what came of it.
@@ -360,6 +364,8 @@ pub struct Metrics {
     pub config_reloads: PerLabel<ReloadOutcome>,
     /// What drift remembers, by what became of it.
     pub drift_memory: PerLabel<DriftMemoryOutcome>,
+    /// Clients and networks that the admin API did not take.
+    pub clients_refused: PerLabel<ClientRefusal>,
     /// What maintenance windows taught, by what became of it.
     pub candidates: PerLabel<CandidateOutcome>,
     /// Bounds of the admin API that were reached.
@@ -408,6 +414,9 @@ impl Metrics {
                 families.config_reloads.with_label_values(&[outcome])
             }),
             drift_memory: PerLabel::resolve(|outcome| families.drift_memory.with_label_values(&[outcome])),
+            clients_refused: PerLabel::resolve(|reason| {
+                families.admin_clients_refused.with_label_values(&[reason])
+            }),
             candidates: PerLabel::resolve(|outcome| {
                 families.reference_candidates.with_label_values(&[outcome])
             }),

@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::problem::Problem;
 use crate::control::Refused;
 use crate::control::links::LinkError;
-use crate::metrics::labels::AdminBound;
+use crate::metrics::labels::{AdminBound, ClientRefusal};
 
 /// Says whether a restart leaves a change.
 const DURABLE: HeaderName = HeaderName::from_static("checkgate-durable");
@@ -95,6 +95,7 @@ impl From<Refused> for Problem {
         match refused {
             Refused::Full => problem.bounded_by(AdminBound::NeverBlock),
             Refused::Link(LinkError::Full) => problem.bounded_by(AdminBound::Links),
+            Refused::TooWide(..) => problem.refusing(ClientRefusal::TooWide),
             _ => problem,
         }
     }
@@ -108,7 +109,7 @@ pub fn mend(refused: &Refused) -> (StatusCode, &'static str) {
         Refused::NotProposed(..) => {
             (StatusCode::CONFLICT, "GET /v1/decisions?status=proposed lists those that wait for approval")
         }
-        Refused::Action(_) => (StatusCode::UNPROCESSABLE_ENTITY, "take throttle, degrade or block"),
+        Refused::Action(_) => (StatusCode::UNPROCESSABLE_ENTITY, "take tag, throttle, degrade or block"),
         Refused::TooWide(..) => (
             StatusCode::FORBIDDEN,
             "name a narrower network, or allow wider ones under decisions.widest_prefix",

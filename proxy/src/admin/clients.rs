@@ -14,6 +14,7 @@ use super::changed::{Why, durable, why_schema};
 use super::extract::Json;
 use super::problem::Problem;
 use crate::identity;
+use crate::metrics::labels::ClientRefusal;
 
 /// What an erasure does not reach, told with every one.
 const NOT_REACHED: [&str; 7] = [
@@ -74,7 +75,8 @@ async fn erase(
     let Some(client) = identity::written(&order.client) else {
         let mend =
             "write an address, a /64 of IPv6, or key: and 16 hexadecimal digits, as records print clients";
-        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "this is no client", mend));
+        let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "this is no client", mend);
+        return Err(problem.refusing(ClientRefusal::Unreadable));
     };
     let erasing = state.control.erase(client, actor.by(&order.why), (state.clock)());
     let standing = erasing.standing.iter().map(ToString::to_string).collect();

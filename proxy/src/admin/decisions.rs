@@ -27,6 +27,7 @@ use crate::control::{Order, kept_back, links::Proposal};
 use crate::gate::table::ActiveBlock;
 use crate::identity;
 use crate::ledger::entry::{Decided, Status};
+use crate::metrics::labels::ClientRefusal;
 use crate::metrics::labels::Label;
 
 /// How long a link may be followed where the request says nothing else, in seconds.
@@ -432,6 +433,7 @@ async fn create(
     let client = identity::written(&new.client).ok_or_else(|| {
         let mend = "write an address, a network by its first address such as 192.0.2.0/24, or key: and 16 hexadecimal digits";
         Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "client is none", mend)
+            .refusing(ClientRefusal::Unreadable)
     })?;
     let order = Order {
         client,

@@ -18,6 +18,7 @@ use super::access::Actor;
 use super::changed::{WhyParams, durable};
 use super::extract::{Json, Params, Text};
 use super::problem::Problem;
+use crate::metrics::labels::ClientRefusal;
 
 /// The paths of this resource.
 pub fn router() -> OpenApiRouter<AdminState> {
@@ -132,6 +133,6 @@ fn network(text: &str) -> Result<IpNet, Problem> {
     network.filter(|network: &IpNet| network.prefix_len() > 0).ok_or_else(|| {
         let mend =
             "write an address, or a network such as 10.0.0.0%2F8; a list of everything is the kill switch";
-        Problem::new(StatusCode::BAD_REQUEST, "this is no network", mend)
+        Problem::new(StatusCode::BAD_REQUEST, "this is no network", mend).refusing(ClientRefusal::Unreadable)
     })
 }

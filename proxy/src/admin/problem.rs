@@ -7,7 +7,7 @@ use checkgate_config::settings::Scope;
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 
-use crate::metrics::labels::AdminBound;
+use crate::metrics::labels::{AdminBound, ClientRefusal};
 
 /// Why a request to the admin API was not served.
 #[derive(Clone, Debug)]
@@ -20,12 +20,21 @@ pub struct Problem {
     /// Boxed, so that what may fail stays small.
     header: Option<Box<(HeaderName, HeaderValue)>>,
     bound: Option<AdminBound>,
+    client: Option<ClientRefusal>,
 }
 
 impl Problem {
     /// A problem with what is wrong and what mends it.
     pub fn new(status: StatusCode, detail: impl Into<String>, mend: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, detail: detail.into(), mend: mend.into(), place: None, header: None, bound: None }
+        Self {
+            status,
+            detail: detail.into(),
+            mend: mend.into(),
+            place: None,
+            header: None,
+            bound: None,
+            client: None,
+        }
     }
 
     /// The same, with its place in the body as a JSON pointer (RFC 6901).
@@ -38,6 +47,12 @@ impl Problem {
     #[must_use]
     pub fn bounded_by(self, bound: AdminBound) -> Self {
         Self { bound: Some(bound), ..self }
+    }
+
+    /// The same problem, which is that somebody named whom no decision can be about; that is counted.
+    #[must_use]
+    pub fn refusing(self, why: ClientRefusal) -> Self {
+        Self { client: Some(why), ..self }
     }
 
     /// No token, or a wrong one.
@@ -89,6 +104,9 @@ impl IntoResponse for Problem {
         let mut response = (self.status, header, content_type, body.to_string()).into_response();
         if let Some(bound) = self.bound {
             response.extensions_mut().insert(bound);
+        }
+        if let Some(client) = self.client {
+            response.extensions_mut().insert(client);
         }
         response
     }

@@ -391,6 +391,26 @@ impl Fixture {
 const BLOCK: &str = r#"{"client":"192.0.2.9","seconds":600,"why":"seen elsewhere"}"#;
 
 #[tokio::test]
+async fn whom_no_decision_can_be_about_is_refused_and_counted_by_why_and_what_is_decided_by_action() {
+    use crate::metrics::labels::ClientRefusal;
+    let it = fixture();
+    let order = |client: &str| format!(r#"{{"client":"{client}","seconds":600,"why":"a test"}}"#);
+    for (client, status) in [("192.0.0.0/16", 403), ("2001:db8::/32", 403), ("everybody", 422), ("0/0", 422)]
+    {
+        assert_eq!(it.post("/v1/decisions", &order(client)).await.0, status, "{client}");
+    }
+    let erase = it.post("/v1/clients/erase", r#"{"client":"somebody"}"#).await;
+    assert_eq!(erase.0, 422, "{:?}", erase.2);
+    let refused = &it.state.metrics.clients_refused;
+    let counted = (refused.get(ClientRefusal::TooWide), refused.get(ClientRefusal::Unreadable));
+    assert_eq!(counted, (2, 3));
+    it.state.metrics.model(Some(0)).record(&records::tests::record(Kind::Decision, 7));
+    let page = it.state.metrics.encode();
+    let line = "checkgate_decisions_by_action_total{action=\"block\",model=\"prices\"} 1";
+    assert!(page.contains(line), "{page}");
+}
+
+#[tokio::test]
 async fn a_decision_is_taken_shown_extended_and_listed_by_filters() {
     let it = fixture();
     let (status, headers, taken) = it.post("/v1/decisions", BLOCK).await;

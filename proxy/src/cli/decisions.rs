@@ -40,7 +40,7 @@ enum DecisionsCommand {
     List(List),
     /// Show one decision and why it was taken.
     Show(One),
-    /// Decide by hand: refuse, slow down or degrade a client for a time.
+    /// Decide by hand: refuse, slow down, degrade or tag a client for a time.
     Add(Add),
     /// End a decision before its time.
     Lift(Change),
@@ -86,6 +86,7 @@ struct List {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Action {
+    Tag,
     Throttle,
     Degrade,
     Block,
@@ -94,6 +95,7 @@ enum Action {
 impl Action {
     fn word(self) -> &'static str {
         match self {
+            Self::Tag => "tag",
             Self::Throttle => "throttle",
             Self::Degrade => "degrade",
             Self::Block => "block",

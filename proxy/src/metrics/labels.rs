@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 
 use checkgate_detectors::facts::NotInspected;
+use checkgate_detectors::finding::Action;
 use prometheus::IntCounter;
 
 use crate::decode::Part;
@@ -183,6 +184,15 @@ pub enum DriftMemoryOutcome {
     OtherReference,
     /// It was damaged or of another version.
     SetAside,
+}
+
+/// Why the admin API, and with it the command line, did not take whom somebody named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientRefusal {
+    /// A network that is wider than decisions may be.
+    TooWide,
+    /// It reads as no client and no network.
+    Unreadable,
 }
 
 /// What became of what a maintenance window taught.
@@ -524,6 +534,17 @@ label!(DriftMemoryOutcome {
     OtherReference => "other_reference",
     SetAside => "set_aside",
 });
+label!(ClientRefusal { TooWide => "too_wide", Unreadable => "unreadable" });
+label!(Action {
+    Alert => "alert",
+    Clamp => "clamp",
+    Fallback => "fallback",
+    Refuse => "refuse",
+    Tag => "tag",
+    Throttle => "throttle",
+    Degrade => "degrade",
+    Block => "block",
+});
 label!(CandidateOutcome {
     Waits => "waits",
     Replaced => "replaced",
@@ -582,6 +603,8 @@ mod tests {
         check::<AdminBound>();
         check::<DriftMemoryOutcome>();
         check::<CandidateOutcome>();
+        check::<ClientRefusal>();
+        check::<Action>();
         check::<ReloadOutcome>();
         check::<InboundOutcome>();
         check::<Signal>();

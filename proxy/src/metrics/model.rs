@@ -2,7 +2,7 @@
 
 use checkgate_detectors::engine::Gauges;
 use checkgate_detectors::facts::NotInspected;
-use checkgate_detectors::finding::{Kind, Record};
+use checkgate_detectors::finding::{Action, Kind, Record};
 use prometheus::{Histogram, IntCounter, IntGauge};
 
 use super::drift::DriftMetrics;
@@ -45,6 +45,8 @@ pub struct ModelMetrics {
     pub degraded_answers: PerLabel<DegradeOutcome>,
     /// Decisions on a client that were not acted on.
     pub would_block: PerLabel<Reason>,
+    /// Decisions, by what is done about the client.
+    actions: PerLabel<Action>,
     /// Answers with a contract.
     pub contract_answers: PerLabel<ContractOutcome>,
     muted: IntCounter,
@@ -108,6 +110,7 @@ impl ModelMetrics {
             contract_answers: PerLabel::resolve(|outcome| {
                 all.contract_answers.with_label_values(&[name, outcome])
             }),
+            actions: PerLabel::resolve(|action| all.decisions_by_action.with_label_values(&[name, action])),
             muted: all.muted.with_label_values(&[name]),
             not_inspected: [not_inspected(Part::Question), not_inspected(Part::Answer)],
             records: detectors.iter().copied().chain([OTHER]).map(per_detector).collect(),
@@ -133,7 +136,10 @@ impl ModelMetrics {
         }
         match record.kind {
             Kind::Finding => counters.findings.inc(),
-            Kind::Decision => counters.decisions.inc(),
+            Kind::Decision => {
+                counters.decisions.inc();
+                self.actions.inc(record.action);
+            }
             // A change of drift is no record about a client.
             Kind::Drift => {}
         }
