@@ -25,7 +25,7 @@ use serde_json::{Map, Value};
 use std::borrow::Cow;
 
 pub use crowdsec::{RawBouncer, RawCrowdsec, RawLapiServer, RawLapiSource};
-pub use drift::RawDrift;
+pub use drift::{RawDrift, RawDriftVersion};
 pub use identity::{RawToken, RawTokenForm};
 pub use inbound::{RawAuthz, RawInbound, RawInboundFields};
 pub use ladder::{RUNGS_MAX, RawLadder};

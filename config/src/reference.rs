@@ -51,6 +51,7 @@ const SECTIONS: &[(&str, &str)] = &[
     ("contract", "RawContract"),
     ("contract.rules[]", "contract.Rule"),
     ("drift", "RawDriftSettings"),
+    ("drift.versions.VERSION", "RawDriftVersion"),
     ("drift.rules[]", "drift.GaugeRule"),
     ("drift.early", "drift.Early"),
     ("drift.paging", "drift.Paging"),

@@ -430,7 +430,21 @@ pub struct Drift {
     pub reference: Option<PathBuf>,
     /// The public key that must have signed it, where one must.
     pub reference_key: Option<PathBuf>,
+    /// Versions that are watched apart, at most [`DRIFT_VERSIONS_MAX`].
+    pub versions: Vec<DriftVersion>,
 }
+
+/// A version of a model that is watched apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DriftVersion {
+    /// What the protocol calls it.
+    pub name: String,
+    /// The reference that the operator names; without it, one is learned.
+    pub reference: Option<PathBuf>,
+}
+
+/// Most versions of one model that are watched apart.
+pub const DRIFT_VERSIONS_MAX: usize = 8;
 
 /// When enforcement holds itself back.
 #[derive(Clone, Copy, Debug)]

@@ -34,7 +34,7 @@ fn main() {
     };
     let (width, times): (usize, u64) = (width.parse().unwrap(), times.parse().unwrap());
     let settings = Settings { warm_up_rows: 1000, ..Settings::default() };
-    let drift = (watched == "watched").then_some(Drift { settings, reference: None });
+    let drift = (watched == "watched").then_some(Drift { settings, ..Drift::default() });
     let (mut engine, mut random, mut out) = (engine(drift), Random(7), Outbox::default());
     for id in 0..WARM_UP + times {
         let (row, price) = (features(width, &mut random), features(1, &mut random));

@@ -15,7 +15,8 @@ use crate::contract::{Contract, Violation};
 use crate::drift::record::DriftRecord;
 use crate::drift::reference::DriftReference;
 use crate::drift::room::saved::SavedError;
-use crate::drift::room::{self, Frozen, Kept, Room, Standing};
+use crate::drift::room::versions::{self, KeptOfRooms, Rooms};
+use crate::drift::room::{self, Frozen, Standing};
 use crate::explain::Reservation;
 use crate::facts::{Answered, Asked, Features, Question, Time};
 use crate::finding::{Action, DecisionId, Record};
@@ -77,6 +78,8 @@ pub struct Drift {
     pub settings: room::Settings,
     /// The reference that the operator named, or that was learned before; otherwise one is learned as provisional.
     pub reference: Option<Frozen>,
+    /// Versions of the model that are watched apart, each with its reference if the operator named one.
+    pub versions: Vec<versions::Named>,
 }
 
 /// Bounds on what one engine remembers.
@@ -196,7 +199,7 @@ pub struct Engine {
     detectors: Vec<Running>,
     memory: Memory,
     columns: Columns,
-    drift: Option<Box<Room>>,
+    drift: Option<Box<Rooms>>,
     /// What a lesson learns of drift, beside.
     drift_beside: Beside,
     /// Scratch, empty between two facts.
@@ -322,10 +325,10 @@ const SNAPSHOT_VERSION: u16 = 10;
 
 /// A snapshot: version, model, bounds, memory, name, quarantine and memory of each detector, and memories of drift: of the
 /// room at work, and of the one that learns beside it.
-type Snapshot<M, D> = (u16, Arc<str>, Limits, M, Vec<SavedDetector>, Rooms<D>);
+type Snapshot<M, D> = (u16, Arc<str>, Limits, M, Vec<SavedDetector>, OfDrift<D>);
 
 /// Memories of drift.
-type Rooms<D> = (Option<D>, Option<D>);
+type OfDrift<D> = (Option<versions::Form<D>>, Option<D>);
 
 /// Name, quarantine and memory of a detector.
 type SavedDetector = (String, bool, Vec<u8>);
@@ -353,9 +356,9 @@ impl Engine {
                 limits: build.limits,
             },
             columns: Columns::default(),
-            drift: build
-                .drift
-                .map(|Drift { settings, reference }| Box::new(Room::new(settings, reference, &hashing))),
+            drift: build.drift.map(|Drift { settings, reference, versions }| {
+                Box::new(Rooms::new(&settings, reference, versions, &hashing))
+            }),
             drift_beside: None,
             findings: Findings::default(),
             violations: Vec::new(),
@@ -388,7 +391,7 @@ impl Engine {
                     first_row: 0,
                     not_inspected: Some(reason),
                     samples: Vec::new(),
-                    kept: Kept::default(),
+                    kept: KeptOfRooms::default(),
                     aside: false,
                 },
             ),
@@ -474,21 +477,26 @@ impl Engine {
     #[must_use]
     pub fn drift(&self) -> Option<Standing> {
         let not_kept = self.memory.open.not_kept();
-        self.drift.as_ref().map(|room| Standing { not_kept, ..room.standing() })
+        self.drift.as_ref().map(|rooms| Standing { not_kept, ..rooms.standing() })
+    }
+
+    /// How the drift of its versions stands, of those that are watched apart.
+    pub fn drift_of_versions(&self) -> impl Iterator<Item = (&str, Standing)> + '_ {
+        self.drift.iter().flat_map(|rooms| rooms.standings())
     }
 
     /// What is watched of drift; nothing where it is not.
     #[must_use]
-    pub fn drift_room(&self) -> Option<&Room> {
+    pub fn drift_rooms(&self) -> Option<&Rooms> {
         self.drift.as_deref()
     }
 
-    /// Goes on with what [`Room::save`] gave. Nothing happens where drift is not watched.
+    /// Goes on with what [`Rooms::save`] gave. Nothing happens where drift is not watched.
     ///
     /// # Errors
     /// What was saved is another version's or another reference's; the engine is as it was.
     pub fn restore_drift(&mut self, bytes: &[u8]) -> Result<(), SavedError> {
-        self.drift.as_mut().map_or(Ok(()), |room| room.restore(bytes))
+        self.drift.as_mut().map_or(Ok(()), |rooms| rooms.restore(bytes))
     }
 
     /// Lets decisions rest on the reference that was learned, at an operator's word; gives it. Nothing where none is
@@ -516,7 +524,7 @@ impl Engine {
             &self.memory,
             self.saved_detectors(),
             (
-                self.drift.as_ref().map(|room| room.memory()),
+                self.drift.as_ref().map(|rooms| rooms.memory()),
                 self.drift_beside.as_ref().map(|room| room.memory()),
             ),
         );
@@ -547,8 +555,8 @@ impl Engine {
     /// Refuses another model or other bounds; after an error, as with [`Engine::restore`].
     pub fn inherit(&mut self, old: Self) -> Result<(), RestoreError> {
         let detectors = old.saved_detectors();
-        let drift = [old.drift, old.drift_beside].map(|room| room.map(|room| room.into_memory()));
-        let drift = drift.into();
+        let beside = old.drift_beside.map(|room| room.into_memory());
+        let drift = (old.drift.map(|rooms| rooms.into_memory()), beside);
         self.take_over((&old.rules.model, old.rules.limits), old.memory, &detectors, drift)
     }
 
@@ -565,7 +573,7 @@ impl Engine {
         (model, limits): (&str, Limits),
         mut memory: Memory,
         detectors: &[SavedDetector],
-        (drift, beside): Rooms<room::Memory>,
+        (drift, beside): OfDrift<room::Memory>,
     ) -> Result<(), RestoreError> {
         if model != &*self.rules.model || limits != self.rules.limits {
             return Err(RestoreError::Other);
@@ -579,8 +587,8 @@ impl Engine {
         memory.reference = named.or(learned);
         self.memory = memory;
         self.columns.forget();
-        if let (Some(room), Some(drift)) = (&mut self.drift, drift) {
-            room.take_over(drift);
+        if let (Some(rooms), Some(drift)) = (&mut self.drift, drift) {
+            rooms.take_over(drift);
         }
         self.restore_beside(beside);
         Ok(())
@@ -651,8 +659,11 @@ impl Engine {
         let distinct_rows = self.memory.seen.rows().iter().map(|row| row.index as u32).collect();
         let first_row = self.memory.neighbours.first_row();
         let aside = self.memory.lesson.is_some();
-        let room = if aside { &mut self.drift_beside } else { &mut self.drift };
-        let kept = room.as_mut().map(|room| room.question(rows)).unwrap_or_default();
+        let kept = match (&mut self.drift, &mut self.drift_beside) {
+            (Some(rooms), Some(beside)) if aside => rooms.question_beside(beside, rows),
+            (Some(rooms), _) if !aside => rooms.question(rows),
+            _ => KeptOfRooms::default(),
+        };
         let question =
             OpenQuestion { identity, distinct_rows, first_row, not_inspected: None, samples, kept, aside };
         self.memory.open.open(case.request, question);

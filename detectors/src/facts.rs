@@ -72,6 +72,8 @@ pub struct Features {
     pub spans: Vec<Span>,
     /// Rows that the body held beyond the cap and that are not in `cells`.
     pub rows_over: u64,
+    /// The model's version that was asked for or that answered, where the protocol says it; otherwise empty.
+    pub version: String,
 }
 
 impl Features {
@@ -83,6 +85,7 @@ impl Features {
         self.text.clear();
         self.spans.clear();
         self.rows_over = 0;
+        self.version.clear();
     }
 
     /// How many rows there are.

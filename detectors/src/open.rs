@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
-use crate::drift::room::Kept;
+use crate::drift::room::versions::KeptOfRooms;
 use crate::facts::NotInspected;
 use crate::identity::Identity;
 use crate::names::Names;
@@ -34,7 +34,7 @@ pub struct OpenQuestion {
     /// Rows that may become part of a learned reference.
     pub samples: Vec<Sample>,
     /// Values that are counted for drift once the answer has come.
-    pub kept: Kept,
+    pub kept: KeptOfRooms,
     /// Whether samples and values are for what a maintenance window learns, and not for what is at work.
     pub aside: bool,
 }
@@ -99,7 +99,7 @@ impl OpenQuestions {
     pub fn open(&mut self, id: u64, mut question: OpenQuestion) {
         self.close(id);
         if self.values + question.kept.len() > VALUES_MAX {
-            question.kept = Kept::default();
+            question.kept = KeptOfRooms::default();
             self.not_kept += 1;
         }
         self.values += question.kept.len();
@@ -117,19 +117,19 @@ impl OpenQuestions {
         }
     }
 
-    /// Lets go of the values that were kept of a question.
-    pub fn let_go(&mut self, id: u64) {
+    /// Has `let_go` give up values that were kept of a question.
+    pub fn let_go(&mut self, id: u64, let_go: impl FnOnce(&mut KeptOfRooms)) {
         if let Some((_, question)) = self.questions.get_mut(&id) {
             self.values -= question.kept.len();
-            question.kept = Kept::default();
+            let_go(&mut question.kept);
+            self.values += question.kept.len();
         }
     }
 
     /// The same of all that a maintenance window would learn from a question.
     pub fn let_go_aside(&mut self, id: u64) {
-        self.let_go(id);
-        let question = self.turns.get(&id).and_then(|turn| self.questions.get_mut(turn));
-        if let Some((_, question)) = question {
+        self.let_go(id, |kept| *kept = KeptOfRooms::default());
+        if let Some((_, question)) = self.questions.get_mut(&id) {
             question.samples = Vec::new();
         }
     }
@@ -211,7 +211,7 @@ mod tests {
             first_row: 0,
             not_inspected: None,
             samples: Vec::new(),
-            kept: Kept::default(),
+            kept: KeptOfRooms::default(),
             aside: false,
         }
     }

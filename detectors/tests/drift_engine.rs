@@ -48,6 +48,8 @@ struct World {
     id: u64,
     /// Microseconds between two exchanges.
     pace: u64,
+    /// The version that questions ask for, and the one that answers them; empty where they do not say it.
+    versions: [&'static str; 2],
     out: Outbox,
     told: Vec<DriftRecord>,
     frozen: Option<DriftReference>,
@@ -90,8 +92,12 @@ fn price(row: &[f64]) -> Vec<f64> {
 
 /// A reference of what honest clients ask, and of its answers.
 fn reference(rows: usize) -> DriftReference {
+    moved_reference(rows, 0.0)
+}
+
+fn moved_reference(rows: usize, shift: f64) -> DriftReference {
     let mut numbers = Numbers(5);
-    let rows: Vec<Vec<f64>> = (0..rows as u64).map(|n| row(&mut numbers, n % CLIENTS, 0.0)).collect();
+    let rows: Vec<Vec<f64>> = (0..rows as u64).map(|n| row(&mut numbers, n % CLIENTS, shift)).collect();
     let column = |name: &str, value: &dyn Fn(&[f64]) -> f64| Column {
         name: name.to_owned(),
         values: rows.iter().map(|row| Value::Number(value(row))).collect(),
@@ -132,9 +138,10 @@ impl World {
     fn new(settings: Settings, reference: Option<Frozen>, detectors: bool) -> Self {
         Self {
             numbers: Numbers(9),
-            engine: engine(Some(Drift { settings, reference }), detectors),
+            engine: engine(Some(Drift { settings, reference, versions: Vec::new() }), detectors),
             id: 0,
             pace: 100_000,
+            versions: [""; 2],
             out: Outbox::default(),
             told: Vec::new(),
             frozen: None,
@@ -157,9 +164,12 @@ impl World {
         self.id += 1;
         let time = Time(1_800_000_000_000_000 + self.id * self.pace);
         let asker = asker(kind.client);
+        let [asks, answers] = self.versions.map(str::to_owned);
+        let question = &Features { version: asks, ..question.clone() };
         let asked = Asked { id: self.id, time, asker, bytes: 9, question: Question::Rows(question) };
         self.engine.asked(&asked, &mut self.out);
         let answer = features(&["price"], &rows.iter().map(|row| price(row)).collect::<Vec<_>>());
+        let answer = Features { version: answers, ..answer };
         let answered = Answered {
             id: self.id,
             time: time.plus(Duration::from_millis(5)),
@@ -224,8 +234,11 @@ fn while_a_model_is_exchanged_nothing_of_drift_is_counted_learned_or_told() {
     };
     let mut world = World::watched();
     let policy = Policy { maintenance: vec![window(&world, 3000)], ..Policy::default() };
-    world.engine =
-        engine_under(policy.clone(), Some(Drift { settings: settings.clone(), reference: trusted() }), false);
+    world.engine = engine_under(
+        policy.clone(),
+        Some(Drift { settings: settings.clone(), reference: trusted(), ..Drift::default() }),
+        false,
+    );
     world.honest(2999, 2.0);
     assert!(world.told.is_empty() && world.blocked.is_empty(), "{:?}", world.told);
     let standing = world.engine.drift().unwrap();
@@ -235,7 +248,7 @@ fn while_a_model_is_exchanged_nothing_of_drift_is_counted_learned_or_told() {
     world.honest(3000, 2.0);
     assert!(!world.told.is_empty(), "and afterwards a shift is told as ever");
     let mut learning = World::new(settings.clone(), None, false);
-    learning.engine = engine_under(policy, Some(Drift { settings, reference: None }), false);
+    learning.engine = engine_under(policy, Some(Drift { settings, ..Drift::default() }), false);
     learning.honest(2999, 0.0);
     assert!(learning.frozen.is_none(), "no reference is made of a model that is being exchanged");
 }
@@ -247,14 +260,17 @@ fn exchanged(rows: u64) -> World {
     let until = Time(from.0 + rows * world.pace);
     let policy =
         Policy { maintenance: vec![Maintenance { from, until, note: "v2".into() }], ..Policy::default() };
-    let drift =
-        Drift { settings: Settings { warm_up_rows: 2000, ..Settings::default() }, reference: trusted() };
+    let drift = Drift {
+        settings: Settings { warm_up_rows: 2000, ..Settings::default() },
+        reference: trusted(),
+        versions: Vec::new(),
+    };
     world.engine = engine_under(policy, Some(drift), true);
     world
 }
 
 /// A client that moves one field of one row, until it is blocked.
-fn sweep(world: &mut World, client: u64) {
+fn attack(world: &mut World, client: u64) {
     for step in 0..40 {
         let rows = [vec![f64::from(step), 1.0, 2.0, 3.0]];
         world.send(Kind { client, shift: 0.0, status: 200 }, &rows, &features(&NAMES, &rows));
@@ -264,10 +280,10 @@ fn sweep(world: &mut World, client: u64) {
 #[test]
 fn a_window_teaches_what_the_model_that_comes_is_like_and_the_one_at_work_stays() {
     let mut world = exchanged(6000);
-    let before = world.engine.drift_room().unwrap().frozen().unwrap().reference.checksum();
+    let before = world.engine.drift_rooms().unwrap().own().frozen().unwrap().reference.checksum();
     world.honest(2000, 0.0);
     let attacker = 700;
-    sweep(&mut world, attacker);
+    attack(&mut world, attacker);
     assert_eq!(world.blocked.len(), 1, "an attack in the window is met as ever");
     world.honest(3900, 2.0);
     assert!(world.taught.is_empty(), "nothing is taught before the window ends");
@@ -289,7 +305,7 @@ fn a_window_teaches_what_the_model_that_comes_is_like_and_the_one_at_work_stays(
     assert_eq!((taught.clients, taught.shares.len()), (CLIENTS, 8));
     let (first, last) = taught.span.unwrap();
     assert!(first < last && last < taught.window.until);
-    let frozen = world.engine.drift_room().unwrap().frozen().unwrap();
+    let frozen = world.engine.drift_rooms().unwrap().own().frozen().unwrap();
     assert_eq!(frozen.reference.checksum(), before, "nobody promoted anything");
     world
         .engine
@@ -332,7 +348,7 @@ fn a_snapshot_in_the_middle_of_a_window_changes_nothing_of_what_it_teaches() {
         for part in 0..9 {
             world.honest(300, 1.0);
             if part == 4 {
-                sweep(&mut world, 800);
+                attack(&mut world, 800);
             }
             if snapshots {
                 let bytes = world.engine.save();
@@ -580,9 +596,9 @@ fn the_same_exchanges_give_the_same_records_and_a_snapshot_in_mid_stream_changes
 
 /// An engine that another process starts, with what it keeps of drift over a restart and with nothing else.
 fn restarted(before: &World, settings: &Settings) -> World {
-    let reference = before.engine.drift_room().unwrap().frozen().cloned();
+    let reference = before.engine.drift_rooms().unwrap().room(None).unwrap().frozen().cloned();
     let mut after = World::new(settings.clone(), reference, false);
-    after.engine.restore_drift(&before.engine.drift_room().unwrap().save(false)).unwrap();
+    after.engine.restore_drift(&before.engine.drift_rooms().unwrap().save(false)).unwrap();
     (after.id, after.numbers) = (before.id, before.numbers.clone());
     after
 }
@@ -712,7 +728,7 @@ fn a_wide_model_is_looked_at_at_the_same_rows_after_a_restart_or_a_hand_over() {
 fn what_was_remembered_under_another_reference_or_by_another_version_is_refused_and_harms_nothing() {
     let mut before = World::watched();
     before.honest(1000, 0.0);
-    let saved = before.engine.drift_room().unwrap().save(false);
+    let saved = before.engine.drift_rooms().unwrap().save(false);
     let frozen = Frozen { trust: Trust::Trusted, reference: reference(6000) };
     let mut other = World::new(Settings::default(), Some(frozen), false);
     assert_eq!(other.engine.restore_drift(&saved), Err(SavedError::OtherReference));
@@ -721,7 +737,7 @@ fn what_was_remembered_under_another_reference_or_by_another_version_is_refused_
     let mut taught = World::new(Settings { warm_up_rows: 600, ..Settings::default() }, None, false);
     taught.honest(900, 0.0);
     let mut discovered = World::new(Settings::default(), None, false);
-    discovered.engine.restore_drift(&taught.engine.drift_room().unwrap().save(true)).unwrap();
+    discovered.engine.restore_drift(&taught.engine.drift_rooms().unwrap().save(true)).unwrap();
     assert_eq!(discovered.engine.drift(), taught.engine.drift(), "with the reference that it learned");
     let mut same = World::watched();
     let later = [&[9][..], &saved[1..]].concat();
@@ -905,4 +921,77 @@ fn where_everybody_moves_nobody_is_named_whoever_sends_in_bursts_and_whoever_gro
     }
     let named = world.told.iter().filter(|told| !told.attribution.named.is_empty()).count();
     assert_eq!(named, 0, "{:#?}", world.told);
+}
+
+/// A model of which version 2 is a canary with a reference of its own, by which the first field lies one higher.
+fn with_canary() -> World {
+    let mut world = World::watched();
+    let canary = Frozen { trust: Trust::Trusted, reference: moved_reference(10_000, 1.0) };
+    let versions = vec![(Arc::from("2"), Some(canary))];
+    let drift = Drift { settings: Settings::default(), reference: trusted(), versions };
+    world.engine = engine(Some(drift), false);
+    world
+}
+
+/// Every tenth row is version 2's, moved by `canary`, the others are version 1's, moved by `main`.
+fn split(world: &mut World, rows: u64, by_path: bool, [main, canary]: [f64; 2]) {
+    for turn in 0..rows {
+        let (version, shift) = if turn % 10 == 0 { ("2", canary) } else { ("1", main) };
+        world.versions = if by_path { [version, ""] } else { ["", version] };
+        world.exchange(Kind { client: turn / 10 * 7 % CLIENTS, shift, status: 200 });
+    }
+}
+
+#[test]
+fn a_version_that_is_named_has_a_reference_of_its_own_and_others_share_the_models() {
+    for by_path in [true, false] {
+        let mut world = with_canary();
+        split(&mut world, 10_000, by_path, [0.0, 1.0]);
+        assert_eq!(world.changes(), [], "each is as its reference, by path {by_path}: {:#?}", world.told);
+        let own = world.engine.drift().unwrap();
+        let canary: Vec<(String, u64)> = world
+            .engine
+            .drift_of_versions()
+            .map(|(name, standing)| (name.to_owned(), standing.rows))
+            .collect();
+        assert_eq!((own.rows, own.other_versions), (9000, 9000), "version 1 shares the model's room");
+        assert_eq!(canary, [("2".to_owned(), 1000)]);
+        split(&mut world, 10_000, by_path, [0.0, 2.0]);
+        let first = world.told.first().expect("the canary moved");
+        assert!(world.told.iter().all(|told| told.version.as_deref() == Some("2")), "{:#?}", world.told);
+        assert!(first.explanation.contains("homes in version 2"), "{}", first.explanation);
+        split(&mut world, 3000, by_path, [1.0, 2.0]);
+        let last = world.told.last().unwrap();
+        assert_eq!((last.version.as_deref(), last.change), (None, Change::Drift), "then the others did");
+    }
+}
+
+#[test]
+fn a_version_goes_on_over_a_restart_and_one_without_a_reference_learns_one_that_stays_with_it() {
+    let versions = || vec![(Arc::from("2"), None)];
+    let settings = Settings { warm_up_rows: 600, ..Settings::default() };
+    let drift = || Some(Drift { settings: settings.clone(), reference: trusted(), versions: versions() });
+    let mut world = World::watched();
+    world.engine = engine(drift(), false);
+    split(&mut world, 9000, false, [0.0, 1.0]);
+    assert_eq!(world.frozen, None, "the model has its own");
+    let rows = |engine: &Engine| engine.drift_of_versions().map(|(_, standing)| standing).next().unwrap();
+    let before = rows(&world.engine);
+    assert!(
+        before.trust == Some(Trust::Provisional) && before.rows > 200,
+        "it learned, and watches: {before:?}"
+    );
+    let bytes = world.engine.drift_rooms().unwrap().save(false);
+    let mut after = engine(drift(), false);
+    after.restore_drift(&bytes).unwrap();
+    assert_eq!(rows(&after), before);
+    assert_eq!(after.drift().map(|own| own.rows), world.engine.drift().map(|own| own.rows));
+    let mut reloaded = engine(drift(), false);
+    reloaded.inherit(world.engine).unwrap();
+    assert_eq!(rows(&reloaded), before, "a reload keeps it, too");
+    // A version that is no longer named is forgotten.
+    let without = Some(Drift { settings, reference: trusted(), versions: Vec::new() });
+    let mut without = engine(without, false);
+    without.inherit(reloaded).unwrap();
+    assert_eq!(without.drift_of_versions().count(), 0);
 }

@@ -190,7 +190,7 @@ fn reader() -> anyhow::Result<Reader> {
 /// Learned from fewer rows than by default, so that it is there before the first counted exchange.
 fn watched() -> Drift {
     let settings = drift::room::Settings { warm_up_rows: WARM_UP_ROWS, ..drift::room::Settings::default() };
-    Drift { settings, reference: None }
+    Drift { settings, ..Drift::default() }
 }
 
 /// An engine with every detector at its defaults, a reference of the operator's and a contract.

@@ -64,8 +64,8 @@ use crate::serve::ConfigStatus;
 use crate::sinks::courier::Shown;
 use crate::state::candidates::Summary;
 
-/// How somebody looks at the drift of a model, by its name.
-pub type Looks = dyn Fn(&str) -> Result<Option<View>, LaneError> + Send + Sync;
+/// How somebody looks at the drift of a model by its name, or at that of one of its versions.
+pub type Looks = dyn Fn(&str, Option<&str>) -> Result<Option<View>, LaneError> + Send + Sync;
 
 /// What the API asks and tells.
 #[derive(Clone)]

@@ -155,6 +155,8 @@ families! {
     drift_rows: IntCounterVec = "checkgate_drift_rows_total", ["model"];
     /// Rows, and questions for want of room, that were not counted for drift, by why not.
     drift_rows_not_counted: IntCounterVec = "checkgate_drift_rows_not_counted_total", ["model", "reason"];
+    /// Rows of versions that are not watched apart, counted with their model's, where others of it are.
+    drift_rows_of_other_versions: IntCounterVec = "checkgate_drift_rows_of_other_versions_total", ["model"];
     /// What drift remembers of a model, over a restart, by what became of it.
     drift_memory: IntCounterVec = "checkgate_drift_memory_total", ["outcome"];
     /// References that maintenance windows taught, by what became of them.

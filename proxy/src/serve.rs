@@ -302,7 +302,7 @@ impl Parts {
             listeners: Room::default(),
             models: Arc::new(move || shows_models.models()),
             candidates: Arc::new(move || waiting.candidates()),
-            drift: Arc::new(move |model| shows_drift.drift(model)),
+            drift: Arc::new(move |model, version| shows_drift.drift(model, version)),
             sinks: Arc::new(move || shows_sinks.sinks.shown()),
             config: Arc::new(move || shows_config.config.read().clone()),
             directory: Arc::new(StateStatus::from(&*self.state)),
@@ -362,10 +362,10 @@ impl Parts {
         self.roster.list().iter().filter_map(|listed| shown(listed, &settings)).collect()
     }
 
-    /// How the drift of a model stands.
-    fn drift(&self, model: &str) -> Result<Option<View>, LaneError> {
+    /// How the drift of a model stands, or that of one of its versions.
+    fn drift(&self, model: &str, version: Option<&str>) -> Result<Option<View>, LaneError> {
         let listed = self.roster.list().into_iter().find(|listed| listed.name == model);
-        let look = |listed: Listed| self.lanes.look(listed.model, model, clock::now());
+        let look = |listed: Listed| self.lanes.look(listed.model, (model, version), clock::now());
         listed.map_or(Ok(None), look)
     }
 

@@ -9,8 +9,8 @@ use super::models::inherited;
 use crate::files;
 use crate::parts::Part;
 use crate::path::{Path, Step};
-use crate::raw::{RawContract, RawDetector, RawDrift, RawModel, RawOnViolation};
-use crate::settings::{Chosen, Contract, Drift, OnViolation};
+use crate::raw::{RawContract, RawDetector, RawDrift, RawDriftVersion, RawModel, RawOnViolation};
+use crate::settings::{Chosen, Contract, DRIFT_VERSIONS_MAX, Drift, DriftVersion, OnViolation};
 use crate::words;
 
 impl Check<'_> {
@@ -130,10 +130,37 @@ impl Check<'_> {
             None => (shared.reference_key.as_ref(), at(&Path::top())),
         };
         let key = self.reference(&place.key("reference_key"), key.map(|key| &**key));
+        let versions = self.versions(&at(scope), own, shared);
         if !own.on.or(shared.on).unwrap_or(true) {
             return Some(None);
         }
-        Some(Some(Drift { parameters: chosen?.parameters, reference: reference?, reference_key: key? }))
+        let parameters = chosen?.parameters;
+        Some(Some(Drift { parameters, reference: reference?, reference_key: key?, versions: versions? }))
+    }
+
+    /// The versions of a model that are watched apart.
+    fn versions(&mut self, scope: &Path, own: &RawDrift, shared: &RawDrift) -> Option<Vec<DriftVersion>> {
+        if shared.versions.is_some() {
+            let place = Path::top().key("drift").key("versions");
+            self.refuse(&place, "versions are of one model; write them below an entry of models");
+        }
+        let typed = own.versions.iter().flatten();
+        if typed.clone().count() > DRIFT_VERSIONS_MAX {
+            let mend =
+                format!("at most {DRIFT_VERSIONS_MAX} versions of a model are watched apart; name fewer");
+            self.refuse(&scope.key("versions"), &mend);
+            return None;
+        }
+        let version = |(name, typed): (&String, &RawDriftVersion)| {
+            let path = scope.key("versions").key(name);
+            if name.is_empty() {
+                self.refuse(&path, "a version has a name; write the one that the protocol gives it");
+            }
+            let reference = self.reference(&path.key("reference"), typed.reference.as_deref())?;
+            Some(DriftVersion { name: name.clone(), reference })
+        };
+        // All of them, so that each mistake is told.
+        typed.map(version).collect::<Vec<_>>().into_iter().collect()
     }
 
     fn on_violation(&mut self, path: &Path, typed: &RawOnViolation) -> Option<OnViolation> {

@@ -1,6 +1,7 @@
 //! How drift is watched, as typed: a switch, or a mapping whose keys are the part's own but for the reference.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -21,6 +22,8 @@ pub struct RawDrift {
     pub reference: Option<PathBuf>,
     /// The file of the public key that must have signed it.
     pub reference_key: Option<PathBuf>,
+    /// Versions of the model that are watched apart.
+    pub versions: Option<BTreeMap<String, RawDriftVersion>>,
     /// The part's own parameters.
     pub parameters: Map<String, Value>,
 }
@@ -35,6 +38,20 @@ struct RawDriftSettings {
     /// Public key (Ed25519, PEM) that references must be signed with, as `checkgate reference build --sign-with` does it.
     /// Without it, a signature is not asked for.
     reference_key: Option<PathBuf>,
+    /// Versions of this model that are watched apart, each with a reference of its own; at most 8. A version is what the
+    /// Open Inference Protocol calls one: in the path, or else in the answer (`model_version`). Rows of other versions
+    /// count as the model's. Versions belong to a model, not to the top level.
+    versions: Option<BTreeMap<String, RawDriftVersion>>,
+}
+
+/// A version of a model that is watched apart.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawDriftVersion {
+    /// What normal looks like for this version, as `checkgate reference build --model-version` makes it of a recording. Without
+    /// it, a provisional reference is learned from the first rows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reference: Option<PathBuf>,
 }
 
 impl<'de> Deserialize<'de> for RawDrift {
@@ -64,6 +81,7 @@ impl<'de> Deserialize<'de> for RawDrift {
                     match key.as_str() {
                         "reference" => drift.reference = map.next_value()?,
                         "reference_key" => drift.reference_key = map.next_value()?,
+                        "versions" => drift.versions = map.next_value()?,
                         _ => drop(drift.parameters.insert(key, map.next_value()?)),
                     }
                 }
@@ -76,14 +94,17 @@ impl<'de> Deserialize<'de> for RawDrift {
 
 impl Serialize for RawDrift {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if self.reference.is_none() && self.reference_key.is_none() && self.parameters.is_empty() {
+        let Self { reference, reference_key, versions, parameters, .. } = self;
+        if reference.is_none() && reference_key.is_none() && versions.is_none() && parameters.is_empty() {
             return self.on.serialize(serializer);
         }
         let mut all = self.parameters.clone();
-        for (key, file) in [("reference", &self.reference), ("reference_key", &self.reference_key)] {
+        for (key, file) in [("reference", reference), ("reference_key", reference_key)] {
             let file = file.as_ref().and_then(|file| serde_json::to_value(file).ok());
             all.extend(file.map(|file| (key.to_owned(), file)));
         }
+        let versions = versions.as_ref().and_then(|versions| serde_json::to_value(versions).ok());
+        all.extend(versions.map(|versions| ("versions".to_owned(), versions)));
         all.serialize(serializer)
     }
 }

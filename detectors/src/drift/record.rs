@@ -34,6 +34,9 @@ pub struct DriftRecord {
     pub kind: Kind,
     /// The model.
     pub model: Arc<str>,
+    /// The version of it that has a reference of its own, where it is about one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<Arc<str>>,
     /// The mode that this record was made in; nothing is done about drift in either.
     pub mode: Mode,
     /// What happened: `warning`, `drifting` or `recovered`; of a rule on a gauge `rule_met` or `rule_over`.
@@ -172,12 +175,13 @@ pub(super) struct Matter<'a> {
     pub about: About,
     pub budget: Spent,
     pub rule: Option<rules::Told>,
+    pub version: Option<Arc<str>>,
 }
 
 impl Matter<'_> {
     /// The record of the model called `model`, which is in `mode`.
     pub(super) fn record(self, id: FindingId, model: &Arc<str>, mode: Mode) -> DriftRecord {
-        let Self { finding, features, who: (carried, most), about, budget, rule } = self;
+        let Self { finding, features, who: (carried, most), about, budget, rule, version } = self;
         let features: Vec<Moved> =
             features.iter().map(|(feature, state, shifted)| moved(feature, state, shifted)).collect();
         let mut features = features;
@@ -194,6 +198,7 @@ impl Matter<'_> {
             time: finding.time,
             kind: Kind::Drift,
             model: Arc::clone(model),
+            version,
             mode,
             change: finding.change,
             layer: finding.layer,
@@ -288,9 +293,9 @@ fn explanation(record: &DriftRecord) -> String {
     let mut said = match record.change {
         // Told with their rule, above.
         Change::Met | Change::Unmet => String::new(),
-        Change::Warning => format!("Model {} may be drifting", record.model),
-        Change::Drift => format!("Model {} drifts", record.model),
-        Change::Over => format!("The drift of model {} is over", record.model),
+        Change::Warning => format!("Model {} may be drifting", whole_name(record)),
+        Change::Drift => format!("Model {} drifts", whole_name(record)),
+        Change::Over => format!("The drift of model {} is over", whole_name(record)),
     };
     let of =
         if record.reference.provisional { "provisional reference, learned from" } else { "reference of" };
@@ -319,6 +324,12 @@ fn explanation(record: &DriftRecord) -> String {
     said
 }
 
+/// The model, with the version that it is about.
+fn whole_name(record: &DriftRecord) -> String {
+    let version = record.version.as_ref().map(|version| format!(" in version {version}"));
+    format!("{}{}", record.model, version.unwrap_or_default())
+}
+
 fn rule_explained(record: &DriftRecord, rule: &Ruled) -> String {
     let what = if record.change == Change::Met { "is met" } else { "is no longer met" };
     let gauge = rule.when.split_whitespace().next().unwrap_or_default();
@@ -326,7 +337,7 @@ fn rule_explained(record: &DriftRecord, rule: &Ruled) -> String {
     format!(
         "Model {}: the rule `{}` {what}: {gauge} of {feature:?} is {}, and would be about {} without a change. A gauge \
          promises nothing about false alarms. Nobody is blocked for it.",
-        record.model,
+        whole_name(record),
         rule.when,
         number(record.evidence),
         number(rule.expected),

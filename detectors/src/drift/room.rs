@@ -32,6 +32,7 @@ use crate::identity::Identity;
 use crate::reference::Trust;
 
 pub mod saved;
+pub mod versions;
 pub mod view;
 
 /// How the window of the gauges of a live model goes on: four parts make half an hour.
@@ -209,6 +210,9 @@ pub struct Told {
     most: Option<Most>,
     budget: Spent,
     rule: Option<rules::Told>,
+    /// The version whose room tells it.
+    #[serde(skip)]
+    version: Option<Arc<str>>,
 }
 
 impl Watched {
@@ -230,7 +234,8 @@ impl Watched {
                 extent: Extent::of(effect),
             };
             let carried = Carried::default();
-            Told { finding, features: vec![moved], carried, most: None, budget, rule: Some(rule) }
+            let features = vec![moved];
+            Told { finding, features, carried, most: None, budget, rule: Some(rule), version: None }
         };
         rules.look(reference, watch, now).into_iter().map(told).collect()
     }
@@ -556,7 +561,15 @@ impl Room {
         if let Some(finding) = watched.watch.settle(&watched.frozen.reference, now) {
             let features = shown(&watched.watch, &watched.frozen.reference, &finding);
             let (carried, most) = (Carried::default(), watched.latest.most());
-            told.extend(watched.wait(Told { finding, features, carried, most, budget, rule: None }));
+            told.extend(watched.wait(Told {
+                finding,
+                features,
+                carried,
+                most,
+                budget,
+                rule: None,
+                version: None,
+            }));
         }
         told.extend(watched.due(hashing));
         told.extend(watched.ruled(now, budget));
@@ -590,10 +603,11 @@ impl Room {
             Some((feature, watch.features().get(shifted.feature)?, Shifted { effect, ..shifted }))
         };
         let about = About { rows: frozen.reference.rows(), provisional: frozen.trust == Trust::Provisional };
-        let Told { finding, features, carried, most, budget, rule } = told;
+        let Told { finding, features, carried, most, budget, rule, version } = told;
         let features = features.into_iter().filter_map(of).collect();
         let who = (carried, most);
-        Some(Matter { finding: &finding, features, who, about, budget, rule }.record(id, model, mode))
+        let matter = Matter { finding: &finding, features, who, about, budget, rule, version };
+        Some(matter.record(id, model, mode))
     }
 
     /// Whether a reference is being learned.
@@ -701,6 +715,7 @@ impl Room {
             learned,
             counts,
             not_kept: 0,
+            other_versions: 0,
         }
     }
 }
@@ -732,6 +747,8 @@ pub struct Standing {
     pub counts: Counts,
     /// Questions whose values found no room while their answers were awaited, and that were not counted.
     pub not_kept: u64,
+    /// Rows of versions that have no room of their own, counted with the model's; 0 where no version has one.
+    pub other_versions: u64,
 }
 
 /// How one feature stands.

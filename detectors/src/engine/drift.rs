@@ -24,7 +24,7 @@ impl Engine {
         answered: &Answered<'_>,
         out: &mut Outbox,
     ) {
-        let (Some(room), Some(question)) = (&mut self.drift, question) else { return };
+        let (Some(rooms), Some(question)) = (&mut self.drift, question) else { return };
         let is_prediction = (200..300).contains(&answered.status);
         let sender = Sender {
             client: subject.identity,
@@ -41,23 +41,18 @@ impl Engine {
             in_maintenance: in_maintenance && !question.aside,
         };
         if question.aside {
-            if is_prediction {
-                room.exchanged(&question.kept);
-            }
-            if let Some(beside) = &mut self.drift_beside {
-                // It only learns, so that it tells nothing.
-                let _ = beside.ended(&ended, &question.kept, &self.rules.hashing);
-            }
+            // It only learns, so that it tells nothing.
+            rooms.ended_beside(self.drift_beside.as_deref_mut(), &ended, &question.kept, &self.rules.hashing);
             return;
         }
-        let (told, frozen) = room.ended(&ended, &question.kept, &self.rules.hashing);
+        let (told, frozen) = rooms.ended(&ended, &question.kept, &self.rules.hashing);
         out.frozen_drift = out.frozen_drift.take().or(frozen);
         for told in told {
-            let Some(room) = &self.drift else { return };
+            let Some(rooms) = &self.drift else { return };
             let number = decisions::next(&mut self.memory.findings, answered.time);
             let id = self.rules.hashing.numbered(&format!("finding {}", self.rules.model), number);
             let carriers = told.carriers();
-            let record = room.record(told, FindingId(id), &self.rules.model, self.rules.policy.mode);
+            let record = rooms.record(told, FindingId(id), &self.rules.model, self.rules.policy.mode);
             let Some(record) = record else { continue };
             carriers.iter().for_each(|carrier| self.tell_carrier(carrier, &record, answered, out));
             out.drifts.push(record);
@@ -89,7 +84,7 @@ impl Engine {
             trail,
             fields: record.features.iter().map(|moved| moved.name.clone()).take(1).collect(),
             did: String::new(),
-            rests_on: self.drift.as_ref().and_then(|room| room.trust()),
+            rests_on: self.drift.as_ref().and_then(|rooms| rooms.trust(record.version.as_deref())),
         };
         let label = Label { name: NAME, atlas: ATLAS, owasp: OWASP };
         self.suspect(identity);
@@ -114,15 +109,15 @@ impl Engine {
             if by_itself {
                 self.memory.open.let_go_aside(request);
             }
-        } else if self.drift.as_ref().is_some_and(|room| room.learns()) {
-            self.memory.open.let_go(request);
+        } else if let Some(rooms) = &self.drift {
+            self.memory.open.let_go(request, |kept| rooms.unlearn(kept));
         }
     }
 
     /// Something speaks against a client: what it asked is not what normal looks like.
     pub(super) fn suspect(&mut self, client: Identity) {
-        if let Some(room) = &mut self.drift {
-            room.suspect(client);
+        if let Some(rooms) = &mut self.drift {
+            rooms.suspect(client);
         }
     }
 }

@@ -50,7 +50,7 @@ impl Engine {
                 let (window, learner) = (window.clone(), Learner::default());
                 self.memory.lesson = Some(Lesson { window, began: time, seen: 0, learner });
                 let hashing = &self.rules.hashing;
-                self.drift_beside = self.drift.as_ref().map(|room| Box::new(room.beside(hashing)));
+                self.drift_beside = self.drift.as_ref().map(|rooms| Box::new(rooms.own().beside(hashing)));
             }
             // What came late from before its beginning does not end it.
             (Some(lesson), None) if time >= lesson.began => self.conclude(time, out),
@@ -133,16 +133,16 @@ impl Engine {
             self.memory.learner = Learner::default();
             self.columns.forget();
         }
-        if let (Some(room), Some(frozen)) = (&mut self.drift, drift) {
-            room.install(frozen);
+        if let (Some(rooms), Some(frozen)) = (&mut self.drift, drift) {
+            rooms.install(frozen);
         }
     }
 
     /// The room that learns beside, as it was saved.
     pub(super) fn restore_beside(&mut self, memory: Option<crate::drift::room::Memory>) {
         let hashing = &self.rules.hashing;
-        self.drift_beside = self.drift.as_ref().zip(memory).map(|(room, memory)| {
-            let mut beside = room.beside(hashing);
+        self.drift_beside = self.drift.as_ref().zip(memory).map(|(rooms, memory)| {
+            let mut beside = rooms.own().beside(hashing);
             beside.take_over(memory);
             Box::new(beside)
         });

@@ -37,6 +37,8 @@ struct Wanted {
     /// Features at most, those that moved most first.
     #[param(minimum = 1, maximum = 256)]
     features: Option<u16>,
+    /// A version of the model that is watched apart, by its name; without it, the model's own room.
+    version: Option<String>,
 }
 
 /// The drift of one model.
@@ -44,6 +46,16 @@ struct Wanted {
 pub struct ModelDrift {
     /// The model.
     pub model: String,
+    /// The version of it, where it is that of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub version: Option<String>,
+    /// Versions of the model that are watched apart; give one as `version`.
+    #[serde(default)]
+    pub versions: Vec<String>,
+    /// Rows of versions that are not, counted with the model's.
+    #[serde(default)]
+    pub other_versions: u64,
     /// `learning` (there is no reference yet), `warming` (too few rows came), `stable`, `warned`, `drifting` or
     /// `recovered`.
     pub state: String,
@@ -196,8 +208,11 @@ async fn show(
         return Err(Problem::new(StatusCode::NOT_FOUND, "there is no such model", mend));
     }
     let (look, now, name) = (Arc::clone(&state.drift), (state.clock)(), model.clone());
+    let version = wanted.version;
     // It waits for the model's lane, and gauges take some milliseconds.
-    let shown = tokio::task::spawn_blocking(move || look(&name).map(|view| view.map(|view| (model, view))));
+    let shown = tokio::task::spawn_blocking(move || {
+        look(&name, version.as_deref()).map(|view| view.map(|view| ((model, version), view)))
+    });
     let broke_off = |_| {
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the look broke off", "look at the program's log")
     };
@@ -205,15 +220,16 @@ async fn show(
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the model's lane is too busy to say it", "try again")
     };
     let (model, view) = shown.await.map_err(broke_off)?.map_err(busy)?.ok_or_else(|| {
-        let mend = "its `drift` is off; `drift: {}` in the configuration watches it";
-        Problem::new(StatusCode::NOT_FOUND, "the drift of this model is not watched", mend)
+        let mend = "its `drift` is off, or `drift.versions` does not name the version; without `version` the answer lists \
+                    those that it names";
+        Problem::new(StatusCode::NOT_FOUND, "the drift of this model or version is not watched", mend)
     })?;
     let drawn = tokio::task::spawn_blocking(move || drift(model, &view, now, usize::from(most))).await;
     Ok(axum::Json(drawn.map_err(broke_off)?).into_response())
 }
 
-/// A view as it is told.
-fn drift(model: String, view: &View, now: Time, most: usize) -> ModelDrift {
+/// A view of a model, or of one of its versions, as it is told.
+fn drift((model, version): (String, Option<String>), view: &View, now: Time, most: usize) -> ModelDrift {
     let Standing { counts, early, paging, .. } = view.standing;
     let [warnings, drifts, recoveries, rules_met, _] = counts.told;
     let thresholds = view.thresholds;
@@ -224,6 +240,9 @@ fn drift(model: String, view: &View, now: Time, most: usize) -> ModelDrift {
     features.truncate(most);
     ModelDrift {
         model,
+        version,
+        versions: view.versions.clone(),
+        other_versions: view.standing.other_versions,
         state: state.to_owned(),
         since: since.map(Time::seconds),
         rows: view.standing.rows,
@@ -359,7 +378,7 @@ pub mod tests {
 
     #[test]
     fn a_feature_that_moved_is_told_with_gauges_rates_and_since_when() {
-        let told = drift("homes".into(), &view(3000, 40.0), Time(6_000_000_000), 9);
+        let told = drift(("homes".into(), None), &view(3000, 40.0), Time(6_000_000_000), 9);
         assert_eq!(told.state, "drifting");
         let since = told.since.unwrap();
         assert!(since > told.watched_since.unwrap(), "{told:#?}");
@@ -379,11 +398,11 @@ pub mod tests {
 
     #[test]
     fn too_few_rows_are_warming_and_silence_empties_the_window() {
-        let told = drift("homes".into(), &view(60, 0.0), Time(6_000_000_000), 9);
+        let told = drift(("homes".into(), None), &view(60, 0.0), Time(6_000_000_000), 9);
         assert_eq!((told.state.as_str(), told.since), ("warming", None));
         let feature = &told.features[0];
         assert_eq!(feature.state, "warming");
         assert!(feature.compared.gauges.is_empty(), "{feature:?}");
-        assert!(drift("homes".into(), &view(60, 0.0), Time(0), 0).features.is_empty());
+        assert!(drift(("homes".into(), None), &view(60, 0.0), Time(0), 0).features.is_empty());
     }
 }

@@ -104,7 +104,9 @@ fn fixture() -> Fixture {
         listeners: Room::default(),
         models: Arc::new(|| vec![prices()]),
         candidates: Arc::new(|| vec![candidate("prices").summary]),
-        drift: Arc::new(|_| Ok(Some(super::drift::tests::view(3000, 40.0)))),
+        drift: Arc::new(|_, version| {
+            Ok(version.is_none_or(|version| version == "2").then(|| super::drift::tests::view(3000, 40.0)))
+        }),
         sinks: Arc::new(Vec::new),
         config: Arc::new(|| ConfigStatus::new(Some("/etc/checkgate.yaml".into()))),
         directory: Arc::new(StateStatus { directory: "/var/lib/checkgate".into(), problems: vec![] }),
@@ -536,12 +538,15 @@ async fn the_drift_of_a_model_is_shown_and_a_busy_lane_says_so() {
     assert_eq!(shown["features"][0]["name"], "area", "{shown:#}");
     let status = async |it: &Fixture, path: &str| get_with(it, path, "application/json").await.0.as_u16();
     assert_eq!(status(&it, "/v1/models/nobody/drift").await, 404);
+    let of_version = it.get("/v1/models/prices/drift?version=2").await;
+    assert_eq!(of_version["version"], "2", "{of_version:#}");
+    assert_eq!(status(&it, "/v1/models/prices/drift?version=3").await, 404, "it is not watched apart");
     for wrong in ["features=0", "features=257", "features=x", "limit=3"] {
         assert_eq!(status(&it, &format!("/v1/models/prices/drift?{wrong}")).await, 400, "{wrong}");
     }
-    it.state.drift = Arc::new(|_| Ok(None));
+    it.state.drift = Arc::new(|_, _| Ok(None));
     assert_eq!(status(&it, "/v1/models/prices/drift").await, 404, "it is not watched");
-    it.state.drift = Arc::new(|_| Err(crate::lane::LaneError::Busy));
+    it.state.drift = Arc::new(|_, _| Err(crate::lane::LaneError::Busy));
     assert_eq!(status(&it, "/v1/models/prices/drift").await, 503);
 }
 

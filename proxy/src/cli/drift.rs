@@ -16,6 +16,7 @@ use crate::clock;
 use crate::reference::budget::Grant;
 use crate::reference::build::table_of;
 use crate::reference::compare::Comparison;
+use crate::reference::source::Asked;
 use crate::reference::{compare, file, live, plan, svg, words};
 
 /// Seconds of a day.
@@ -79,6 +80,9 @@ struct Show {
     /// A model of a running checkgate.
     #[arg(value_name = "MODEL", required_unless_present = "reference", conflicts_with = "reference")]
     watched: Option<String>,
+    /// A version of the model that is watched apart; of a recording, the one whose rows count.
+    #[arg(long, value_name = "VERSION")]
+    model_version: Option<String>,
     /// The reference that rows are compared with.
     #[arg(long, value_name = "FILE", requires = "against")]
     reference: Option<PathBuf>,
@@ -168,7 +172,9 @@ fn shown(args: &Show) -> anyhow::Result<ExitCode> {
 
 /// How the drift of a model of a running checkgate stands.
 fn running(args: &Show, model: &str) -> anyhow::Result<ExitCode> {
-    let told = args.remote.get(&format!("/v1/models/{}/drift", encoded(model)))?;
+    let version = args.model_version.as_ref().map(|version| format!("?version={}", encoded(version)));
+    let path = format!("/v1/models/{}/drift{}", encoded(model), version.unwrap_or_default());
+    let told = args.remote.get(&path)?;
     let drift: ModelDrift =
         serde_json::from_value(told.clone()).context("the answer is of another version")?;
     if let Some(path) = &args.svg {
@@ -192,7 +198,8 @@ fn beside(args: &Show, reference: &Path) -> anyhow::Result<ExitCode> {
     let bar = Bar::new();
     let key = read.reference.label_key();
     let choice = compare::choice(&read.header);
-    let table = table_of(&args.against, args.model.as_deref(), choice, key, &bar)?.table;
+    let asked = Asked { model: args.model.as_deref(), version: args.model_version.as_deref() };
+    let table = table_of(&args.against, asked, choice, key, &bar)?.table;
     drop(bar);
     let comparison = compare::compare(&read.header, &read.reference, &table);
     if comparison.columns.is_empty() {

@@ -77,6 +77,9 @@ struct Build {
     /// The model whose questions and answers of a recording count.
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
+    /// The version of it whose questions and answers of a recording count, as their paths or their answers say it.
+    #[arg(long, value_name = "VERSION")]
+    model_version: Option<String>,
     /// Column that says when a row came, in seconds since 1970 or as 2026-11-28T12:00:00Z.
     #[arg(long, value_name = "COLUMN")]
     time: Option<String>,
@@ -196,6 +199,7 @@ fn made(args: &Build) -> anyhow::Result<ExitCode> {
     let order = Order {
         from: args.from.clone(),
         model: args.model.clone(),
+        version: args.model_version.clone(),
         choice: Choice {
             time: args.time.clone(),
             only: args.columns.clone(),

@@ -124,6 +124,13 @@ pub type KeptLines = Arc<[KeptLine]>;
 
 /// Bytes of values up to which lines are remembered for the parts that come after.
 const SHARED_BYTES_MAX: usize = 256;
+/// Notes the version that the path of a question names, where its body says none. Only one that is of the Open Inference
+/// Protocol has such a path.
+pub fn note_version(path: &str, question: &mut Features) {
+    if let Some(version) = oip_v2::version_in(path).filter(|_| question.version.is_empty()) {
+        question.version = decoded(version);
+    }
+}
 
 /// The decoder of that name.
 pub fn spec(name: &str) -> Option<&'static DecoderSpec> {
@@ -232,6 +239,16 @@ fn segment_is(raw: &str, name: &str) -> bool {
         byte == Some(wanted)
     });
     same && rest.is_empty()
+}
+
+/// A segment of a path as servers read it.
+fn decoded(segment: &str) -> String {
+    let (mut bytes, mut rest) = (Vec::new(), segment.as_bytes());
+    while let (Some(byte), after) = first_decoded(rest) {
+        bytes.push(byte);
+        rest = after;
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// The first byte of a percent-encoded text, and what follows it.

@@ -82,19 +82,20 @@ impl Decoder for OipGrpc {
     fn decode(&self, head: &Head<'_>, body: &[u8], out: &mut Features) -> Result<(), NotInspected> {
         let message = grpc::message(head.headers, body)?;
         let limits = Limits { rows_max: head.rows_max, columns_max: head.columns_max, in_place: false };
-        let (tensors, raw) = match head.part {
+        let (tensors, raw, version) = match head.part {
             Part::Question => {
                 let asked: InferRequest = read(message)?;
                 if self.model.as_ref().is_some_and(|model| asked.model_name != model.as_bytes()) {
                     return Err(NotInspected::OtherModel);
                 }
-                (asked.inputs, asked.raw)
+                (asked.inputs, asked.raw, asked.model_version)
             }
             Part::Answer => {
                 let answered: InferResponse = read(message)?;
-                (answered.outputs, answered.raw)
+                (answered.outputs, answered.raw, answered.model_version)
             }
         };
+        out.version.push_str(std::str::from_utf8(&version).unwrap_or_default());
         join(&tensors, &raw, limits, out)
     }
 

@@ -21,6 +21,9 @@ use super::{Claim, Decoder, DecoderSpec, Head, ParameterError, Part, read, segme
 /// Length of the JSON part of a body with binary tensors.
 pub const BINARY_HEADER: &str = "inference-header-content-length";
 
+/// Where an answer says which version of the model gave it.
+const VERSION: &str = "model_version";
+
 /// The same as a name that is ready for look-ups.
 static BINARY: HeaderName = HeaderName::from_static(BINARY_HEADER);
 
@@ -39,6 +42,13 @@ struct OipV2;
 fn build(parameters: &Parameters) -> Result<Box<dyn Decoder>, ParameterError> {
     without_parameters::check(parameters)?;
     Ok(Box::new(OipV2))
+}
+
+/// The version that the path of a question names.
+pub fn version_in(path: &str) -> Option<&str> {
+    let mut segments = path.strip_prefix('/')?.split('/').skip(3);
+    let versions = segments.next().filter(|segment| segment_is(segment, "versions"));
+    versions.and_then(|_| segments.next())
 }
 
 fn claim<'a>(method: &http::Method, path: &'a str) -> Option<Claim<'a>> {
@@ -80,7 +90,11 @@ fn write_tensors(
         Part::Question => "inputs",
         Part::Answer => "outputs",
     };
-    let [list] = root.fields([key])?;
+    let [list, version] = root.fields([key, VERSION])?;
+    // Of a question, it stands in the path.
+    if let (Part::Answer, Some(version)) = (part, version.and_then(Value::text)) {
+        out.version.push_str(&version);
+    }
     let list = list.filter(|list| list.kind() == Kind::Array).ok_or(NotInspected::Shape)?;
     tensor::join(list.elements().map(tensor), limits, out)
 }

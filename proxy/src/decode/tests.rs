@@ -92,6 +92,30 @@ fn defaults_build_and_unknown_parameters_are_refused() {
 }
 
 #[test]
+fn a_version_is_what_the_path_of_a_question_names_or_else_its_answer() {
+    let version = |path: &str, body: &str| {
+        let mut question = Features { version: body.to_owned(), ..Features::default() };
+        note_version(path, &mut question);
+        question.version
+    };
+    assert_eq!(version("/v2/models/pricing/versions/3/infer", ""), "3");
+    assert_eq!(version("/v2/models/pricing/versions/%33/infer", ""), "3", "as servers read it");
+    assert_eq!(version("/v2/models/pricing/infer", ""), "", "any may answer");
+    assert_eq!(version("/inference.GRPCInferenceService/ModelInfer", "4"), "4", "the message says it");
+    let body = br#"{"model_name": "pricing", "model_version": "2", "outputs":
+        [{"name": "price", "shape": [1], "datatype": "FP64", "data": [1.5]}]}"#;
+    let decoder = (spec("oip_v2").unwrap().build)(&serde_json::json!({})).unwrap();
+    for (part, said) in [(Part::Answer, "2"), (Part::Question, "")] {
+        let head = Head { headers: &HeaderMap::new(), part, rows_max: 9, columns_max: 9 };
+        let body = String::from_utf8_lossy(body);
+        let body = if part == Part::Question { body.replace("outputs", "inputs") } else { body.into_owned() };
+        let mut out = Features::default();
+        decoder.decode(&head, body.as_bytes(), &mut out).unwrap();
+        assert_eq!(out.version, said, "{part:?}");
+    }
+}
+
+#[test]
 fn every_path_is_claimed_by_at_most_one_decoder() {
     let cases = [
         ("/v2/models/pricing/infer", Some(("oip_v2", Some("pricing")))),

@@ -9,7 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use checkgate_detectors::drift::room::Standing;
-use checkgate_detectors::drift::room::saved::{Progress, SavedError};
+use checkgate_detectors::drift::room::saved::SavedError;
+use checkgate_detectors::drift::room::versions::Stage;
 use checkgate_detectors::engine::Gauges;
 use checkgate_detectors::facts::NotInspected;
 use checkgate_detectors::finding::{DecisionId, Record};
@@ -65,7 +66,7 @@ pub(super) struct Clerk {
 #[derive(Default)]
 struct Kept {
     at: Option<Instant>,
-    progress: Progress,
+    progress: Stage,
 }
 
 /// What stays of a lane when another thread takes over from one that does not come back.
@@ -106,7 +107,8 @@ struct Shown {
     parts: usize,
     models: usize,
     engines: BTreeMap<(Option<u16>, String), Gauges>,
-    drift: BTreeMap<(Option<u16>, String), Standing>,
+    /// By model, its name, and the version that is watched apart, if it is one.
+    drift: BTreeMap<(Option<u16>, String, String), Standing>,
 }
 
 impl Clerk {
@@ -190,12 +192,12 @@ impl Clerk {
                     // Whoever no longer waits was told that the lane is late.
                     installed.send(self.step.installed).ok();
                 }
-                Order::Look { model, now, seen } => {
+                Order::Look { model, version, now, seen } => {
                     let mut engines = self.desk.engines();
                     let engine = engines.find(|(_, name, _)| **name == *model).map(|(_, _, engine)| engine);
-                    let room = engine.and_then(checkgate_detectors::engine::Engine::drift_room);
+                    let rooms = engine.and_then(checkgate_detectors::engine::Engine::drift_rooms);
                     // Whoever no longer waits was told that the lane is busy.
-                    seen.send(room.map(|room| room.look(now))).ok();
+                    seen.send(rooms.and_then(|rooms| rooms.look(version.as_deref(), now))).ok();
                 }
                 Order::Remember { model, bytes } => self.remember(model, bytes),
                 Order::Yield { saved } => {
@@ -240,18 +242,19 @@ impl Clerk {
         }
         let post = self.post;
         for (model, name, engine) in self.desk.engines().filter(|(model, _, _)| post.owns(*model)) {
-            let Some(room) = engine.drift_room() else { continue };
+            let Some(rooms) = engine.drift_rooms() else { continue };
             let kept = self.kept.entry((model, name.to_owned())).or_default();
-            if kept.progress == room.progress() || !all && kept.at.is_some_and(|at| at.elapsed() < KEPT_EVERY)
+            if kept.progress == rooms.progress()
+                || !all && kept.at.is_some_and(|at| at.elapsed() < KEPT_EVERY)
             {
                 continue;
             }
             // The first minute of a process is not worth a write for each model at once.
             let is_due = kept.at.replace(Instant::now()).is_some();
             if all || is_due {
-                kept.progress = room.progress();
+                kept.progress = rooms.progress();
                 // A discovered model has its learned reference nowhere else.
-                self.outlets.keeper.leave(name, room.save(model.is_none()));
+                self.outlets.keeper.leave(name, rooms.save(model.is_none()));
             }
             if is_due && !all {
                 return;
@@ -494,23 +497,27 @@ impl Clerk {
     }
 
     /// Shows the drift of the models that this lane judges.
-    fn show_drift(&self, shown: &mut BTreeMap<(Option<u16>, String), Standing>) {
+    fn show_drift(&self, shown: &mut BTreeMap<(Option<u16>, String, String), Standing>) {
         let metrics = &self.outlets.metrics;
         let mut gone = std::mem::take(shown);
         let owned = self.desk.engines().filter(|(model, _, _)| self.post.owns(*model));
         for (model, name, engine) in owned {
-            let Some(standing) = engine.drift() else { continue };
-            let key = (model, name.to_owned());
-            metrics.model(model).drift.shift(gone.remove(&key).as_ref(), Some(&standing));
-            shown.insert(key, standing);
+            let own = engine.drift().map(|standing| (String::new(), standing));
+            let versions = engine.drift_of_versions();
+            let versions = versions.map(|(version, standing)| (version.to_owned(), standing));
+            for (version, standing) in own.into_iter().chain(versions) {
+                let key = (model, name.to_owned(), version);
+                metrics.model(model).drift.shift(gone.remove(&key).as_ref(), Some(&standing));
+                shown.insert(key, standing);
+            }
         }
-        for ((model, _), standing) in &gone {
+        for ((model, ..), standing) in &gone {
             metrics.model(*model).drift.shift(Some(standing), None);
         }
         let models: BTreeSet<Option<u16>> =
-            shown.keys().chain(gone.keys()).map(|(model, _)| *model).collect();
+            shown.keys().chain(gone.keys()).map(|(model, ..)| *model).collect();
         for model in models {
-            let same = shown.iter().filter(|((of, _), _)| *of == model).map(|(_, standing)| standing);
+            let same = shown.iter().filter(|((of, ..), _)| *of == model).map(|(_, standing)| standing);
             metrics.model(model).drift.show(&same.collect::<Vec<_>>());
         }
     }

@@ -236,7 +236,7 @@ impl Desk {
     /// begins now.
     fn remember(&mut self, remembered: &Remembered, step: &mut Step) {
         let seat = self.seat_of(&remembered.model);
-        if let Some(seat) = seat.filter(|seat| seat.engine.drift_room().is_some()) {
+        if let Some(seat) = seat.filter(|seat| seat.engine.drift_rooms().is_some()) {
             step.remembered = Some(seat.engine.restore_drift(&remembered.bytes));
         }
     }
@@ -589,7 +589,9 @@ impl Reader {
         asked: &Asked,
     ) -> Result<&Features, NotInspected> {
         let rows_max = self.question_rows_max;
-        self.read(configured, asked.protocol, Part::Question, &asked.headers, &asked.body, rows_max)
+        self.read(configured, asked.protocol, Part::Question, &asked.headers, &asked.body, rows_max)?;
+        decode::note_version(&asked.path, &mut self.scratch);
+        Ok(&self.scratch)
     }
 
     fn answer(

@@ -124,7 +124,7 @@ enum Order {
     /// Let decisions of a model rest on what a maintenance window taught.
     Install { candidate: Arc<Candidate>, installed: SyncSender<bool> },
     /// Say how the drift of a model stands at a moment.
-    Look { model: String, now: Time, seen: SyncSender<Option<View>> },
+    Look { model: String, version: Option<String>, now: Time, seen: SyncSender<Option<View>> },
     /// Go on with what drift remembered before a restart.
     Remember { model: String, bytes: Vec<u8> },
     /// Judge what waits, say what is remembered, and decide nothing more.
@@ -324,14 +324,21 @@ impl Lanes {
         Ok(installed)
     }
 
-    /// How the drift of a model stands at `now`; nothing where it is not watched, or nobody asked the model yet.
+    /// How the drift of a model stands at `now`, or that of a version that is watched apart; nothing where it is not
+    /// watched, or nobody asked the model yet.
     ///
     /// # Errors
     /// The lane is too busy to say it in time.
-    pub fn look(&self, id: Option<u16>, model: &str, now: Time) -> Result<Option<View>, LaneError> {
+    pub fn look(
+        &self,
+        id: Option<u16>,
+        (model, version): (&str, Option<&str>),
+        now: Time,
+    ) -> Result<Option<View>, LaneError> {
         let (seen, answer) = mpsc::sync_channel(1);
         if let Some(lane) = self.served.lock().iter().find(|lane| lane.post.owns(id)) {
-            lane.order(Order::Look { model: model.to_owned(), now, seen });
+            let (model, version) = (model.to_owned(), version.map(str::to_owned));
+            lane.order(Order::Look { model, version, now, seen });
         }
         answer.recv_timeout(LOOK_MAX).map_err(|_| LaneError::Busy)
     }

@@ -29,6 +29,7 @@ pub struct DriftMetrics {
     changes: Vec<IntCounter>,
     rows: IntCounter,
     not_counted: [IntCounter; 4],
+    of_other_versions: IntCounter,
     reference_rows: IntGauge,
     early: Gauge,
     paging: Gauge,
@@ -52,6 +53,7 @@ impl DriftMetrics {
                 .collect(),
             rows: all.drift_rows.with_label_values(&[name]),
             not_counted: ["over_share", "unknown_columns", "no_room", "maintenance"].map(not_counted),
+            of_other_versions: all.drift_rows_of_other_versions.with_label_values(&[name]),
             reference_rows: all.drift_reference_rows.with_label_values(&[name]),
             early: all.drift_evidence.with_label_values(&[name, "early"]),
             paging: all.drift_evidence.with_label_values(&[name, "paging"]),
@@ -94,6 +96,8 @@ impl DriftMetrics {
             self.reference_rows.add(by * i64::try_from(rows).unwrap_or(i64::MAX));
         }
         let Some(after) = after else { return };
+        let others = before.map_or(0, |before| before.other_versions);
+        self.of_other_versions.inc_by(after.other_versions.saturating_sub(others));
         let counted = |standing: &Standing| {
             let counts = standing.counts;
             [standing.rows, counts.over_share, counts.unknown, standing.not_kept, counts.maintenance]
@@ -125,7 +129,10 @@ impl DriftMetrics {
         self.set(LARGEST, [effect, evidence, index, expected, gap]);
         let named = standings.iter().filter(|standing| standing.trust == Some(Trust::Trusted));
         let mut shown = BTreeSet::new();
-        for feature in named.flat_map(|standing| &standing.features) {
+        // A feature of several versions is shown where it moved most.
+        let mut features: Vec<_> = named.flat_map(|standing| &standing.features).collect();
+        features.sort_by(|one, other| one.effect.total_cmp(&other.effect));
+        for feature in features {
             self.set(&feature.name, values(feature));
             shown.insert(feature.name.clone());
         }

@@ -13,6 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use checkgate_config::settings;
 use checkgate_detectors::drift::parameters::DriftParameters;
 use checkgate_detectors::drift::reference::DriftReference;
+use checkgate_detectors::drift::room::versions::VERSIONS_MAX;
 use checkgate_detectors::drift::room::{self, Frozen};
 use checkgate_detectors::engine::Drift;
 use checkgate_detectors::reference::Trust;
@@ -24,12 +25,27 @@ use crate::state;
 /// No longer file is read: a reference of 256 features takes about 1 MiB.
 const BYTES_MAX: u64 = 64 << 20;
 
+// A version that the configuration allows has a room.
+const _: () = assert!(settings::DRIFT_VERSIONS_MAX <= VERSIONS_MAX);
+
 /// One model's drift, as its plan has it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DriftPlan {
     /// The settings.
     pub settings: room::Settings,
     /// The reference, if there is one before any traffic.
+    pub reference: Option<Bytes>,
+    /// Versions that are watched apart; older recordings have none.
+    #[serde(default)]
+    pub versions: Vec<VersionPlan>,
+}
+
+/// A version that is watched apart.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VersionPlan {
+    /// What the protocol calls it.
+    pub name: String,
+    /// The reference that the operator named for it.
     pub reference: Option<Bytes>,
 }
 
@@ -54,7 +70,14 @@ impl DriftPlan {
             Some(file) => Some(Bytes::of(&named(file, drift.reference_key.as_deref())?, true)),
             None => learned(model, state),
         };
-        Ok(Self { settings: parameters.settings(), reference })
+        let key = drift.reference_key.as_deref();
+        let version = |version: &settings::DriftVersion| {
+            let of_file = |file| anyhow::Ok(Bytes::of(&named(file, key)?, true));
+            let reference = version.reference.as_deref().map(of_file).transpose()?;
+            anyhow::Ok(VersionPlan { name: version.name.clone(), reference })
+        };
+        let versions = drift.versions.iter().map(version).collect::<anyhow::Result<_>>()?;
+        Ok(Self { settings: parameters.settings(), reference, versions })
     }
 
     /// The same for the engine, with the reference that an operator promoted, in base 64; one that the configuration names
@@ -73,7 +96,12 @@ impl DriftPlan {
             (Some(bytes), None) => Some(frozen(&bytes.content, Trust::Provisional)?),
             (None, None) => None,
         };
-        Ok(Drift { settings: self.settings.clone(), reference })
+        let version = |version: &VersionPlan| {
+            let named = version.reference.as_ref().map(|bytes| frozen(&bytes.content, Trust::Trusted));
+            anyhow::Ok((version.name.as_str().into(), named.transpose()?))
+        };
+        let versions = self.versions.iter().map(version).collect::<anyhow::Result<_>>()?;
+        Ok(Drift { settings: self.settings.clone(), reference, versions })
     }
 
     /// Whether the configuration names the reference.
@@ -142,7 +170,12 @@ mod tests {
 
     fn planned(file: Option<&Path>, state: &Path) -> anyhow::Result<DriftPlan> {
         let parameters = serde_json::to_value(DriftParameters::default()).unwrap();
-        let drift = settings::Drift { parameters, reference: file.map(Into::into), reference_key: None };
+        let drift = settings::Drift {
+            parameters,
+            reference: file.map(Into::into),
+            reference_key: None,
+            versions: Vec::new(),
+        };
         DriftPlan::new("homes", &drift, state)
     }
 

@@ -24,6 +24,8 @@ pub struct Order {
     pub from: Vec<PathBuf>,
     /// The model whose rows of recordings count.
     pub model: Option<String>,
+    /// The version of it whose rows of recordings count.
+    pub version: Option<String>,
     /// Which columns.
     pub choice: Choice,
     /// How the early layer bets.
@@ -117,7 +119,7 @@ fn gather(
     progress: &dyn Progress,
 ) -> Result<(Gathering, Vec<super::file::SourceFile>), BuildError> {
     let mut rows = Rows::new(order.choice.clone(), key);
-    let asked = Asked { model: order.model.as_deref() };
+    let asked = Asked { model: order.model.as_deref(), version: order.version.as_deref() };
     let from = sources.iter().map(|source| source.read(&mut rows, asked, progress));
     let from = from.collect::<Result<Vec<_>, _>>()?;
     if let Some(name) = rows.unmet() {
@@ -143,14 +145,14 @@ fn label_key(sources: &[Source]) -> [u64; 2] {
 /// As [`build`].
 pub fn table_of(
     paths: &[PathBuf],
-    model: Option<&str>,
+    asked: Asked<'_>,
     choice: Choice,
     key: [u64; 2],
     progress: &dyn Progress,
 ) -> Result<Gathering, BuildError> {
     let mut rows = Rows::new(choice, key);
     for path in paths {
-        Source::look_at(path, progress)?.read(&mut rows, Asked { model }, progress)?;
+        Source::look_at(path, progress)?.read(&mut rows, asked, progress)?;
     }
     Ok(rows.finish())
 }
@@ -174,6 +176,7 @@ pub mod tests {
         Order {
             from: from.iter().map(|path| path.to_path_buf()).collect(),
             model: None,
+            version: None,
             choice: Choice::default(),
             early: Early::default(),
             paging: Paging::default(),

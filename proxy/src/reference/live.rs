@@ -16,7 +16,9 @@ pub fn page(drift: &ModelDrift, named: &[String]) -> String {
     let mut page = String::new();
     // Writing to a String cannot fail, here and below.
     let since = drift.since.map_or_else(String::new, |since| format!(" since {}", moment(since)));
-    let _ = writeln!(page, "{}  {}{since}\n", clean(&drift.model), clean(&drift.state));
+    let version = drift.version.as_ref().map(|version| format!(" version {}", clean(version)));
+    let name = format!("{}{}", clean(&drift.model), version.unwrap_or_default());
+    let _ = writeln!(page, "{name}  {}{since}\n", clean(&drift.state));
     match &drift.reference {
         Some(reference) => write_reference(&mut page, reference),
         None => {
@@ -27,6 +29,15 @@ pub fn page(drift: &ModelDrift, named: &[String]) -> String {
     let rows = grouped(drift.rows);
     let began = drift.watched_since.map_or_else(String::new, |began| format!(" since {}", moment(began)));
     let _ = writeln!(page, "  watched    {rows} rows{began}");
+    if !drift.versions.is_empty() {
+        let versions: Vec<String> = drift.versions.iter().map(|version| clean(version)).collect();
+        let others = grouped(drift.other_versions);
+        let _ = writeln!(
+            page,
+            "  apart      versions {}; {others} rows of others are the model's",
+            versions.join(", ")
+        );
+    }
     let left = &drift.not_counted;
     let counts = [left.over_share, left.unknown_columns, left.no_room, left.maintenance];
     if counts != [0; 4] {
@@ -105,7 +116,7 @@ mod tests {
     #[test]
     fn a_page_tells_since_when_what_is_used_and_what_moved_and_steers_no_terminal() {
         let mut drift: ModelDrift = serde_json::from_value(serde_json::json!({
-            "model": "homes\u{1b}[2J", "state": "drifting", "since": 1_800_000_000.0, "rows": 12_345, "learned": 0,
+            "model": "homes\u{1b}[2J", "version": "2", "versions": ["2"], "other_versions": 7, "state": "drifting", "since": 1_800_000_000.0, "rows": 12_345, "learned": 0,
             "watched_since": 1_799_000_000.0,
             "reference": {"version": "00ff", "rows": 5000, "trust": "trusted", "age_seconds": 7200.0, "left_out": 0},
             "budget": {"false_alarms_a_week": 1.0, "early": {"threshold": 60480.0, "spent": 0.25},
@@ -122,8 +133,9 @@ mod tests {
         .unwrap();
         let page = page(&drift, &["area".into()]);
         for told in [
-            "drifting since Fri, 15 Jan 2027",
+            "version 2  drifting since Fri, 15 Jan 2027",
             "12,345 rows",
+            "versions 2; 7 rows of others",
             "00ff of 5,000 rows",
             "1 false alarms a week",
             "of 60,480",

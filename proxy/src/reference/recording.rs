@@ -10,7 +10,7 @@ use checkgate_detectors::facts::{Cell, Features, Time};
 use checkgate_detectors::names::Names;
 
 use super::rows::{Given, Place, Rows};
-use super::source::{Source, SourceError};
+use super::source::{self, Source, SourceError};
 use crate::capture::{Answered, Asked, Body, Entry};
 use crate::decode::{self, Decoder, Head, KeptLine, Part, kept_headers};
 use crate::journal::JournalReader;
@@ -22,14 +22,14 @@ const OPEN_MAX: usize = 4096;
 /// Models that a message names.
 const NAMED_MAX: usize = 8;
 
-/// Gathers the rows of one model.
+/// Gathers the rows of one model, or of one version of it.
 ///
 /// # Errors
-/// The recording does not read back, or holds several models and none was named.
+/// The recording does not read back, holds several models and none was named, or no row of the version.
 pub fn read(
     source: &Source,
     path: &Path,
-    model: Option<&str>,
+    source::Asked { model, version }: source::Asked<'_>,
     rows: &mut Rows,
     progress: &dyn Progress,
 ) -> Result<(), SourceError> {
@@ -42,7 +42,7 @@ pub fn read(
         match entry {
             Entry::Asked(asked) => reader.asked(asked, model),
             Entry::Answered(answered) => {
-                let taken = reader.answered(&answered, rows);
+                let taken = reader.answered(&answered, version, rows);
                 taken.map_err(|message| source.at(entries, message))?;
             }
             Entry::Plan(replanned) => {
@@ -54,7 +54,7 @@ pub fn read(
             progress.at(journal.position());
         }
     }
-    reader.check(model).map_err(|message| source.whole(message))
+    reader.check(model, version).map_err(|message| source.whole(message))
 }
 
 struct Reader {
@@ -65,6 +65,8 @@ struct Reader {
     open: BTreeMap<u64, Asked>,
     /// Models that were asked, with their questions.
     models: BTreeMap<String, u64>,
+    /// Answers of the version that was asked for.
+    of_version: u64,
     question: Features,
     answer: Features,
 }
@@ -77,6 +79,7 @@ impl Reader {
             defaults: decode::defaults(),
             open: BTreeMap::new(),
             models: BTreeMap::new(),
+            of_version: 0,
             question: Features::default(),
             answer: Features::default(),
         };
@@ -113,7 +116,12 @@ impl Reader {
         }
     }
 
-    fn answered(&mut self, answered: &Answered, rows: &mut Rows) -> Result<(), String> {
+    fn answered(
+        &mut self,
+        answered: &Answered,
+        version: Option<&str>,
+        rows: &mut Rows,
+    ) -> Result<(), String> {
         let Some(asked) = self.open.remove(&answered.id) else { return Ok(()) };
         if !(200..300).contains(&answered.status) {
             return Ok(());
@@ -131,12 +139,22 @@ impl Reader {
             return Ok(());
         }
         let has_answer = read(Part::Answer, &answered.headers, &answered.body, &mut self.answer);
+        decode::note_version(&asked.path, &mut self.question);
+        // As the lane does it: the answer says it where the question does not.
+        let said = Some(&self.question.version).filter(|said| !said.is_empty() || !has_answer);
+        if version.is_some_and(|version| *version != **said.unwrap_or(&self.answer.version)) {
+            return Ok(());
+        }
+        self.of_version += 1;
         let has_answer = has_answer && self.answer.rows() == self.question.rows();
         let answer = Some(&self.answer).filter(|_| has_answer);
         write(&self.question, answer, answered.time, rows)
     }
 
-    fn check(&self, model: Option<&str>) -> Result<(), String> {
+    fn check(&self, model: Option<&str>, version: Option<&str>) -> Result<(), String> {
+        if let Some(version) = version.filter(|_| self.of_version == 0) {
+            return Err(format!("it holds no answered question of version {version:?}"));
+        }
         let names = || {
             let names: Vec<_> = self.models.keys().take(NAMED_MAX).map(|name| format!("{name:?}")).collect();
             names.join(", ")

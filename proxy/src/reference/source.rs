@@ -91,6 +91,8 @@ pub struct Source {
 pub struct Asked<'a> {
     /// The model whose rows of a recording count.
     pub model: Option<&'a str>,
+    /// The version of it whose rows of a recording count.
+    pub version: Option<&'a str>,
 }
 
 impl Source {
@@ -145,7 +147,7 @@ impl Source {
             Form::Csv(delimiter) => csv::read(self, self.open(progress)?, delimiter, rows)?,
             Form::JsonLines => lines::read(self, self.open(progress)?, rows)?,
             Form::Parquet => parquet::read(self, &self.path, rows)?,
-            Form::Recording => recording::read(self, &self.path, asked.model, rows, progress)?,
+            Form::Recording => recording::read(self, &self.path, asked, rows, progress)?,
         }
         Ok(SourceFile {
             name: self.name.clone(),

@@ -14,6 +14,7 @@ pub(super) struct Drift {
     id: String,
     time: f64,
     model: String,
+    version: Option<String>,
     change: String,
     layer: String,
     evidence: Option<f64>,
@@ -83,10 +84,11 @@ struct Named {
 impl Drift {
     pub(super) fn page(&self) -> String {
         let mut page = String::new();
-        let Self { id, change, model, time, .. } = self;
+        let Self { id, change, model, version, time, .. } = self;
+        let version = version.as_ref().map(|version| format!(" version {}", clean(version)));
         // Writing to a String cannot fail, here and below.
         let _ = writeln!(page, "{id}  drift: {}  {}", clean(change), moment(*time));
-        let _ = writeln!(page, "model {}\n", clean(model));
+        let _ = writeln!(page, "model {}{}\n", clean(model), version.unwrap_or_default());
         let _ = writeln!(page, "{}\n", clean(&self.explanation));
         self.write_bars(&mut page);
         self.features.iter().for_each(|feature| feature.write(&mut page));
@@ -171,7 +173,7 @@ mod tests {
     #[test]
     fn a_change_of_drift_is_told_with_its_bins_and_who_is_behind_it() {
         let line = serde_json::json!({
-            "id": "f-1", "time": 1_800_000_000.0, "kind": "drift", "model": "homes", "change": "drifting",
+            "id": "f-1", "time": 1_800_000_000.0, "kind": "drift", "model": "homes", "version": "2", "change": "drifting",
             "layer": "paging", "evidence": 4.0e4, "threshold": 2.4e4, "extent": "large", "rows": 1200,
             "reference": {"rows": 5000, "provisional": true},
             "budget": {"false_alarms_a_week": 1.0, "rows_a_second": 10.0},
@@ -184,6 +186,7 @@ mod tests {
         let page = page(&line.to_string()).unwrap();
         for part in [
             "drift: drifting",
+            "model homes version 2",
             "Model homes drifts.",
             "1 to 2",
             "50 %",

@@ -22,6 +22,8 @@ pub struct View {
     pub thresholds: Option<Thresholds>,
     /// The features, in the order of the reference; their evidence stands in `standing`, in the same order.
     pub features: Vec<FeatureView>,
+    /// Versions of the model that have rooms of their own.
+    pub versions: Vec<String>,
 }
 
 /// A reference as it is shown.
@@ -81,6 +83,7 @@ impl Room {
             }),
             thresholds: watched.map(|watched| watched.watch.thresholds()),
             features: features.collect(),
+            versions: Vec::new(),
         }
     }
 }

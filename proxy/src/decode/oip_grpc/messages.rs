@@ -10,6 +10,8 @@ use prost::Message;
 pub struct InferRequest {
     #[prost(bytes = "bytes", tag = "1")]
     pub model_name: Bytes,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub model_version: Bytes,
     #[prost(message, repeated, tag = "5")]
     pub inputs: Vec<WireTensor>,
     /// The tensors' values as they lie in memory, little-endian, one to a tensor.
@@ -20,6 +22,8 @@ pub struct InferRequest {
 /// `ModelInferResponse`.
 #[derive(Clone, PartialEq, Message)]
 pub struct InferResponse {
+    #[prost(bytes = "bytes", tag = "2")]
+    pub model_version: Bytes,
     #[prost(message, repeated, tag = "5")]
     pub outputs: Vec<WireTensor>,
     #[prost(bytes = "bytes", repeated, tag = "6")]

@@ -25,7 +25,7 @@ fn tensor(name: &str, datatype: &str, shape: &[i64], contents: Option<Contents>)
 }
 
 fn question(inputs: Vec<WireTensor>, raw: Vec<Bytes>) -> InferRequest {
-    InferRequest { model_name: Bytes::from_static(b"pricing"), inputs, raw }
+    InferRequest { model_name: Bytes::from_static(b"pricing"), inputs, raw, ..InferRequest::default() }
 }
 
 fn decoded(part: Part, body: &[u8], parameters: &Value) -> Result<Features, NotInspected> {
@@ -186,8 +186,10 @@ fn an_answer_is_read_like_a_question() {
     let answer = InferResponse {
         outputs: vec![tensor("price", "FP64", &[1], None)],
         raw: vec![Bytes::from_static(&[0; 8])],
+        model_version: Bytes::from_static(b"2"),
     };
     let read = decoded(Part::Answer, &in_frame(&answer), &defaults()).expect("it is read");
+    assert_eq!(read.version, "2", "the version that answered");
     assert_eq!((read.name(0), numbers(&read)), ("price".to_owned(), vec![0.0]));
 }
 

@@ -409,7 +409,7 @@ fn lesson(model: Option<u16>, name: &str) -> Vec<Entry> {
 fn watching() -> Arc<Plan> {
     let mut plan = plan();
     let settings = checkgate_detectors::drift::room::Settings { warm_up_rows: 500, ..Default::default() };
-    let drift = crate::plan::DriftPlan { settings, reference: None };
+    let drift = crate::plan::DriftPlan { settings, reference: None, versions: Vec::new() };
     pricing(&mut plan).drift = Some(drift.clone());
     if let Some(unclaimed) = &mut plan.unclaimed {
         unclaimed.drift = Some(drift);
@@ -430,7 +430,7 @@ fn a_discovered_model_begins_with_its_drift_and_what_is_refused_is_told() {
     assert!(before.trust.is_some() && before.rows > 0, "it has learned a reference: {before:?}");
     let bytes = |desk: &Desk| {
         let engine = desk.engines().find(|(_, name, _)| *name == "fraud").map(|(_, _, engine)| engine);
-        engine.and_then(engine::Engine::drift_room).map(|room| room.save(true)).unwrap()
+        engine.and_then(engine::Engine::drift_rooms).map(|room| room.save(true)).unwrap()
     };
     let remember = |desk: &mut Desk, model: &str, bytes: Vec<u8>| {
         let mut step = Step::default();
@@ -564,7 +564,7 @@ fn what_a_window_taught_is_trusted_from_an_operators_word_on_and_not_before() {
         let drift_of = |desk: &Desk| {
             let mut engines = desk.engines();
             let engine = engines.find(|(_, known, _)| *known == name).map(|(_, _, engine)| engine);
-            engine.and_then(|engine| engine.drift_room()?.frozen().map(|frozen| frozen.trust))
+            engine.and_then(|engine| engine.drift_rooms()?.own().frozen().map(|frozen| frozen.trust))
         };
         let both = |desk: &Desk| (trust(desk, name), drift_of(desk));
         assert_eq!(both(&desk), (Some(Trust::Trusted), Some(Trust::Trusted)), "{name}");

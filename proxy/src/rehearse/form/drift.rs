@@ -219,6 +219,7 @@ mod tests {
             id: FindingId(seconds),
             time: Time(seconds * 1_000_000),
             kind: Kind::Drift,
+            version: None,
             model: "<homes>".into(),
             mode: Mode::Observe,
             change,
