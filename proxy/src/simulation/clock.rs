@@ -11,7 +11,7 @@ use checkgate_detectors::facts::Time;
 use crate::clock::Reading;
 
 /// When every world begins, on its wall clock.
-const BEGINNING: u64 = 1_700_000_000_000_000;
+pub const BEGINNING: u64 = 1_700_000_000_000_000;
 
 /// The machine's clocks.
 pub struct Clock {

@@ -15,7 +15,7 @@ use ipnet::IpNet;
 use super::mutants::Mutant;
 use super::plans;
 use super::world::World;
-use crate::capture::{Entry, Lift, Promoted, Replanned};
+use crate::capture::{Entry, Lift, Promoted, Replanned, Settled};
 use crate::gate::table::ActiveBlock;
 use crate::gate::{Applied, Rules};
 use crate::ledger::entry::{By, Decided, Status, What};
@@ -63,6 +63,9 @@ impl World {
                 let plan = plans::another(&self.process.plan, &mut self.dice);
                 self.reload(plan);
                 self.promote();
+                // Windows that are over end as well where nobody asks the model.
+                let time = self.now();
+                self.take(Entry::Settle(Settled { time }));
             }
         }
     }

@@ -7,8 +7,10 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use checkgate_detectors::contract::Contract;
+use checkgate_detectors::facts::Time;
 use checkgate_detectors::finding::{Action, Mode, Scope};
 use checkgate_detectors::identity::Identity;
+use checkgate_detectors::maintenance::Maintenance;
 use checkgate_detectors::policy::Spans;
 use checkgate_detectors::rules::{self, Count, Course, Rule, Then, When};
 use checkgate_detectors::tenants::{Tenant, TenantTag, Tenants};
@@ -16,6 +18,7 @@ use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use super::clients::{COLUMNS, HASH_KEY, anything};
+use super::clock::BEGINNING;
 use super::dice::Dice;
 use super::mutants::Mutant;
 use crate::decode::DECODERS;
@@ -147,9 +150,19 @@ fn model(name: &str, dice: &mut Dice) -> ModelPlan {
         holds_questions: dice.chance(0.2),
         course: if dice.chance(0.2) { counting() } else { course(dice) },
         tiers: [(ENTERPRISE.to_owned(), only_with_approval())].into(),
-        maintenance: Vec::new(),
+        maintenance: maintenance(dice),
         block_for: dice.pick(&[seconds(&[30, 120, 600]), seconds(&[900]), seconds(&[900]), seconds(&[5])]),
     }
+}
+
+/// Now and then the model is exchanged, for some minutes of the first hour.
+fn maintenance(dice: &mut Dice) -> Vec<Maintenance> {
+    if !dice.chance(0.2) {
+        return Vec::new();
+    }
+    let from = Time(BEGINNING).plus(Duration::from_secs(dice.below(1800) as u64));
+    let lasts = dice.pick(&[60, 600, 3600]);
+    vec![Maintenance { from, until: from.plus(Duration::from_secs(lasts)), note: String::new() }]
 }
 
 fn course(dice: &mut Dice) -> Course {

@@ -186,10 +186,16 @@ impl Process {
         let mut lines = Vec::new();
         for entry in &self.journal {
             desk.step(entry.clone(), &mut step);
-            lines.extend(step.outbox.records.iter().map(records::line));
+            lines.extend(told(&step));
         }
         lines
     }
+}
+
+/// What a step told: its records, and what maintenance windows taught that ended with it.
+pub fn told(step: &Step) -> impl Iterator<Item = String> {
+    let taught = step.outbox.taught.iter().map(|taught| format!("{taught:?}"));
+    step.outbox.records.iter().map(records::line).chain(taught)
 }
 
 fn open_ledger(setting: &Setting, disk: &VirtualDisk, moment: Instant) -> (Ledger, Writer) {

@@ -19,7 +19,7 @@ use super::ends::End;
 use super::expected::Expected;
 use super::mutants::Mutant;
 use super::plans::{self, Approval};
-use super::process::{Process, Setting};
+use super::process::{Process, Setting, told};
 use crate::capture::{Admission, Answered, Asked, Body, Entry, Outcome};
 use crate::gate::{Aim, Origin, Refusal};
 use crate::identity::Identify;
@@ -396,7 +396,7 @@ impl World {
     }
 
     fn publish(&mut self, step: &mut Step) {
-        self.process.lines.extend(step.outbox.records.iter().map(records::line));
+        self.process.lines.extend(told(step));
         self.process.proven.extend(&step.outbox.proven_keys);
         if self.is(Mutant::LosesEvidence) && !step.outbox.blocks.is_empty() {
             step.outbox.records.remove(0);
