@@ -29,6 +29,9 @@ pub type Named = (Arc<str>, Option<Frozen>);
 /// What is remembered of all rooms: of the model's own, of each version's, and of rows that other versions had.
 pub type Form<M> = (M, Vec<(Arc<str>, M)>, u64);
 
+/// What [`Rooms::save`] writes: the form's version, what each room saved, and rows that other versions had.
+type Saved = (u16, Vec<u8>, Vec<(String, Vec<u8>)>, u64);
+
 /// The rooms of one model.
 #[derive(Debug)]
 pub struct Rooms {
@@ -298,8 +301,7 @@ impl Rooms {
         if version != VERSION {
             return Err(SavedError::Version(version));
         }
-        let (_, own, versions, others): (u16, Vec<u8>, Vec<(String, Vec<u8>)>, u64) =
-            postcard::from_bytes(bytes)?;
+        let (_, own, versions, others): Saved = postcard::from_bytes(bytes)?;
         let mut outcome = self.own.restore(&own);
         for (name, bytes) in versions {
             let room = self.versions.iter_mut().find(|(version, _)| **version == *name);
