@@ -34,8 +34,12 @@ fn main() {
         [] => false,
         ["--write"] => true,
         ["--adaptive"] => return println!("{}", quality::adaptive::section()),
-        ["--honest"] => return println!("{}", quality::crowd::section()),
-        _ => panic!("give nothing, --write, or for one section alone --adaptive or --honest"),
+        ["--honest"] | ["--honest", "--tuning"] => return println!("{}", quality::crowd::section()),
+        ["--recorded"] => return println!("{}", quality::recorded::section()),
+        ["--streams", folder] => return println!("{}", quality::given::section(Path::new(folder))),
+        _ => panic!(
+            "give nothing, --write, or for one section alone --adaptive, --recorded, --honest [--tuning] or --streams FOLDER"
+        ),
     };
     let sections: [(&str, Section); 6] = [
         ("recorded streams", quality::recorded::section),

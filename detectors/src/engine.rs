@@ -32,7 +32,7 @@ use crate::open::{OpenQuestion, OpenQuestions};
 use crate::pages::Pages;
 use crate::policy::Policy;
 use crate::population::Population;
-use crate::query::{self, EarlierRows, ErasedDetector, Exchange, Findings, Needs, Reply};
+use crate::query::{self, Aspect, EarlierRows, ErasedDetector, Exchange, Findings, Needs, Purpose, Reply};
 use crate::reference::{Learner, Reference, Trust};
 use crate::seen::Seen;
 use crate::shelf::ClientIndex;
@@ -46,6 +46,7 @@ mod decisions;
 mod drift;
 mod judgement;
 mod lesson;
+mod notes;
 #[cfg(test)]
 mod tests;
 
@@ -225,6 +226,8 @@ struct Running {
     position: usize,
     /// Whether it needs no reference: what it says holds whichever model answers.
     by_itself: bool,
+    aspect: Aspect,
+    tells_alone: bool,
     state_bytes_max: usize,
     at_work: AtWork,
 }
@@ -235,6 +238,7 @@ struct Label {
     name: &'static str,
     atlas: &'static str,
     owasp: &'static str,
+    purpose: Purpose,
 }
 
 /// All that is remembered, detectors' own memories aside: plain, bounded data.
@@ -290,6 +294,10 @@ struct SpokenOf {
 struct Told {
     /// Until when it does not repeat an alert.
     quiet_until: Time,
+    /// Until when it does not repeat a note.
+    noted_until: Time,
+    /// When it last found anything; at the beginning of time if it never did.
+    found_at: Time,
     /// When it last told something that does not act by itself; at the beginning of time if it never did.
     agrees_since: Time,
 }
@@ -833,10 +841,12 @@ impl Running {
             message: error.to_string(),
         })?;
         Ok(Self {
-            label: Label { name: spec.name, atlas: spec.atlas, owasp: spec.owasp },
+            label: Label { name: spec.name, atlas: spec.atlas, owasp: spec.owasp, purpose: spec.purpose },
             detector: Some(detector),
             position,
             by_itself: spec.needs == Needs::Question,
+            aspect: spec.aspect,
+            tells_alone: spec.tells_alone,
             state_bytes_max: spec.state_bytes_max,
             at_work: AtWork::default(),
         })

@@ -28,6 +28,15 @@ pub enum Reservation {
 pub const SHARED: &str = " Many people share this address (clients.shared_addresses): nothing stronger than a throttle \
                           follows on it, only on a key, token or certificate.";
 
+/// What follows from a note.
+pub const NOTE: &str = "This is a note: it is told once a detector that looks at something else agrees.";
+
+/// Another detector that speaks of the same client, with a space behind.
+#[must_use]
+pub fn ally(detector: &str) -> String {
+    format!("{detector} spoke of it within a day, too. ")
+}
+
 /// Where a decision holds that holds at one model; it follows what [`decision`] or [`proposal`] says.
 pub const ONE_MODEL: &str = " It holds at this model alone.";
 

@@ -165,6 +165,8 @@ impl<'de> Deserialize<'de> for DecisionId {
 pub enum Kind {
     /// A detector's statement.
     Finding,
+    /// A detector's statement that says too little alone: it stands in the log and is told to nobody.
+    Note,
     /// Policy's answer to a finding.
     Decision,
     /// A change of a model's drift: [`crate::drift::record::DriftRecord`], which is about no client.

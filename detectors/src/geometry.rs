@@ -9,6 +9,7 @@ use rustc_hash::FxHasher;
 use serde::{Deserialize, Serialize};
 
 use crate::facts::{Cell, Features};
+use crate::linkage::Linkage;
 use crate::neighbours::{NEAREST_MAX, STEPS_TO_CLOSE, WIDTH_MAX, insert};
 
 /// Smallest part of the median spread that a column is divided by: a nearly constant column must not outweigh all.
@@ -24,6 +25,15 @@ const QUANTILE: f64 = 0.99;
 /// queries are blocked at the same row. Both figures were chosen on the recorded streams that the tests replay, so
 /// those streams do not vouch for them; synthetic tariffs of other seeds do, a little.
 const MARGIN: f64 = 1.15;
+/// How much farther than the far limit's quantile, beyond [`MARGIN`], a row must lie that is far in many columns: images
+/// shifted by a pixel lie up to 1.08, rows by chance from 1.3 on.
+const FAR_MARGIN: f64 = 1.2;
+/// Columns of a row in which it may be however far, without being far in many: units are converted in one or two.
+const FAR_LEFT_OUT: usize = 2;
+/// Fewest columns that are not nearly constant, for a row to be far in many.
+const FAR_COLUMNS_MIN: usize = 8;
+/// Reference rows over which the linkage of columns is measured.
+const LINKED_ROWS: usize = 800;
 /// Fewest rows that say anything about distances.
 const ROWS_MIN: usize = 100;
 
@@ -47,8 +57,21 @@ pub struct Geometry {
     dense_squared_sum: f64,
     /// Means of the scaled columns.
     centers: Vec<f64>,
+    /// What is far in many columns; nothing where there are too few columns.
+    far: Option<Far>,
     /// Tells this geometry from others.
     basis: u64,
+}
+
+/// What is far in many columns at once.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Far {
+    /// Which scaled columns count: those that are not nearly constant.
+    counts: Vec<bool>,
+    /// Largest sum of squares over these, the two largest left out, of a row that is not far.
+    limit_squared_sum: f64,
+    /// How much these columns hang together.
+    linkage: f64,
 }
 
 impl Geometry {
@@ -65,7 +88,10 @@ impl Geometry {
             return None;
         }
         let values_of = |column: usize| (0..rows).filter_map(move |row| number(row, column));
-        let spreads = floored(columns.iter().map(|&column| Spread::of(values_of(column))).collect())?;
+        let own: Vec<Spread> = columns.iter().map(|&column| Spread::of(values_of(column))).collect();
+        let spreads = floored(&own)?;
+        let counts =
+            own.iter().zip(&spreads).map(|(own, spread)| own.standard_deviation >= *spread).collect();
         let mut scaled = Vec::with_capacity(rows * columns.len());
         for row in 0..rows {
             let values = columns.iter().filter_map(|&column| number(row, column));
@@ -79,12 +105,14 @@ impl Geometry {
             limit_squared_sum: 0.0,
             close_squared_sum: 0.0,
             dense_squared_sum: 0.0,
+            far: None,
             basis: 0,
         };
         let nearest = geometry.held_out_nearest();
         geometry.limit_squared_sum = quantile(&nearest, QUANTILE) * MARGIN * MARGIN;
         geometry.dense_squared_sum = quantile(&nearest, 0.5);
         geometry.close_squared_sum = geometry.closest_tenth();
+        geometry.far = geometry.far_of(counts);
         geometry.basis = geometry.fold();
         Some(geometry)
     }
@@ -170,6 +198,68 @@ impl Geometry {
         self.scaled_rows().any(|other| squared_sum(scratch, other, self.limit_squared_sum).is_some())
     }
 
+    /// Whether a row of `question` lies far from every reference row in many columns: also where nearly constant columns
+    /// do not count, and for each reference row the two in which it differs most from it. Never where too few columns
+    /// are there. `scratch` is overwritten.
+    pub fn is_far(
+        &self,
+        question: &Features,
+        row: usize,
+        column_of: &[usize],
+        scratch: &mut Vec<f32>,
+    ) -> bool {
+        let Some(far) = self.far.as_ref().filter(|_| self.scale(question, row, column_of, scratch)) else {
+            return false;
+        };
+        let row: Vec<f64> = scratch.iter().map(|value| f64::from(*value)).collect();
+        !self.scaled_rows().any(|other| far.trimmed(&row, other, far.limit_squared_sum).is_some())
+    }
+
+    /// Whether the columns of these scaled rows vary independently of each other, where the reference's hang together.
+    /// O(rows x width x width).
+    #[must_use]
+    pub fn vary_by_chance<'a>(&self, rows: impl Iterator<Item = &'a [f32]>) -> bool {
+        let Some(far) = &self.far else { return false };
+        let rows: Vec<Vec<f64>> =
+            rows.map(|row| far.counted(row.iter().map(|value| f64::from(*value)))).collect();
+        Linkage::of(&rows).is_some_and(|linkage| linkage.is_by_chance(far.linkage))
+    }
+
+    /// Whether a scaled row lies near any reference row.
+    #[must_use]
+    pub fn knows(&self, scaled: &[f32]) -> bool {
+        let row: Vec<f64> = scaled.iter().map(|value| f64::from(*value)).collect();
+        self.scaled_rows().any(|other| squared_sum(&row, other, self.limit_squared_sum).is_some())
+    }
+
+    /// Sum of squares, over the columns, as half of the reference's rows have it to their nearest.
+    #[must_use]
+    pub fn usual_nearest(&self) -> f32 {
+        self.dense_squared_sum as f32
+    }
+
+    fn far_of(&self, counts: Vec<bool>) -> Option<Far> {
+        if counts.iter().filter(|counts| **counts).count() < FAR_COLUMNS_MIN {
+            return None;
+        }
+        let mut far = Far { counts, limit_squared_sum: 0.0, linkage: 0.0 };
+        let count = self.rows.len() / self.columns.len().max(1);
+        let held_out = self.scaled_rows().enumerate().step_by(count.div_ceil(HELD_OUT).max(1));
+        let mut nearest: Vec<f64> =
+            held_out.map(|(index, row)| self.nearest_trimmed(&far, index, row)).collect();
+        nearest.sort_by(f64::total_cmp);
+        far.limit_squared_sum = quantile(&nearest, QUANTILE) * (MARGIN * FAR_MARGIN).powi(2);
+        let some = self.scaled_rows().step_by(count.div_ceil(LINKED_ROWS).max(1));
+        let some: Vec<Vec<f64>> = some.map(|row| far.counted(row.iter().copied())).collect();
+        far.linkage = Linkage::of(&some).map_or(0.0, |linkage| linkage.beyond_chance());
+        Some(far)
+    }
+
+    fn nearest_trimmed(&self, far: &Far, index: usize, row: &[f64]) -> f64 {
+        let others = self.scaled_rows().enumerate().filter(|(other, _)| *other != index);
+        others.fold(f64::INFINITY, |nearest, (_, other)| far.trimmed(row, other, nearest).unwrap_or(nearest))
+    }
+
     fn scaled_rows(&self) -> impl Iterator<Item = &[f64]> {
         self.rows.chunks_exact(self.columns.len().max(1))
     }
@@ -210,6 +300,32 @@ impl Geometry {
     fn nearest_squared_sum(&self, index: usize, row: &[f64]) -> f64 {
         let others = self.scaled_rows().enumerate().filter(|(other, _)| *other != index);
         others.fold(f64::INFINITY, |nearest, (_, other)| squared_sum(row, other, nearest).unwrap_or(nearest))
+    }
+}
+
+impl Far {
+    /// The sum of squares over the columns that count, the two largest left out; nothing where it exceeds `limit`.
+    fn trimmed(&self, left: &[f64], right: &[f64], limit: f64) -> Option<f64> {
+        let mut sum = 0.0;
+        let mut largest = [0.0; FAR_LEFT_OUT];
+        let pairs = left.iter().zip(right).zip(&self.counts).filter(|(_, counts)| **counts);
+        for ((left, right), _) in pairs {
+            let mut square = (left - right) * (left - right);
+            for known in &mut largest {
+                if square > *known {
+                    std::mem::swap(&mut square, known);
+                }
+            }
+            sum += square;
+            if sum.is_nan() || sum > limit {
+                return None;
+            }
+        }
+        Some(sum)
+    }
+
+    fn counted(&self, row: impl Iterator<Item = f64>) -> Vec<f64> {
+        row.zip(&self.counts).filter_map(|(value, counts)| counts.then_some(value)).collect()
     }
 }
 
@@ -331,7 +447,7 @@ impl Spread {
 }
 
 /// What each column is divided by; nothing where no column spreads at all.
-fn floored(spreads: Vec<Spread>) -> Option<Vec<f64>> {
+fn floored(spreads: &[Spread]) -> Option<Vec<f64>> {
     let mut sorted: Vec<f64> = spreads.iter().map(|spread| spread.standard_deviation).collect();
     sorted.retain(|deviation| *deviation > 0.0);
     sorted.sort_by(f64::total_cmp);
@@ -413,6 +529,38 @@ mod tests {
                 prop_assert_eq!(nearest_byte(number), libm::rint(number) as u8, "{}", number);
             }
         }
+    }
+
+    /// Ten columns that follow a row's own size, each with a little of its own.
+    fn linked(row: usize, column: usize) -> f64 {
+        (row * 37 % 101) as f64 + (row * (column + 3) * 7 % 13) as f64
+    }
+
+    #[test]
+    fn a_row_is_far_where_it_is_in_more_columns_than_two() {
+        let geometry = Geometry::of(400, 10, |row, column| Some(linked(row, column))).unwrap();
+        let columns: Vec<usize> = (0..10).collect();
+        let far = |moved: usize| {
+            let cells: Vec<Cell> = (0..10)
+                .map(|column| linked(7, column) + if column < moved { 2000.0 } else { 0.0 })
+                .map(Cell::Number)
+                .collect();
+            geometry.is_far(&question(&cells), 0, &columns, &mut Vec::new())
+        };
+        assert_eq!([0, 1, 2, 3, 10].map(far), [false, false, false, true, true]);
+    }
+
+    #[test]
+    fn columns_by_chance_are_told_from_converted_ones() {
+        let geometry = Geometry::of(400, 10, |row, column| Some(linked(row, column))).unwrap();
+        let scaled = |value: &dyn Fn(usize, usize) -> f64| -> Vec<Vec<f32>> {
+            (0..30).map(|row| (0..10).map(|column| value(row, column) as f32).collect()).collect()
+        };
+        let by_chance = |rows: &[Vec<f32>]| geometry.vary_by_chance(rows.iter().map(Vec::as_slice));
+        let converted = scaled(&|row, column| 500.0 - 2.54 * linked(row, column));
+        let drawn = scaled(&|row, column| ((row * 7919 + column * 104_729) * 31 % 997) as f64);
+        assert!(!by_chance(&converted), "inverted and in other units");
+        assert!(by_chance(&drawn), "drawn column by column");
     }
 
     #[test]

@@ -138,7 +138,8 @@ pub struct LineHit {
     pub values: usize,
     /// The rows of the line.
     pub trail: Trail,
-    /// Whether another field, too, was moved to two or more other values from the line's first row or from this one.
+    /// Whether other fields, too, were moved to two or more other values: two of them from the line's first row or from
+    /// this one, or one from the first row and from this one or the one before it, as in a grid.
     pub crossed: bool,
 }
 
@@ -149,9 +150,21 @@ pub struct BaseHit {
     pub fields: Marks,
     /// Those of them that were moved to two or more other values.
     pub twice: Marks,
+    /// Those of them that were moved to five or more other values.
+    pub often: Marks,
+    /// Rows varied from it.
+    pub arms: u32,
+    /// How many single changes lead to it from a row that was no change of another.
+    pub depth: u32,
     /// The base and the rows varied from it.
     pub trail: Trail,
 }
+
+/// Values of a field, that of the base included, beyond which it was moved often.
+const OFTEN: usize = 5;
+
+/// Depth from which on a base is one that a search moved to: a form may be changed once before it is charted.
+pub const MOVED: u32 = 2;
 
 /// Fewest varied fields worth telling detectors of.
 pub const BASE_FIELDS_MIN: usize = 3;
@@ -165,6 +178,7 @@ struct First {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Line {
     base: u64,
+    latest: u64,
     values: Marks,
     trail: Trail,
 }
@@ -173,14 +187,28 @@ struct Line {
 struct Base {
     fields: Marks,
     twice: Marks,
+    often: Marks,
+    arms: u32,
+    depth: u32,
     trail: Trail,
 }
 
 impl Base {
-    /// Whether a field other than `field` was moved to two or more other values.
-    fn is_crossed(&self, field: u32) -> bool {
-        self.twice.len() > usize::from(self.twice.has(field))
+    /// How many fields other than `field` were moved to two or more other values.
+    fn crossings(&self, field: u32) -> usize {
+        self.twice.len() - usize::from(self.twice.has(field))
     }
+}
+
+/// A line as a row joined it.
+struct Joined {
+    /// Its first row.
+    base: u64,
+    /// The row that joined before.
+    before: u64,
+    /// Distinct values, this row's included.
+    values: usize,
+    trail: Trail,
 }
 
 /// A field as it was varied: by its mark, and over how many values, that of the base included.
@@ -236,15 +264,20 @@ impl Lines {
         let counted = row.fields.iter().zip(row.cells).enumerate().filter(|(_, (field, _))| field.counts());
         for (column, (field, &cell)) in counted {
             let line = row.key.wrapping_sub(cell);
-            let Some((base, values, trail)) = self.join(row, line, Marks::of(cell), rows) else {
+            let Some(Joined { base, before, values, trail }) = self.join(row, line, Marks::of(cell), rows)
+            else {
                 continue;
             };
             let varied = Varied { field: field.mark(), values };
             let base_origin = rows.get(row.client, base).copied().unwrap_or(row.origin);
-            let before = self.vary(row.client, base, varied, base_origin, row.origin, base_hits);
+            let first = self.vary(row.client, base, varied, base_origin, row.origin, base_hits);
             // This row may be the base too, sent after the rows that vary it.
-            let after = self.vary(row.client, row.key, varied, row.origin, base_origin, base_hits);
-            line_hits.push(LineHit { column, values, trail, crossed: before || after });
+            let depth = self.bases.get(row.client, base).map_or(0, |base| base.depth);
+            let this = self.vary(row.client, row.key, varied, row.origin, base_origin, base_hits);
+            self.deepen(row, depth + 1);
+            let latest = self.bases.get(row.client, before).map_or(0, |base| base.crossings(varied.field));
+            let crossed = first.max(this) > 1 || first > 0 && this.max(latest) > 0 && before != base;
+            line_hits.push(LineHit { column, values, trail, crossed });
         }
     }
 
@@ -271,19 +304,13 @@ impl Lines {
     /// Most entries ever held.
     pub const ENTRIES_MAX: usize = FRESH_LINES + SUSPECT_LINES + BASES;
 
-    /// Joins `row` to the line under `key`: gives the line's first row, its distinct values and its trail, or nothing
-    /// where the row is the line's first or its value is known there.
-    fn join(
-        &mut self,
-        row: NewRow<'_>,
-        key: u64,
-        value: u32,
-        rows: &Shelf<Origin>,
-    ) -> Option<(u64, usize, Trail)> {
+    /// Joins `row` to the line under `key`: gives what the line is then, or nothing where the row is the line's first or its value is known there.
+    fn join(&mut self, row: NewRow<'_>, key: u64, value: u32, rows: &Shelf<Origin>) -> Option<Joined> {
         if let Some(line) = self.suspects.get_mut(row.client, key) {
             return line.values.add(value).then(|| {
                 line.trail.add(row.origin);
-                (line.base, line.values.len(), line.trail)
+                let before = std::mem::replace(&mut line.latest, row.key);
+                Joined { base: line.base, before, values: line.values.len(), trail: line.trail }
             });
         }
         let Some(&first) = self.fresh.get(row.client, key) else {
@@ -298,11 +325,11 @@ impl Lines {
         trail.add(rows.get(row.client, first.row).copied().unwrap_or(row.origin));
         trail.add(row.origin);
         let values = Marks(vec![first.value, value]);
-        self.suspects.insert(row.client, key, Line { base: first.row, values, trail });
-        Some((first.row, 2, trail))
+        self.suspects.insert(row.client, key, Line { base: first.row, latest: row.key, values, trail });
+        Some(Joined { base: first.row, before: first.row, values: 2, trail })
     }
 
-    /// Notes that a field was varied from the row `base`, and says whether another one was moved to two values or more.
+    /// Notes that a field was varied from the row `base`, and says how many others were moved to two values or more.
     fn vary(
         &mut self,
         client: ClientIndex,
@@ -311,19 +338,30 @@ impl Lines {
         base_origin: Origin,
         spoke: Origin,
         hits: &mut Vec<BaseHit>,
-    ) -> bool {
-        let Some(base) = self.base(client, base, base_origin) else { return false };
+    ) -> usize {
+        let Some(base) = self.base(client, base, base_origin) else { return 0 };
+        base.arms = base.arms.saturating_add(1);
         if base.fields.add(varied.field) {
             base.trail.add(spoke);
         }
         if varied.values > 2 {
             base.twice.add(varied.field);
         }
-        if base.fields.len() >= BASE_FIELDS_MIN {
-            let (fields, twice) = (base.fields.clone(), base.twice.clone());
-            hits.push(BaseHit { fields, twice, trail: base.trail });
+        if varied.values > OFTEN {
+            base.often.add(varied.field);
         }
-        base.is_crossed(varied.field)
+        if base.fields.len() >= BASE_FIELDS_MIN {
+            let Base { fields, twice, often, arms, depth, trail } = base.clone();
+            hits.push(BaseHit { fields, twice, often, arms, depth, trail });
+        }
+        base.crossings(varied.field)
+    }
+
+    /// Notes that a change of one field led to a row from a base of this depth less one.
+    fn deepen(&mut self, row: NewRow<'_>, depth: u32) {
+        if let Some(base) = self.bases.get_mut(row.client, row.key) {
+            base.depth = if base.arms > 1 { base.depth.min(depth) } else { depth };
+        }
     }
 
     fn base(&mut self, client: ClientIndex, key: u64, origin: Origin) -> Option<&mut Base> {

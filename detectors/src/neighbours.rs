@@ -102,6 +102,15 @@ pub struct Other {
     pub ratio: f64,
 }
 
+/// Some of a client's rows before one of its rows.
+#[derive(Clone, Debug)]
+pub struct Before<'a> {
+    /// The latest.
+    pub latest: RowId,
+    /// Others, with their scaled values, the oldest first.
+    pub others: Vec<(RowId, &'a [f32])>,
+}
+
 /// Whose question it is.
 #[derive(Clone, Copy, Debug)]
 pub struct Place<'a> {
@@ -190,6 +199,35 @@ impl Neighbours {
         let geometry = reference.geometry().filter(|geometry| self.basis == Some(geometry.basis()));
         let values = self.own.of(client).and_then(|rows| rows.exact(row));
         geometry.zip(values).is_some_and(|(geometry, values)| !geometry.is_dense(values))
+    }
+
+    /// Scaled values of a row of `client` that is still remembered.
+    #[must_use]
+    pub fn row(&self, client: ClientIndex, row: RowId) -> Option<&[f32]> {
+        self.own.of(client)?.exact(row)
+    }
+
+    /// The rows of `client` before the row `at`: the latest one, with its values, and of the others the `first` and the
+    /// `latest`. Nothing where there is none.
+    #[must_use]
+    pub fn before(
+        &self,
+        client: ClientIndex,
+        at: RowId,
+        first: usize,
+        latest: usize,
+    ) -> Option<(Before<'_>, &[f32])> {
+        let rows = self.own.of(client)?;
+        let place = rows.place_before(at)?;
+        let (newest, values) = rows.at(place)?;
+        let others = (0..first.min(place)).chain(place.saturating_sub(latest).max(first)..place);
+        let others = others.filter_map(|place| rows.at(place)).collect();
+        Some((Before { latest: newest, others }, values))
+    }
+
+    /// Scaled values of the rows of `client` that are remembered, the oldest first.
+    pub fn rows_of(&self, client: ClientIndex) -> impl Iterator<Item = &[f32]> {
+        self.own.of(client).into_iter().flat_map(Packed::rows)
     }
 
     /// Keeps a new row of the question at hand among the suspects, because a detector marked it.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Number, Value};
 
 use crate::facts::{Cell, Features, Time};
+use crate::family::Answers;
 use crate::geometry::Geometry;
 use crate::identity::Identity;
 use crate::marginals::Marginals;
@@ -22,6 +23,9 @@ pub enum Trust {
     /// Named or promoted by the operator.
     Trusted,
 }
+
+/// Most different values of a single answer that may be the names of classes.
+const CLASSES_MAX: usize = 20;
 
 /// Rows that stand for normal traffic.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -124,6 +128,24 @@ impl Reference {
     #[must_use]
     pub fn span(&self) -> Option<(f64, f64)> {
         self.span
+    }
+
+    /// Whether it was answered with numbers that are no classes and no scores from 0 to 1: one each, of more than twenty
+    /// different values. O(rows).
+    #[must_use]
+    pub fn answers(&self) -> Answers {
+        let number = |row: &ReferenceRow| match row.p.as_slice() {
+            [ReferenceValue::Number(number)] => Some(*number),
+            _ => None,
+        };
+        let Some(numbers) = self.rows.iter().map(number).collect::<Option<Vec<f64>>>() else {
+            return Answers::Classes;
+        };
+        let mut different: Vec<u64> = numbers.iter().map(|number| number.to_bits()).collect();
+        different.sort_unstable();
+        different.dedup();
+        let is_score = numbers.iter().all(|number| (0.0..=1.0).contains(number));
+        if is_score || different.len() <= CLASSES_MAX { Answers::Classes } else { Answers::Numbers }
     }
 
     /// How sure its answers are of their class; nothing where they are no probabilities.

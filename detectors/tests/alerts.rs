@@ -10,7 +10,7 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 
 use checkgate_detectors::engine::Engine;
-use checkgate_detectors::finding::{Action, Record, Tier};
+use checkgate_detectors::finding::{Action, Kind, Record, Tier};
 use checkgate_detectors::query::QUERY;
 use checkgate_detectors::reference::Trust;
 use support::{Stream, client, engine, model_of, play, reference, run, streams};
@@ -21,7 +21,9 @@ type Alerts = BTreeMap<&'static str, usize>;
 fn first_alerts(stream: &Stream) -> Alerts {
     let records = run(stream, engine(Some(reference(&stream.name)), &[]));
     let mut first = Alerts::new();
-    for (row, record) in records.iter().filter(|(_, record)| record.tier == Tier::Two) {
+    for (row, record) in
+        records.iter().filter(|(_, record)| record.tier == Tier::Two && record.kind == Kind::Finding)
+    {
         first.entry(record.detector).or_insert(*row);
     }
     first
@@ -45,13 +47,10 @@ fn recorded_attacks_are_told_of_at_their_row() {
     let found = all("attacks");
     for (name, row, detector) in [
         ("boundary_cancer", 23, "off_grid"),
-        ("boundary_cancer", 93, "marginal_drift"),
         ("copycat_other_digits", 24, "off_grid"),
         ("copycat_uniform_cancer", 24, "off_grid"),
-        ("copycat_uniform_cancer", 104, "marginal_drift"),
         ("copycat_uniform_digits", 24, "off_grid"),
-        ("copycat_uniform_digits", 104, "marginal_drift"),
-        ("hsj_cancer", 5, "off_grid"),
+        ("hsj_cancer", 6, "off_distribution"),
         ("hsj_digits", 5, "off_grid"),
         ("inv_search_digits", 6, "off_grid"),
         ("jbda_cancer", 63, "off_grid"),
@@ -61,13 +60,12 @@ fn recorded_attacks_are_told_of_at_their_row() {
         ("mi_labelonly_digits", 6, "off_grid"),
         ("nes_cancer", 4, "off_grid"),
         ("nes_digits", 4, "off_grid"),
-        ("price_grid", 59, "constant_step"),
-        ("price_lhs", 100, "marginal_drift"),
-        ("simba_digits", 8, "off_grid"),
+        ("price_lhs", 4, "off_distribution"),
+        ("simba_digits", 10, "off_grid"),
         ("square_digits", 19, "off_grid"),
         ("square_digits", 60, "sign_step"),
-        ("zoo_cancer", 14, "off_grid"),
-        ("zoo_digits", 8, "off_grid"),
+        ("zoo_cancer", 68, "off_distribution"),
+        ("zoo_digits", 10, "off_grid"),
     ] {
         assert_eq!(found[name].get(detector), Some(&row), "{name}: {detector} among {:?}", found[name]);
     }
@@ -82,17 +80,10 @@ fn attacks_that_look_natural_are_told_of_by_nothing() {
     }
 }
 
-/// Alerting detectors err on the side of telling: these honest clients compare, interpolate, convert units, sort or
-/// drift. The rest is told of by none.
-const TOLD: [(&str, &[&str]); 10] = [
-    ("compare_pricing.1", &["near_density"]),
-    ("compare_pricing.2", &["near_density"]),
-    ("drifted_digits.1", &["marginal_drift"]),
-    ("drifted_digits.2", &["marginal_drift"]),
+/// These honest clients interpolate, or measure again with averages. The rest is told of by none.
+const TOLD: [(&str, &[&str]); 4] = [
     ("followup_cancer.1", &["off_grid"]),
     ("followup_cancer.2", &["off_grid"]),
-    ("nightly_pricing.1", &["marginal_drift"]),
-    ("nightly_pricing.2", &["marginal_drift"]),
     ("sensor_digits.1", &["marginal_drift", "near_density"]),
     ("sensor_digits.2", &["marginal_drift", "near_density"]),
 ];
@@ -121,7 +112,8 @@ fn without_a_reference_no_recorded_honest_client_is_told_of() {
     }
 }
 
-/// All honest clients of a model at once, before a reference that is learned from them: each detector that tells of one.
+/// All honest clients of a model at once, before a reference that is learned from them: each detector that tells of one or
+/// notes something.
 fn told_beside_a_learned_reference(model: &str) -> Vec<(String, Vec<&'static str>)> {
     let clients: Vec<Stream> =
         streams("benign").into_iter().filter(|stream| model_of(&stream.name) == model).collect();

@@ -62,17 +62,21 @@ fn with_a_trusted_reference_searches_are_blocked_at_their_row() {
     assert_pinned(
         &found,
         &[
-            ("boundary_cancer", 867, "boundary_walk"),
+            ("boundary_cancer", 33, "off_distribution"),
             ("boundary_digits", 23, "near_duplicates"),
             ("copycat_other_digits", 88, "boundary_walk"),
-            ("hsj_cancer", 66, "boundary_walk"),
-            ("hsj_digits", 13, "boundary_walk"),
+            ("copycat_uniform_cancer", 32, "off_distribution"),
+            ("copycat_uniform_digits", 32, "off_distribution"),
+            ("hsj_cancer", 8, "bisection"),
+            ("hsj_digits", 8, "bisection"),
             ("knockoff_adaptive_digits", 18, "boundary_walk"),
-            ("mi_labelonly_digits", 21, "boundary_walk"),
+            ("mi_labelonly_digits", 9, "bisection"),
             ("nes_cancer", 135, "near_duplicates"),
             ("nes_digits", 46, "boundary_walk"),
             ("price_enum", 17, "near_duplicates"),
+            ("price_lhs", 75, "off_distribution"),
             ("simba_digits", 19, "near_duplicates"),
+            ("zoo_cancer", 95, "field_by_field"),
         ],
     );
     for name in INVISIBLE {

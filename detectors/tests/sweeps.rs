@@ -1,10 +1,10 @@
-//! Sliders, reports and explanations are told; whoever goes on reading the model out is blocked.
+//! Sliders, reports and explanations are noted; whoever goes on reading the model out is blocked.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test fails by panicking")]
 
 mod support;
 
-use checkgate_detectors::finding::Tier;
+use checkgate_detectors::finding::{Kind, Record, Tier};
 use checkgate_detectors::reference::ReferenceValue;
 use support::{Request, Stream, engine, first_block, reference, run};
 
@@ -34,12 +34,13 @@ fn slider(customer: &[f64], stops: usize) -> Vec<Vec<f64>> {
 }
 
 #[test]
-fn with_a_reference_one_field_of_one_case_is_told_and_not_blocked() {
+fn with_a_reference_one_field_of_one_case_is_noted_and_not_blocked() {
     let slid = singly("pricing", slider(&case("pricing"), 16));
     let records = run(&slid, engine(Some(reference("pricing")), &[]));
     assert_eq!(first_block(&records), None, "{records:?}");
-    let told: Vec<_> = records.iter().filter(|(_, record)| record.detector == "one_field_sweep").collect();
-    assert!(matches!(told.as_slice(), [(12, record)] if record.tier == Tier::Two), "{told:?}");
+    let noted: Vec<_> = records.iter().filter(|(_, record)| record.detector == "one_field_sweep").collect();
+    let is_note = |record: &Record| record.tier == Tier::Two && record.kind == Kind::Note;
+    assert!(matches!(noted.as_slice(), [(12, record)] if is_note(record)), "{noted:?}");
 }
 
 #[test]
@@ -54,9 +55,32 @@ fn a_long_line_and_a_crossed_one_block() {
     let long = singly("pricing", slider(&customer, 30));
     let trusted = || engine(Some(reference("pricing")), &[]);
     assert_eq!(first_block(&run(&long, trusted())), Some((24, "one_field_sweep")));
-    let mut rows = vec![customer.clone(), with(&customer, 2, 9900.0), with(&customer, 2, 9800.0)];
+    let other = |column: usize| [9900.0, 9800.0].map(|value| with(&customer, column, value));
+    let mut rows = vec![customer.clone()];
+    rows.extend(other(2));
     rows.extend(slider(&customer, 14).split_off(1));
-    assert_eq!(first_block(&run(&singly("pricing", rows), trusted())), Some((14, "one_field_sweep")));
+    let two_sliders = first_block(&run(&singly("pricing", rows.clone()), trusted()));
+    assert_eq!(two_sliders, None, "a second slider of the same case");
+    rows.splice(3..3, other(0));
+    assert_eq!(first_block(&run(&singly("pricing", rows), trusted())), Some((16, "one_field_sweep")));
+}
+
+#[test]
+fn a_grid_of_two_fields_blocks() {
+    let customer = with(&case("pricing"), 5, 3000.0);
+    let lines = (0..13).map(|step| with(&customer, 2, 9000.0 + 500.0 * f64::from(step)));
+    let rows = lines.flat_map(|row| slider(&row, 5)).collect();
+    let block = first_block(&run(&singly("pricing", rows), engine(Some(reference("pricing")), &[])));
+    assert_eq!(block, Some((56, "one_field_sweep")), "the twelfth line begins");
+}
+
+#[test]
+fn a_price_that_is_watched_for_months_does_not_block() {
+    let customer = with(&case("pricing"), 5, 3000.0);
+    let mut watched = singly("pricing", slider(&customer, 30));
+    watched.requests.iter_mut().for_each(|request| request.seconds *= 86_400.0);
+    let records = run(&watched, engine(Some(reference("pricing")), &[]));
+    assert_eq!(first_block(&records), None, "{records:?}");
 }
 
 #[test]
@@ -84,12 +108,27 @@ fn usual_values_put_in_once_are_an_explanation() {
 }
 
 #[test]
-fn fields_moved_twice_or_by_less_than_the_reference_does_are_a_search() {
+fn a_chart_that_moves_ten_fields_both_ways_is_noted() {
     let both: [fn(f64) -> f64; 2] =
         [|value| if value > 0.5 { value - 0.5 } else { value + 0.5 }, |value| (value - 0.25).abs()];
+    let records = run(&singly("digits", star("digits", &both)), engine(Some(reference("digits")), &[]));
+    assert_eq!(first_block(&records), None, "{records:?}");
+    let noted = |record: &Record| record.detector == "field_by_field" && record.kind == Kind::Note;
+    assert!(records.iter().any(|(_, record)| noted(record)), "{records:?}");
+}
+
+#[test]
+fn fields_moved_often_or_by_less_than_the_reference_does_are_a_search() {
+    let often: [fn(f64) -> f64; 5] = [
+        |_| 0.0625,
+        |_| 0.1875,
+        |_| 0.3125,
+        |_| 0.4375,
+        |value| if value > 0.5 { value - 0.5 } else { value + 0.5 },
+    ];
     let fine: [fn(f64) -> f64; 1] = [|value| value + 0.003];
     // The reference has a single value in two of the ten pixels, and so no steps to be finer than.
-    for (moves, row) in [(both.as_slice(), 13), (fine.as_slice(), 9)] {
+    for (moves, row) in [(often.as_slice(), 41), (fine.as_slice(), 9)] {
         let records = run(&singly("digits", star("digits", moves)), engine(Some(reference("digits")), &[]));
         assert_eq!(first_block(&records), Some((row, "field_by_field")), "{records:?}");
     }

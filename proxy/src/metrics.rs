@@ -110,6 +110,8 @@ families! {
     repeats: IntCounterVec = "checkgate_repeats_total", ["model"];
     /// Findings, by the detector that made them.
     findings: IntCounterVec = "checkgate_findings_total", ["model", "detector"];
+    /// Findings that were noted and told to nobody, by the detector that made them.
+    notes: IntCounterVec = "checkgate_notes_total", ["model", "detector"];
     /// Findings that a maintenance window kept from counting.
     muted: IntCounterVec = "checkgate_findings_muted_total", ["model"];
     /// Decisions, acted on or not, by the detector they rest on.

@@ -209,7 +209,7 @@ impl Outlet {
 
     fn ring(&self, kind: Kind) -> &Mutex<VecDeque<Arc<str>>> {
         match kind {
-            Kind::Finding | Kind::Drift => &self.findings,
+            Kind::Finding | Kind::Note | Kind::Drift => &self.findings,
             Kind::Decision => &self.decisions,
         }
     }

@@ -11,8 +11,11 @@ use super::host::{ALONE, DECLARED, Host, Setting, TRUSTED, alone};
 use super::table::{Table, or_dash, percent};
 use crate::support::{Request, streams};
 
-/// Seeds of the clients of each profile; 1 to 24 were looked at when detectors were last changed, these were not.
-const SEEDS: std::ops::RangeInclusive<u64> = 101..=124;
+/// Seeds of the clients of each profile, which nobody had looked at: detectors were changed on seeds 1 to 24, and tables of
+/// 101 to 124 were known before they last were.
+const SEEDS: std::ops::RangeInclusive<u64> = 201..=224;
+/// Seeds that detectors are changed on.
+const TUNING_SEEDS: std::ops::RangeInclusive<u64> = 1..=24;
 /// Clients that warm an engine up and are not counted.
 const WARMING: u64 = 24;
 /// Seconds within which clients begin: two hours, after one hour of warming up.
@@ -39,6 +42,8 @@ struct Tally {
     /// Clients told of by a detector that only alerts.
     told: BTreeSet<u32>,
     told_by: BTreeSet<&'static str>,
+    /// Clients of whom something was noted.
+    noted: BTreeSet<u32>,
 }
 
 /// Blocks of honest clients.
@@ -59,6 +64,11 @@ struct Client {
 
 /// What became of every profile's clients.
 type Tallies = BTreeMap<&'static str, Tally>;
+
+/// Seeds of the clients: held out, or those that may be looked at while something is changed.
+fn seeds() -> std::ops::RangeInclusive<u64> {
+    if std::env::args().any(|argument| argument == "--tuning") { TUNING_SEEDS } else { SEEDS }
+}
 
 fn tallies() -> &'static Tallies {
     static TALLIES: OnceLock<Tallies> = OnceLock::new();
@@ -123,7 +133,7 @@ fn clients(people: &People) -> Vec<Client> {
     let mut numbers = Numbers::new(17);
     let mut clients = Vec::new();
     for profile in honest::profiles().filter(|profile| profile.model == people.model) {
-        for seed in SEEDS {
+        for seed in seeds() {
             let start = numbers.between(BEGIN.0, BEGIN.1);
             let requests = honest::stream(profile, people, seed, start);
             clients.push(Client { number: 1000 + clients.len() as u32, profile: profile.name, requests });
@@ -174,6 +184,8 @@ fn play(people: &People, clients: &[Client], setting: Setting, way: usize, talli
                 blocks.clients.insert(client.number);
                 blocks.decisions += 1;
                 blocks.by.insert(record.detector);
+            } else if record.kind == Kind::Note && way == 0 {
+                tally.noted.insert(client.number);
             } else if record.tier == Tier::Two && way == 0 {
                 tally.told.insert(client.number);
                 tally.told_by.insert(record.detector);
@@ -205,8 +217,14 @@ fn profile_table(tallies: &Tallies) -> String {
         "by",
         "told of, tier 2",
         "by",
+        "noted",
     ]);
-    let all = [("before", honest::first()), ("after", honest::second()), ("last", honest::third())];
+    let all = [
+        ("before", honest::first()),
+        ("after", honest::second()),
+        ("third", honest::third()),
+        ("last", honest::fourth()),
+    ];
     for (written, profiles) in all {
         for profile in profiles {
             let tally = &tallies[profile.name];
@@ -227,6 +245,7 @@ fn profile_table(tallies: &Tallies) -> String {
                 names(&tally.blocks[3].by),
                 tally.told.len().to_string(),
                 names(&tally.told_by),
+                tally.noted.difference(&tally.told).count().to_string(),
             ]);
         }
     }
@@ -279,11 +298,12 @@ fn bounds_table() -> String {
         "told of, tier 2",
     ]);
     for (way, (setting, ..)) in WAYS.into_iter().enumerate() {
-        let sets: [(&str, Vec<&Profile>); 4] = [
+        let sets: [(&str, Vec<&Profile>); 5] = [
             ("all profiles", honest::profiles().collect()),
             ("written before", honest::first().iter().collect()),
             ("written after", honest::second().iter().collect()),
-            ("written last", honest::third().iter().collect()),
+            ("written third", honest::third().iter().collect()),
+            ("written last", honest::fourth().iter().collect()),
         ];
         for (name, profiles) in sets.iter().filter(|(_, profiles)| !profiles.is_empty()) {
             let all = sums(profiles.iter().copied(), way);

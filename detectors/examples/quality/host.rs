@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use checkgate_detectors::contract::Contract;
 use checkgate_detectors::engine::{Build, Engine, Limits, Outbox};
-use checkgate_detectors::finding::Action;
+use checkgate_detectors::finding::{Action, Kind};
 use checkgate_detectors::identity::{Address, Asker, Standing};
 use checkgate_detectors::policy::Policy;
 use checkgate_detectors::query::{QUERY, QuerySpec};
+use checkgate_detectors::reference::Reference;
 
 use crate::support::{Request, Stream, model_of, play, reference};
 
@@ -39,6 +40,11 @@ const SWEPT: [&str; 6] = ["0", "2", "5", "7", "8", "9"];
 
 /// A new engine in front of the model that `name` names.
 pub fn engine(name: &str, setting: Setting) -> Engine {
+    engine_with(name, setting, setting.trusted.then(|| reference(name)))
+}
+
+/// The same with another reference.
+pub fn engine_with(name: &str, setting: Setting, reference: Option<Reference>) -> Engine {
     let runs = |detector: &str| setting.only.is_none_or(|only| only == detector);
     let detectors = QUERY.iter().filter(|spec| runs(spec.name));
     Engine::new(Build {
@@ -48,7 +54,7 @@ pub fn engine(name: &str, setting: Setting) -> Engine {
         contract: Contract::default(),
         contract_action: Action::Alert,
         policy: Policy { refuses_content: setting.holds, ..Policy::default() },
-        reference: setting.trusted.then(|| reference(name)),
+        reference,
         drift: None,
         limits: Limits { clients: 10_000, open_questions: 4096, new_keys_per_address: 20 },
     })
@@ -83,6 +89,11 @@ impl Host {
     /// A host of the model that `name` names.
     pub fn new(name: &str, setting: Setting) -> Self {
         Self { engine: engine(name, setting), next: 0 }
+    }
+
+    /// A host of an engine.
+    pub fn of(engine: Engine) -> Self {
+        Self { engine, next: 0 }
     }
 
     /// One request, as it stands.
@@ -128,6 +139,8 @@ pub struct Told {
 pub struct Outcome {
     /// The first finding.
     pub first: Option<Told>,
+    /// The first note.
+    pub noted: Option<Told>,
     /// The first block.
     pub block: Option<Told>,
     /// Every detector that told of it, in order.
@@ -138,6 +151,10 @@ impl Outcome {
     /// Takes what one request gave.
     pub fn take(&mut self, out: &Outbox, place: Place) {
         for record in &out.records {
+            if record.kind == Kind::Note {
+                self.noted.get_or_insert(Told { place, detector: record.detector, atlas: record.atlas });
+                continue;
+            }
             let told = Told { place, detector: record.detector, atlas: record.atlas };
             self.first.get_or_insert(told);
             if record.action == Action::Block {

@@ -7,6 +7,7 @@ pub mod crowd;
 pub mod diluted;
 pub mod disguised;
 pub mod fidelity;
+pub mod given;
 pub mod goals;
 pub mod honest;
 pub mod host;

@@ -100,7 +100,7 @@ fn family(attack: &str) -> &'static str {
 }
 
 /// The family that an ATLAS technique stands for.
-fn named(atlas: &str) -> &'static str {
+pub fn named(atlas: &str) -> &'static str {
     match atlas {
         "AML.T0043.001" => "evasion",
         "AML.T0024.002" => "extraction",
@@ -114,6 +114,7 @@ fn attack_table() -> String {
     let mut table = Table::new(&[
         "attack",
         "rows",
+        "first note",
         "first finding",
         "by",
         "block",
@@ -130,6 +131,7 @@ fn attack_table() -> String {
         table.row(&[
             attack.stream.name.clone(),
             attack.rows.to_string(),
+            place(attack.trusted.noted),
             place(attack.trusted.first),
             by(attack.trusted.first),
             place(attack.trusted.block),

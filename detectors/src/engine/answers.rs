@@ -8,7 +8,7 @@ use crate::finding::{Action, Record, Tier};
 use crate::identity::Identity;
 use crate::lines::{Origin, Trail};
 use crate::open::{OpenQuestion, Sample};
-use crate::query::Finding;
+use crate::query::{Finding, Purpose};
 use crate::reference::{Learner, ReferenceRow, values_of};
 
 impl Engine {
@@ -64,7 +64,12 @@ impl Engine {
             return;
         }
         let finding = violation_finding(first, trail);
-        let label = Label { name: contract::NAME, atlas: contract::ATLAS, owasp: contract::OWASP };
+        let label = Label {
+            name: contract::NAME,
+            atlas: contract::ATLAS,
+            owasp: contract::OWASP,
+            purpose: Purpose::Technique,
+        };
         let judgement = self.judge(None, label, case, &finding, fresh);
         let decides = is_proof && judgement.then.action > Action::Alert;
         if !decides && !fresh {

@@ -6,7 +6,7 @@ use crate::explain;
 use crate::finding::{Action, DecisionId, Kind, Record, Tier};
 use crate::lines::Origin;
 use crate::neighbours::RowId;
-use crate::query::Finding;
+use crate::query::{Finding, Purpose};
 use crate::reference::Trust;
 
 impl Engine {
@@ -52,7 +52,12 @@ impl Engine {
             did: String::new(),
             rests_on: Some(trust),
         };
-        let label = Label { name: campaign::NAME, atlas: campaign::ATLAS, owasp: campaign::OWASP };
+        let label = Label {
+            name: campaign::NAME,
+            atlas: campaign::ATLAS,
+            owasp: campaign::OWASP,
+            purpose: Purpose::Technique,
+        };
         let judgement = self.judge_campaign(label, case, &finding);
         let refuses = judgement.then.action == Action::Block;
         finding.tier = if refuses { Tier::One } else { Tier::Two };

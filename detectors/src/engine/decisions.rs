@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::judgement::Judgement;
+use super::notes::Standing;
 use super::{Block, Case, Engine, Label, Outbox, Told};
 use crate::explain::{self, Reservation};
 use crate::facts::Time;
@@ -27,14 +28,23 @@ impl Engine {
         finding: Finding,
         out: &mut Outbox,
     ) -> bool {
-        let did = explain::evidence(case.subject.identity, &finding.did, &finding.trail, case.time);
+        let mut did = explain::evidence(case.subject.identity, &finding.did, &finding.trail, case.time);
         self.suspect(case.subject.identity);
         if finding.rests_on.is_none() {
             self.unlearn(case.subject.identity);
         }
-        let fresh = !self.is_quiet(turn, case);
+        let standing = self.standing(turn, case, finding.tier);
+        let fresh = match standing {
+            Standing::Told { .. } => !self.is_quiet(turn, case),
+            Standing::Noted => !self.is_noted(turn, case),
+        };
         let judgement = self.judge(Some(turn), label, case, &finding, fresh);
-        if judgement.then.action > Action::Alert {
+        let decides = judgement.then.action > Action::Alert;
+        let mut label = label;
+        if decides || fresh {
+            did.push_str(&self.name_family(&mut label, case));
+        }
+        if decides {
             let did = match &judgement.agreement {
                 Some(agreement) => format!("{did} {agreement}"),
                 None => did,
@@ -43,8 +53,17 @@ impl Engine {
             return self.decide(case, record, judgement, out);
         }
         if fresh {
-            let alert = explain::alert(finding.rests_on, &judgement.grounds, judgement.muted_until);
-            let mut record = self.record(label, case, finding, format!("{did} {alert}"));
+            let follows = match standing {
+                Standing::Told { ally } => {
+                    let alert = explain::alert(finding.rests_on, &judgement.grounds, judgement.muted_until);
+                    format!("{}{alert}", ally.map(explain::ally).unwrap_or_default())
+                }
+                Standing::Noted => format!("{}{}", explain::NOTE, explain::grounds(&judgement.grounds)),
+            };
+            let mut record = self.record(label, case, finding, format!("{did} {follows}"));
+            if standing == Standing::Noted {
+                record.kind = Kind::Note;
+            }
             record.grounds = judgement.grounds;
             out.records.push(record);
         }

@@ -12,7 +12,7 @@ use crate::identity::Identity;
 use crate::lines::{Origin, Trail};
 use crate::maintenance;
 use crate::open::OpenQuestion;
-use crate::query::Finding;
+use crate::query::{Finding, Purpose};
 use crate::standing::Doubt;
 
 impl Engine {
@@ -86,7 +86,7 @@ impl Engine {
             did: String::new(),
             rests_on: self.drift.as_ref().and_then(|rooms| rooms.trust(record.version.as_deref())),
         };
-        let label = Label { name: NAME, atlas: ATLAS, owasp: OWASP };
+        let label = Label { name: NAME, atlas: ATLAS, owasp: OWASP, purpose: Purpose::Technique };
         self.suspect(identity);
         self.unlearn(identity);
         let judgement = self.judge(None, label, case, &finding, true);

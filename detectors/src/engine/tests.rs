@@ -655,7 +655,7 @@ impl ErasedDetector for Panics {
 #[test]
 fn a_detector_that_panics_is_quarantined_and_the_rest_go_on() {
     let mut engine = engine();
-    let label = Label { name: "panics", atlas: "AML.T0029", owasp: "ML01:2023" };
+    let label = Label { name: "panics", atlas: "AML.T0029", owasp: "ML01:2023", purpose: Purpose::Technique };
     engine.detectors.insert(
         0,
         Running { label, detector: Some(Box::new(Panics)), ..Running::new("chaos", &json!({})).unwrap() },
@@ -1189,7 +1189,12 @@ fn maintenance_mutes_what_rests_on_the_reference_and_no_attack() {
         let client = engine.enter(subject.identity, time(seconds));
         Case { subject, client, address: address(number), request: 1, time: time(seconds) }
     };
-    let label = Label { name: "off_distribution", atlas: "AML.T0024.002", owasp: "ML05:2023" };
+    let label = Label {
+        name: "off_distribution",
+        atlas: "AML.T0024.002",
+        owasp: "ML05:2023",
+        purpose: Purpose::Rows,
+    };
     let mut report = |number, seconds, rests_on| {
         let case = case(&mut engine, number, seconds);
         let mut out = Outbox::default();

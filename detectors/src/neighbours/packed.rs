@@ -107,6 +107,23 @@ impl Packed {
         Some(self.row(self.gap + place)?.exact)
     }
 
+    /// The place, counted from the oldest, of the last row before row `id`.
+    #[must_use]
+    pub fn place_before(&self, id: RowId) -> Option<usize> {
+        self.owners.get(self.gap..)?.partition_point(|(held, _)| *held < id).checked_sub(1)
+    }
+
+    /// The row at a place, counted from the oldest, with its scaled values.
+    #[must_use]
+    pub fn at(&self, place: usize) -> Option<(RowId, &[f32])> {
+        self.row(self.gap + place).map(|row| (row.id, row.exact))
+    }
+
+    /// The scaled values of all rows, the oldest first.
+    pub fn rows(&self) -> impl Iterator<Item = &[f32]> {
+        (self.gap..self.owners.len()).filter_map(|place| Some(self.row(place)?.exact))
+    }
+
     /// Adds a row.
     pub fn push(&mut self, client: ClientIndex, row: &Scaled) {
         make_room(&mut self.owners, 1);

@@ -13,7 +13,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{EarlierRows, Exchange, Finding, Findings, Needs, ParameterError, Parameters, QueryDetector};
+use super::{
+    Aspect, EarlierRows, Exchange, Finding, Findings, Needs, ParameterError, Parameters, Purpose,
+    QueryDetector,
+};
 use super::{QuerySpec, Reply};
 use crate::cumulative::{Evidence, Kept, Shares, Steps};
 use crate::facts::Features;
@@ -31,6 +34,9 @@ pub const SPEC: QuerySpec = QuerySpec {
     atlas: "AML.T0043.001",
     owasp: "ML01:2023",
     tier: Tier::One,
+    aspect: Aspect::Answers,
+    tells_alone: true,
+    purpose: Purpose::Rows,
     needs: Needs::AnswerAndReference,
     state_bytes_max: 80,
     schema: super::schema_of::<Walk>,

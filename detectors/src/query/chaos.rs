@@ -9,7 +9,9 @@ use std::hint::black_box;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Exchange, Findings, Needs, ParameterError, Parameters, QueryDetector, QuerySpec};
+use super::{
+    Aspect, Exchange, Findings, Needs, ParameterError, Parameters, Purpose, QueryDetector, QuerySpec,
+};
 use crate::finding::Tier;
 use crate::seen::Seen;
 
@@ -24,6 +26,9 @@ pub const SPEC: QuerySpec = QuerySpec {
     atlas: "AML.T0029",
     owasp: "ML01:2023",
     tier: Tier::Two,
+    aspect: Aspect::Errors,
+    tells_alone: true,
+    purpose: Purpose::Technique,
     needs: Needs::Question,
     state_bytes_max: 32,
     schema: super::schema_of::<Chaos>,

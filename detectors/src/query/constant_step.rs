@@ -10,7 +10,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Exchange, Finding, Findings, Needs, ParameterError, Parameters, QueryDetector, QuerySpec};
+use super::{
+    Aspect, Exchange, Finding, Findings, Needs, ParameterError, Parameters, Purpose, QueryDetector, QuerySpec,
+};
 use crate::finding::Tier;
 use crate::lines::{Origin, Trail};
 use crate::neighbours::WIDTH_MAX;
@@ -24,6 +26,9 @@ pub const SPEC: QuerySpec = QuerySpec {
     atlas: "AML.T0043.001",
     owasp: "ML01:2023",
     tier: Tier::Two,
+    aspect: Aspect::Case,
+    tells_alone: false,
+    purpose: Purpose::Rows,
     needs: Needs::QuestionAndReference,
     state_bytes_max: 80,
     schema: super::schema_of::<Steady>,

@@ -14,7 +14,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Exchange, Finding, Findings, Needs, ParameterError, Parameters, QueryDetector, QuerySpec};
+use super::{
+    Aspect, Exchange, Finding, Findings, Needs, ParameterError, Parameters, Purpose, QueryDetector, QuerySpec,
+};
 use crate::finding::Tier;
 use crate::lines::{Origin, Trail};
 use crate::marginals::{CELLS, Marginals};
@@ -30,6 +32,9 @@ pub const SPEC: QuerySpec = QuerySpec {
     atlas: "AML.T0024.002",
     owasp: "ML05:2023",
     tier: Tier::Two,
+    aspect: Aspect::Volume,
+    tells_alone: true,
+    purpose: Purpose::Technique,
     needs: Needs::QuestionAndReference,
     state_bytes_max: CELLS / 8 + 96,
     schema: super::schema_of::<Growth>,

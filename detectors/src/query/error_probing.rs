@@ -18,7 +18,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Exchange, Finding, Findings, Needs, ParameterError, Parameters, QueryDetector, QuerySpec, Reply,
+    Aspect, Exchange, Finding, Findings, Needs, ParameterError, Parameters, Purpose, QueryDetector,
+    QuerySpec, Reply,
 };
 use crate::cumulative::{Evidence, Kept, Shares, Steps};
 use crate::facts::{Cell, NotInspected, Time};
@@ -34,6 +35,9 @@ pub const SPEC: QuerySpec = QuerySpec {
     atlas: "AML.T0014",
     owasp: "ML01:2023",
     tier: Tier::Two,
+    aspect: Aspect::Errors,
+    tells_alone: true,
+    purpose: Purpose::Technique,
     needs: Needs::Question,
     state_bytes_max: 128,
     schema: super::schema_of::<Failing>,

@@ -2,20 +2,23 @@
 //!
 //! Gradients are estimated, sensitivities listed and decision boundaries approached this way, coordinate by
 //! coordinate. Honest clients change what they need to know: 3 fields at most on the recorded ones. Explanations do vary
-//! all fields of a case, but put one usual value in the place of each; whoever differentiates or searches moves a field
-//! both ways, or by less than the steps that honest values keep. So where a reference is named, a star of usual values
-//! that moves no field twice is only told. Without one it may block: there nothing else can.
+//! all fields of a case, but put a usual value in the place of each, or move some of them a step up and down; whoever
+//! differentiates moves many fields both ways, or by less than the steps that honest values keep, and whoever searches
+//! tries many values of each. Fewer fields moved both ways are enough around a base to which a search moved, step by
+//! step, or where the rows lie off the reference. So where a reference is named, any other star is only told. Without one
+//! it may block: there nothing else can.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Exchange, Finding, Findings, Habit, Needs, ParameterError, Parameters, QueryDetector, QuerySpec,
-    is_one_of, tell_first,
+    Aspect, Exchange, Finding, Findings, Habit, Needs, ParameterError, Parameters, Purpose, QueryDetector,
+    QuerySpec, is_one_of, tell_first,
 };
 use crate::finding::Tier;
-use crate::lines::{BASE_FIELDS_MIN, BaseHit, Marks};
+use crate::lines::{BASE_FIELDS_MIN, BaseHit, MOVED, Marks};
 use crate::marginals::Marginal;
+use crate::reference::Reference;
 use crate::seen::{Seen, SeenRow};
 
 /// The entry of the visible list.
@@ -26,8 +29,11 @@ pub const SPEC: QuerySpec = QuerySpec {
     atlas: "AML.T0043.001",
     owasp: "ML01:2023",
     tier: Tier::One,
+    aspect: Aspect::Case,
+    tells_alone: false,
+    purpose: Purpose::Fields,
     needs: Needs::Question,
-    state_bytes_max: 24,
+    state_bytes_max: 32,
     schema: super::schema_of::<Star>,
     defaults: super::defaults_of::<Star>,
     example: r#"{"fields": 8, "free_fields": ["excess"]}"#,
@@ -40,27 +46,38 @@ pub const SPEC: QuerySpec = QuerySpec {
 #[serde(deny_unknown_fields, default)]
 pub struct Star {
     /// Different fields varied one at a time from one row at which the detector speaks: 3 to 64. Where a reference is
-    /// named, it may block only if so many fields took two or more other values, or so many rows values finer than the
-    /// steps that the reference's keep.
+    /// named, it may block only if so many fields took five or more other values, or so many rows values finer than the
+    /// steps that the reference's keep, or `twice` fields two or more other values.
+    /// As many as `fields` with two or more are enough where rows lie off the reference, or single changes led to the base.
     #[schemars(range(min = 3, max = 64))]
     pub fields: usize,
+    /// Fields that took two or more other values at which it may block: `fields` to 64. Charts of what moves an answer put
+    /// up to a dozen fields up and down.
+    #[schemars(range(min = 3, max = 64))]
+    pub twice: usize,
     /// Fields that customers may vary, by name or by position from 0; they do not count.
     pub free_fields: Vec<String>,
 }
 
 impl Default for Star {
     fn default() -> Self {
-        Self { fields: 6, free_fields: Vec::new() }
+        Self { fields: 6, twice: 16, free_fields: Vec::new() }
     }
 }
 
 impl Parameters for Star {
     fn check(&self) -> Result<(), ParameterError> {
-        if (BASE_FIELDS_MIN..=Marks::MAX).contains(&self.fields) {
-            return Ok(());
+        let wrong = |key, value, least| {
+            let range = format!("{value} is out of range; give {least} to {}", Marks::MAX);
+            Err(ParameterError::at(key, range))
+        };
+        if !(BASE_FIELDS_MIN..=Marks::MAX).contains(&self.fields) {
+            return wrong("fields", self.fields, BASE_FIELDS_MIN);
         }
-        let range = format!("{} is out of range; give {BASE_FIELDS_MIN} to {}", self.fields, Marks::MAX);
-        Err(ParameterError::at("fields", range))
+        if !(self.fields..=Marks::MAX).contains(&self.twice) {
+            return wrong("twice", self.twice, self.fields);
+        }
+        Ok(())
     }
 }
 
@@ -77,6 +94,8 @@ struct Mark<'a> {
     fields: usize,
     /// How many of them took two or more other values.
     twice: usize,
+    /// How many of them took five or more.
+    often: usize,
 }
 
 /// What is kept of a client.
@@ -85,6 +104,8 @@ struct Slot {
     habit: Habit,
     /// Rows that differ from an earlier one in a single field, whose value is finer than the reference's.
     fine: u32,
+    /// ... and such rows that lie off the reference.
+    off: u32,
 }
 
 impl QueryDetector for FieldByField {
@@ -95,6 +116,7 @@ impl QueryDetector for FieldByField {
     fn observe(&self, exchange: &Exchange<'_>, seen: &Seen, (): &mut (), me: &mut Slot, out: &mut Findings) {
         let fine = seen.rows().iter().filter(|row| is_fine(exchange, seen, row));
         me.fine = me.fine.saturating_add(fine.count() as u32);
+        me.off = me.off.saturating_add(off_rows(exchange, seen));
         let hits = seen.rows().iter().flat_map(|row| seen.base_hits(row));
         let marks = hits.filter_map(|hit| self.mark(exchange, hit));
         let tiers = marks.map(|mark| (self.tier(exchange, me, &mark), mark));
@@ -115,9 +137,20 @@ fn is_fine(exchange: &Exchange<'_>, seen: &Seen, row: &SeenRow) -> bool {
     !hits.is_empty() && reference.marginals().values(exchange.question, row.index, columns).any(is_finer)
 }
 
+/// How many new rows differ from an earlier one in a single field, and lie off the reference.
+fn off_rows(exchange: &Exchange<'_>, seen: &Seen) -> u32 {
+    let geometry = exchange.trusted().and_then(Reference::geometry);
+    let Some((geometry, columns)) = geometry.zip(exchange.columns.of_reference()) else { return 0 };
+    let mut scratch = Vec::new();
+    let arms = seen.rows().iter().filter(|row| !seen.line_hits(row).is_empty());
+    arms.filter(|row| !geometry.is_near(exchange.question, row.index, columns, &mut scratch)).count() as u32
+}
+
 impl FieldByField {
     fn tier(&self, exchange: &Exchange<'_>, me: &mut Slot, mark: &Mark<'_>) -> Tier {
-        let searches = mark.twice >= self.star.fields || me.fine as usize >= self.star.fields;
+        let (fields, twice) = (self.star.fields, self.star.twice);
+        let twice = if mark.hit.depth >= MOVED || me.off as usize >= 2 * fields { fields } else { twice };
+        let searches = mark.often >= fields || mark.twice >= twice || me.fine as usize >= fields;
         if searches || exchange.trusted().is_none() {
             me.habit.tier(exchange.id, &mark.hit.trail)
         } else {
@@ -140,11 +173,14 @@ impl FieldByField {
             .map(|(column, _)| column)
             .partition(|&column| is_one_of(&self.star.free_fields, exchange.question, column));
         let fields = hit.fields.len().saturating_sub(free.len());
-        let is_twice = |column: &&usize| {
-            exchange.columns.fields().get(**column).is_some_and(|field| hit.twice.has(field.mark()))
+        let without_free = |of: &Marks| {
+            let marked = |column: &&usize| {
+                exchange.columns.fields().get(**column).is_some_and(|field| of.has(field.mark()))
+            };
+            of.len().saturating_sub(free.iter().filter(marked).count())
         };
-        let twice = hit.twice.len().saturating_sub(free.iter().filter(is_twice).count());
-        (fields >= self.star.fields).then_some(Mark { hit, columns, fields, twice })
+        let (twice, often) = (without_free(&hit.twice), without_free(&hit.often));
+        (fields >= self.star.fields).then_some(Mark { hit, columns, fields, twice, often })
     }
 
     fn word(&self, exchange: &Exchange<'_>, tier: Tier, mark: &Mark<'_>) -> Finding {

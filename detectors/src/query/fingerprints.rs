@@ -18,7 +18,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Exchange, Finding, Findings, Needs, ParameterError, Parameters, QueryDetector, QuerySpec};
+use super::{
+    Aspect, Exchange, Finding, Findings, Needs, ParameterError, Parameters, Purpose, QueryDetector, QuerySpec,
+};
 use crate::finding::Tier;
 use crate::lines::{Origin, Trail};
 use crate::prints::{Print, Printer, ReferencePrints};
@@ -34,6 +36,9 @@ pub const SPEC: QuerySpec = QuerySpec {
     atlas: "AML.T0043.001",
     owasp: "ML01:2023",
     tier: Tier::One,
+    aspect: Aspect::Case,
+    tells_alone: true,
+    purpose: Purpose::Rows,
     needs: Needs::QuestionAndReference,
     state_bytes_max: 80,
     schema: super::schema_of::<Alike>,

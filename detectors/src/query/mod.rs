@@ -18,6 +18,7 @@ use crate::reference::{Reference, Trust};
 use crate::seen::Seen;
 use crate::shelf::ClientIndex;
 
+pub mod bisection;
 pub mod boundary_walk;
 pub mod chaos;
 pub mod client_volume;
@@ -39,6 +40,7 @@ pub const QUERY: &[QuerySpec] = &[
     one_field_sweep::SPEC,
     field_by_field::SPEC,
     near_duplicates::SPEC,
+    bisection::SPEC,
     boundary_walk::SPEC,
     fingerprints::SPEC,
     off_distribution::SPEC,
@@ -81,6 +83,13 @@ pub struct QuerySpec {
     pub owasp: &'static str,
     /// The strongest tier that its findings can have.
     pub tier: Tier,
+    /// What it looks at.
+    pub aspect: Aspect,
+    /// Whether its alerts are told by themselves. Otherwise one is a note until a detector of another aspect speaks of the
+    /// same client.
+    pub tells_alone: bool,
+    /// How it is known what the client is after.
+    pub purpose: Purpose,
     /// What it must be given.
     pub needs: Needs,
     /// Most bytes that it keeps of one client, beyond the model's shared memory of rows.
@@ -95,6 +104,38 @@ pub struct QuerySpec {
     pub check: fn(&Value) -> Result<(), ParameterError>,
     /// Builds it; parameters left out take their defaults.
     pub build: fn(&Value) -> Result<Box<dyn ErasedDetector>, ParameterError>,
+}
+
+/// What a detector looks at. Two that look at the same thing say little more together than one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aspect {
+    /// Rows of one client that lie close together or differ in single fields: one case from many sides.
+    Case,
+    /// How precise values are.
+    Values,
+    /// Where rows lie beside the reference.
+    Place,
+    /// How the values of a column are spread.
+    Spread,
+    /// Changes of equal size in many fields.
+    Steps,
+    /// How sure the model is of its answers.
+    Answers,
+    /// How much is asked for.
+    Volume,
+    /// Questions that the model cannot answer.
+    Errors,
+}
+
+/// How it is known what a client is after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// The detector's technique says it.
+    Technique,
+    /// The shape of the client's rows says it, where one was measured.
+    Rows,
+    /// The same, of a client that moved fields one at a time.
+    Fields,
 }
 
 /// What a detector must be given before it can say anything.

@@ -5,8 +5,9 @@
 //! own tenth nearest, among the client's latest 1,000 rows, is closer than 0.4 of that. Only the client's own rows
 //! count: near copies that somebody else sends mark nothing, and neither its pace nor the rest of the traffic matters.
 //! A marked row that lies where the reference's rows lie densely is no evidence: there everybody asks. Neither is one on
-//! a line of eleven rows that differ in one field alone, such as the stops of a slider: sweeps have a detector of their
-//! own.
+//! a line of eleven rows that differ in one field alone, such as the stops of a slider, or one of ten rows or more that
+//! each differ from one base in one field alone, as in a chart of what moves an answer: sweeps have detectors of their
+//! own. A base to which two single changes led is no chart's, but that of a search which keeps what helped.
 //!
 //! The idea is Chen, Carlini and Wagner's (Stateful Detection of Black-Box Adversarial Attacks, 2019), without an
 //! encoder and with a limit that follows from the reference. It is blind to noise larger than the limit, and silent
@@ -15,9 +16,11 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Exchange, Finding, Findings, Needs, ParameterError, Parameters, QueryDetector, QuerySpec};
+use super::{
+    Aspect, Exchange, Finding, Findings, Needs, ParameterError, Parameters, Purpose, QueryDetector, QuerySpec,
+};
 use crate::finding::Tier;
-use crate::lines::{Origin, Trail};
+use crate::lines::{BaseHit, MOVED, Origin, Trail};
 use crate::reference::Trust;
 use crate::seen::Seen;
 
@@ -29,6 +32,9 @@ pub const SPEC: QuerySpec = QuerySpec {
     atlas: "AML.T0043.001",
     owasp: "ML01:2023",
     tier: Tier::One,
+    aspect: Aspect::Case,
+    tells_alone: true,
+    purpose: Purpose::Rows,
     needs: Needs::QuestionAndReference,
     state_bytes_max: 64,
     schema: super::schema_of::<Near>,
@@ -106,10 +112,13 @@ impl QueryDetector for NearDuplicates {
     }
 }
 
-/// Whether the row lies on a line long enough for its ten nearest to be on it, too.
+/// Whether the row lies on a line long enough for its ten nearest to be on it, too, or was varied from a base from which
+/// so many others were.
 fn is_swept(seen: &Seen, position: usize) -> bool {
-    let row = seen.rows().get(position);
-    row.is_some_and(|row| seen.line_hits(row).iter().any(|hit| hit.values > NEAREST))
+    let Some(row) = seen.rows().get(position) else { return false };
+    let on_line = seen.line_hits(row).iter().any(|hit| hit.values > NEAREST);
+    let is_chart = |hit: &BaseHit| hit.arms as usize >= NEAREST && hit.depth < MOVED;
+    on_line || seen.base_hits(row).iter().any(is_chart)
 }
 
 impl NearDuplicates {

@@ -4,14 +4,24 @@
 //! for. One odd request means nothing, so each client has a cumulative sum (Page, Biometrika 1954) of the evidence
 //! for "two in five requests are off" against "three in a hundred are": it takes one step a request, by the majority
 //! of its rows, so that a large batch is one step too.
+//!
+//! Lying off is no proof: units, cameras and whole regions change. Such rows change in few columns, or in all of them
+//! together. Rows that somebody draws by chance are far in many columns at once
+//! ([`is_far`](crate::geometry::Geometry::is_far)), and their columns do not hang together as the reference's do
+//! ([`linkage`](crate::linkage)). Where both hold of twelve rows of one client or more, it may block by default.
+
+use std::collections::VecDeque;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Exchange, Finding, Findings, Needs, ParameterError, Parameters, QueryDetector, QuerySpec};
+use super::{
+    Aspect, Exchange, Finding, Findings, Needs, ParameterError, Parameters, Purpose, QueryDetector, QuerySpec,
+};
 use crate::cumulative::{Evidence, Kept, Shares, Steps};
 use crate::finding::Tier;
 use crate::lines::Origin;
+use crate::neighbours::RowId;
 use crate::reference::{Reference, Trust};
 use crate::seen::Seen;
 
@@ -23,14 +33,20 @@ pub const SPEC: QuerySpec = QuerySpec {
     atlas: "AML.T0024.002",
     owasp: "ML05:2023",
     tier: Tier::One,
+    aspect: Aspect::Place,
+    tells_alone: true,
+    purpose: Purpose::Rows,
     needs: Needs::QuestionAndReference,
-    state_bytes_max: 80,
+    state_bytes_max: 160 + 10 * FAR_ROWS,
     schema: super::schema_of::<Off>,
     defaults: super::defaults_of::<Off>,
     example: r#"{"attack_share": 0.5, "false_alarms": 0.00001, "may_block": true}"#,
     check: super::check_of::<Off>,
     build: |parameters| super::build_with(parameters, OffDistribution::new),
 };
+
+/// Far rows of a client that are kept, the latest.
+const FAR_ROWS: usize = 64;
 
 /// When a client counts as off.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -45,11 +61,21 @@ pub struct Off {
     /// Whether it may block where the reference is trusted. It only alerts by default: an honest client whose data
     /// drifts away from the reference looks the same, so watch its alerts on your own traffic first.
     pub may_block: bool,
+    /// Whether it may block, where the reference is trusted, on rows that are far from it in many columns at once, and
+    /// whose columns vary independently of each other where the reference's do not: rows drawn by chance, such as those
+    /// that a copy of the model is fitted to. A load test with values by chance looks the same.
+    pub drawn_may_block: bool,
 }
 
 impl Default for Off {
     fn default() -> Self {
-        Self { honest_share: 0.03, attack_share: 0.4, false_alarms: 1e-4, may_block: false }
+        Self {
+            honest_share: 0.03,
+            attack_share: 0.4,
+            false_alarms: 1e-4,
+            may_block: false,
+            drawn_may_block: true,
+        }
     }
 }
 
@@ -68,33 +94,91 @@ impl Off {
 struct OffDistribution {
     steps: Steps,
     may_block: bool,
+    drawn_may_block: bool,
+}
+
+/// What is kept of a client.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Slot {
+    off: Kept,
+    far: Option<Box<FarRows>>,
+}
+
+/// The sum of requests that are far in many columns, and their rows.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct FarRows {
+    evidence: Kept,
+    rows: VecDeque<RowId>,
 }
 
 impl OffDistribution {
     fn new(off: Off) -> Self {
-        Self { steps: Steps::new(off.shares()), may_block: off.may_block }
+        let Off { may_block, drawn_may_block, .. } = off;
+        Self { steps: Steps::new(off.shares()), may_block, drawn_may_block }
     }
 }
 
 impl QueryDetector for OffDistribution {
-    type Slot = Kept;
+    type Slot = Slot;
     type Population = ();
     const HEARS_ANSWERS: bool = false;
 
-    fn observe(&self, exchange: &Exchange<'_>, seen: &Seen, (): &mut (), me: &mut Kept, out: &mut Findings) {
+    fn observe(&self, exchange: &Exchange<'_>, seen: &Seen, (): &mut (), me: &mut Slot, out: &mut Findings) {
         let Some(reference) = exchange.reference else { return };
-        let Some(Judged { rows, off }) = judged(exchange, seen, reference) else { return };
-        if off * 2 <= rows {
-            return self.steps.fall(me);
+        let Some(judged) = judged(exchange, seen, reference) else { return };
+        if self.drawn_may_block
+            && let Some(evidence) = self.drawn(exchange, reference, &judged, me)
+        {
+            out.push(self.word_drawn(reference.trust, evidence));
+        }
+        if judged.off * 2 <= judged.rows {
+            return self.steps.fall(&mut me.off);
         }
         let origin = Origin { request: exchange.id, time: exchange.time };
-        if let Some(evidence) = self.steps.rise(me, origin, off) {
+        if let Some(evidence) = self.steps.rise(&mut me.off, origin, judged.off) {
             out.push(self.word(reference.trust, evidence));
         }
     }
 }
 
 impl OffDistribution {
+    /// The evidence that a client's rows are drawn by chance, where there is enough.
+    fn drawn<'a>(
+        &self,
+        exchange: &Exchange<'_>,
+        reference: &Reference,
+        judged: &Judged,
+        me: &'a mut Slot,
+    ) -> Option<&'a Evidence> {
+        if judged.far.is_empty() && me.far.is_none() {
+            return None;
+        }
+        if judged.far.len() * 2 <= judged.rows {
+            me.far.iter_mut().for_each(|far| self.steps.fall(&mut far.evidence));
+            me.far.take_if(|far| far.evidence.is_none());
+            return None;
+        }
+        let far = me.far.get_or_insert_default();
+        far.rows.extend(&judged.far);
+        far.rows.drain(..far.rows.len().saturating_sub(FAR_ROWS));
+        let origin = Origin { request: exchange.id, time: exchange.time };
+        let evidence = self.steps.rise(&mut far.evidence, origin, judged.far.len())?;
+        let rows = far.rows.iter().filter_map(|row| exchange.neighbours.row(exchange.client, *row));
+        let drawn = reference.trust == Trust::Trusted
+            && reference.geometry().is_some_and(|geometry| geometry.vary_by_chance(rows));
+        drawn.then_some(evidence)
+    }
+
+    fn word_drawn(&self, trust: Trust, evidence: &Evidence) -> Finding {
+        Finding {
+            tier: Tier::One,
+            did: "sent rows that are far from everything the reference knows, in many fields at once, and whose fields \
+                  vary independently of each other where those of customers hang together"
+                .to_owned(),
+            ..self.word(trust, evidence)
+        }
+    }
+
     fn word(&self, trust: Trust, evidence: &Evidence) -> Finding {
         let Evidence { sum, trail } = evidence;
         Finding {
@@ -109,10 +193,11 @@ impl OffDistribution {
     }
 }
 
-/// How many new rows were judged, and how many of them lie off the reference.
+/// How many new rows were judged, how many of them lie off the reference, and which ones far in many columns.
 struct Judged {
     rows: usize,
     off: usize,
+    far: Vec<RowId>,
 }
 
 /// Judges the new rows, where there are any and a way to. A row that differs from an earlier one in a single field
@@ -120,11 +205,18 @@ struct Judged {
 fn judged(exchange: &Exchange<'_>, seen: &Seen, reference: &Reference) -> Option<Judged> {
     let geometry = reference.geometry()?;
     let columns = exchange.columns.of_reference()?;
-    let mut scratch = Vec::new();
-    let mut judged = Judged { rows: 0, off: 0 };
-    for row in seen.rows().iter().filter(|row| seen.line_hits(row).is_empty()) {
+    let (mut scratch, mut scaled) = (Vec::new(), Vec::new());
+    let mut judged = Judged { rows: 0, off: 0, far: Vec::new() };
+    let unrelated = seen.rows().iter().enumerate().filter(|(_, row)| seen.line_hits(row).is_empty());
+    for (position, row) in unrelated {
         judged.rows += 1;
-        judged.off += usize::from(!geometry.is_near(exchange.question, row.index, columns, &mut scratch));
+        if geometry.is_near(exchange.question, row.index, columns, &mut scratch) {
+            continue;
+        }
+        judged.off += 1;
+        if geometry.is_far(exchange.question, row.index, columns, &mut scaled) {
+            judged.far.push(exchange.neighbours.first_row() + position as RowId);
+        }
     }
     (judged.rows > 0).then_some(judged)
 }

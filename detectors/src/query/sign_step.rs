@@ -12,7 +12,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Exchange, Finding, Findings, Needs, ParameterError, Parameters, QueryDetector, QuerySpec};
+use super::{
+    Aspect, Exchange, Finding, Findings, Needs, ParameterError, Parameters, Purpose, QueryDetector, QuerySpec,
+};
 use crate::finding::Tier;
 use crate::geometry::Geometry;
 use crate::lines::{Origin, Trail};
@@ -28,6 +30,9 @@ pub const SPEC: QuerySpec = QuerySpec {
     atlas: "AML.T0024.002",
     owasp: "ML05:2023",
     tier: Tier::Two,
+    aspect: Aspect::Steps,
+    tells_alone: true,
+    purpose: Purpose::Rows,
     needs: Needs::QuestionAndReference,
     state_bytes_max: 64,
     schema: super::schema_of::<Signs>,

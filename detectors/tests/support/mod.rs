@@ -69,7 +69,12 @@ fn unpack(path: &Path) -> String {
 
 fn read(path: &Path) -> Stream {
     let text = unpack(path);
-    let name = path.file_name().unwrap().to_string_lossy().trim_end_matches(".jsonl.gz").to_owned();
+    let name = path.file_name().unwrap().to_string_lossy();
+    stream_of(name.trim_end_matches(".jsonl.gz"), &text)
+}
+
+/// The stream that `text` holds, a row to a line.
+pub fn stream_of(name: &str, text: &str) -> Stream {
     let mut requests: Vec<Request> = Vec::new();
     let mut last_request = None;
     for line in text.lines() {
@@ -81,7 +86,7 @@ fn read(path: &Path) -> Stream {
         request.rows.push(line.x);
         request.predictions.push(line.p);
     }
-    Stream { name, requests }
+    Stream { name: name.to_owned(), requests }
 }
 
 /// The model that a stream was recorded in front of.

@@ -115,7 +115,12 @@ pub fn view(entry: &Entry) -> Value {
 
 fn what(what: &What) -> Value {
     match what {
-        What::Finding { record } => json!({ "kind": "finding", "record": parsed(record) }),
+        What::Finding { record } => {
+            let record = parsed(record);
+            // A note says so; anything else that was found is a finding.
+            let is_note = record.get("kind").and_then(Value::as_str) == Some("note");
+            json!({ "kind": if is_note { "note" } else { "finding" }, "record": record })
+        }
         What::Drift { record } => json!({ "kind": "drift", "record": parsed(record) }),
         What::Decision(decided) => decision(decided),
         What::Approved { id, until } => json!({ "kind": "approved", "id": id, "until": until.seconds() }),

@@ -60,6 +60,7 @@ pub struct ModelMetrics {
 struct PerDetector {
     detector: &'static str,
     findings: IntCounter,
+    notes: IntCounter,
     decisions: IntCounter,
 }
 
@@ -87,6 +88,7 @@ impl ModelMetrics {
         let per_detector = |detector: &'static str| PerDetector {
             detector,
             findings: all.findings.with_label_values(&[name, detector]),
+            notes: all.notes.with_label_values(&[name, detector]),
             decisions: all.decisions.with_label_values(&[name, detector]),
         };
         Self {
@@ -140,6 +142,7 @@ impl ModelMetrics {
                 counters.decisions.inc();
                 self.actions.inc(record.action);
             }
+            Kind::Note => counters.notes.inc(),
             // A change of drift is no record about a client.
             Kind::Drift => {}
         }

@@ -288,7 +288,9 @@ impl AttackVerdict {
         if record.kind == Kind::Decision && record.action == Action::Block {
             self.block.get_or_insert_with(|| moment.clone());
         }
-        self.first_finding.get_or_insert(moment);
+        if record.kind != Kind::Note {
+            self.first_finding.get_or_insert(moment);
+        }
     }
 }
 

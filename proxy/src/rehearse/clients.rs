@@ -87,6 +87,10 @@ impl Clients {
     }
 
     fn tell(&mut self, record: &Record, acts: bool) {
+        // A note is told to nobody.
+        if record.kind == Kind::Note {
+            return;
+        }
         let Some(tally) = self.tally(record.client) else { return };
         let severity = Severity::of(record);
         tally.severity = tally.severity.max(Some(severity));
@@ -103,7 +107,7 @@ impl Clients {
                     tally.answered_before_decision = tally.answered;
                 }
             }
-            Kind::Drift => {}
+            Kind::Note | Kind::Drift => {}
         }
     }
 

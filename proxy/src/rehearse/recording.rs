@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
 use checkgate_config::Settings;
-use checkgate_detectors::finding::Mode;
+use checkgate_detectors::finding::{Kind, Mode};
 
 use super::clients::{Clients, Findings};
 use super::histogram::Histogram;
@@ -207,7 +207,7 @@ fn count(traffic: &mut Traffic, taken: &Taken<'_>) {
         let sum = traffic.models.entry(name.to_owned()).or_default();
         sum.requests += u64::from(taken.fate.is_some());
         sum.rows += taken.rows;
-        sum.findings += taken.records.len() as u64;
+        sum.findings += taken.records.iter().filter(|record| record.kind != Kind::Note).count() as u64;
     }
 }
 

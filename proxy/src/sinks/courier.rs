@@ -338,7 +338,7 @@ impl Courier {
             Met::Entry { entry, behind } => {
                 let about = entry.what.decision().and_then(|id| (self.well.about)(id));
                 let event = Event::of(&entry, &stand.hash, &self.well.instance, about.as_ref());
-                if !wants(&settings.only, &event) || !self.ready.sink.takes(&event) {
+                if event.is_note() || !wants(&settings.only, &event) || !self.ready.sink.takes(&event) {
                     return self.pass(stand, None);
                 }
                 if now.since(event.time) > settings.spool.age {

@@ -211,6 +211,12 @@ impl Event {
         self.record.as_ref()?.get(key).filter(|value| !value.is_null())
     }
 
+    /// Whether it is a detector's note: kept, and told to nobody.
+    #[must_use]
+    pub fn is_note(&self) -> bool {
+        self.of_record("kind").and_then(Value::as_str) == Some("note")
+    }
+
     fn text_of_record(&self, key: &str) -> Option<Arc<str>> {
         self.of_record(key)?.as_str().map(Arc::from)
     }
