@@ -148,15 +148,21 @@ impl Changes {
         self.fields = 0;
         self.sizes.clear();
         self.sizes.reserve(row.len());
-        let mut known = marginals.columns().iter().peekable();
+        let mut known = marginals.columns();
         for ((column, spread), (before, now)) in geometry.scales().zip(before.iter().zip(row)) {
-            let change = (f64::from(*now) - f64::from(*before)) * spread;
-            if change.abs() <= ROUNDING * (f64::from(now.abs().max(before.abs())) * spread) {
+            let (before, now) = (f64::from(*before), f64::from(*now));
+            let change = (now - before) * spread;
+            let larger = if now.abs() > before.abs() { now.abs() } else { before.abs() };
+            if change.abs() <= ROUNDING * (larger * spread) {
                 continue;
             }
             self.fields += 1;
-            while known.next_if(|marginal| marginal.column < column).is_some() {}
-            let marginal = known.peek().filter(|marginal| marginal.column == column);
+            while let [first, rest @ ..] = known
+                && first.column < column
+            {
+                known = rest;
+            }
+            let marginal = known.first().filter(|marginal| marginal.column == column);
             if marginal.is_some_and(|marginal| !explains(marginal, change)) {
                 self.sizes.push(change.abs());
             }
