@@ -38,9 +38,9 @@ pub struct Taught {
     pub window: Maintenance,
     /// Rows that were asked for and answered, repeats aside.
     pub seen: u64,
-    /// Rows that a query reference could be made of.
+    /// Rows that were learned for a query reference.
     pub rows: u64,
-    /// The same for drift.
+    /// The same for one of drift, before those were cut back who gave most.
     pub drift_rows: u64,
     /// Clients of whom rows were learned.
     pub clients: u64,

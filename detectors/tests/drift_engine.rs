@@ -328,6 +328,7 @@ fn too_few_rows_or_clients_are_said_and_offer_nothing() {
         two.exchange(Kind { client: turn % 2, shift: 0.0, status: 200 });
     }
     assert!(two.taught.iter().all(|taught| !taught.is_enough()), "two clients are never enough");
+    assert_eq!(two.taught[0].drift_rows, 1334, "and it is said what they gave");
     assert_eq!(two.taught.len(), 1, "and it is said once");
     let mut silent = exchanged(300);
     silent.honest(10, 0.0);

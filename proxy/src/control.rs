@@ -430,7 +430,7 @@ impl Control {
         let block = block(order, now)?;
         let why = record(&block, order, (&by, &ground), mode);
         let _turn = self.turn.lock();
-        self.outlet.count(None, &why);
+        self.outlet.count_by_hand(&why);
         let applied = self.gate.impose_within(&block, &why, (&by.who, ground.blocks_per_minute), now);
         let evidence: Arc<str> = records::line(&why).into();
         let detector = if ground.is_elsewhere() { Arc::clone(&by.who) } else { OPERATOR.into() };

@@ -160,6 +160,11 @@ impl Outlet {
         self.metrics.model(model).record(record);
     }
 
+    /// The same of a decision that no lane took: it rests on no model's traffic.
+    pub fn count_by_hand(&self, record: &Record) {
+        self.metrics.unclaimed().record(record);
+    }
+
     /// Keeps the line of a record for the admin API and gives it to the writer.
     pub fn print(&self, kind: Kind, line: Arc<str>) {
         remember(self.ring(kind), Arc::clone(&line));

@@ -79,6 +79,7 @@ impl Engine {
         let mut room = self.drift_beside.take();
         self.memory.lesson_over = now;
         let query = lesson.learner.freeze();
+        let drift_rows = room.as_ref().map_or(0, |room| room.learner().len() as u64);
         let drift = room.as_mut().and_then(|room| room.conclude());
         let learner = room.as_ref().map(|room| room.learner());
         let of_drift = learner.filter(|_| drift.is_some());
@@ -89,7 +90,7 @@ impl Engine {
             window: lesson.window,
             seen: lesson.seen,
             rows: lesson.learner.len() as u64,
-            drift_rows: learner.map_or(0, |learner| learner.len() as u64),
+            drift_rows,
             clients: counts.len() as u64,
             shares: Taught::largest(&counts),
             span,

@@ -272,7 +272,9 @@ fn list(remote: &Remote) -> anyhow::Result<ExitCode> {
 fn of_candidate(waiting: &Value) -> String {
     let moment = |key| told::moment(waiting.get(key).and_then(Value::as_f64).unwrap_or_default());
     let percent = |of: &Value| of.get("share").and_then(Value::as_f64).unwrap_or_default() * 100.0;
-    let share = |of: &Value| format!("{} {:.0} %", text(of, "client"), percent(of));
+    // The model's name came from traffic.
+    let said = |key| told::clean(&text(waiting, key));
+    let share = |of: &Value| format!("{} {:.0} %", told::clean(&text(of, "client")), percent(of));
     let shares: Vec<String> = items(waiting, "shares").map(share).collect();
     let held_out = waiting.get("quality").map_or_else(String::new, |quality| {
         let of = |key| quality.get(key).and_then(Value::as_f64).unwrap_or_default();
@@ -285,21 +287,21 @@ fn of_candidate(waiting: &Value) -> String {
         )
     });
     format!(
-        "\nA candidate for {} waits, of the maintenance window {:?} from {} to {}:\n  rows:      {} of queries, {} of \
+        "\nA candidate for {} waits, of the maintenance window \"{}\" from {} to {}:\n  rows:      {} of queries, {} of \
          drift, of {} that were seen; from {} to {}\n  clients:   {}: {}{held_out}\n  promote:   checkgate reference \
          promote {} --candidate\n",
-        text(waiting, "model"),
-        text(waiting, "note"),
+        said("model"),
+        said("note"),
         moment("from"),
         moment("until"),
-        text(waiting, "rows"),
-        text(waiting, "drift_rows"),
-        text(waiting, "seen"),
+        said("rows"),
+        said("drift_rows"),
+        said("seen"),
         moment("first"),
         moment("last"),
-        text(waiting, "clients"),
+        said("clients"),
         shares.join(", "),
-        text(waiting, "model"),
+        said("model"),
     )
 }
 
@@ -315,4 +317,23 @@ fn promote(promote: &Promote) -> anyhow::Result<ExitCode> {
     let line =
         format!("the reference of {} is trusted: {} rows{drift}\n", promote.model, text(&answer, "rows"));
     print(&if promote.remote.json { pretty(&answer) } else { line })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::candidates::tests::candidate;
+    use crate::told::clean::steers;
+
+    #[test]
+    fn what_waits_is_told_with_what_an_operator_decides_by_and_steers_no_terminal() {
+        let said = of_candidate(&json!(candidate("homes").summary));
+        for part in
+            ["homes waits", "\"v2\"", "1 of queries, 0 of drift, of 900", "12: 192.0.2.7 25 %", "--candidate"]
+        {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+        let said = of_candidate(&json!(candidate("a\u{1b}[2J").summary));
+        assert!(!said.lines().any(|line| line.chars().any(steers)), "{said}");
+    }
 }
