@@ -19,7 +19,7 @@ const ROWS: u32 = 10;
 const CLIENTS: u32 = 6;
 
 /// Detectors of query patterns, which are not what is tested.
-const OFF: [&str; 14] = [
+const OFF: [&str; 15] = [
     "one_field_sweep",
     "field_by_field",
     "off_distribution",
@@ -33,6 +33,7 @@ const OFF: [&str; 14] = [
     "constant_step",
     "coverage_growth",
     "error_probing",
+    "bisection",
     "boundary_walk",
 ];
 

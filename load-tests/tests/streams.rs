@@ -148,9 +148,9 @@ async fn sweeps_and_coordinate_searches_are_blocked_and_named() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn searches_that_move_many_fields_are_blocked_and_named() {
-    let (near, walk) = ("near_duplicates", "boundary_walk");
-    assert_blocked("attacks/hsj_digits", &[walk, near]).await;
-    assert_blocked("attacks/hsj_cancer", &[walk, near]).await;
+    let (near, walk, halves) = ("near_duplicates", "boundary_walk", "bisection");
+    assert_blocked("attacks/hsj_digits", &[halves, walk, near]).await;
+    assert_blocked("attacks/hsj_cancer", &[halves, walk, near]).await;
     assert_blocked("attacks/nes_digits", &[walk]).await;
     assert_blocked("attacks/simba_digits", &[near]).await;
 }
