@@ -135,14 +135,14 @@ pub fn unsound<B>(answer: &Response<B>) -> Option<&'static str> {
         return Some("its status is outside of 200 to 599");
     }
     let headers = answer.headers();
-    let lengths = headers.get_all(CONTENT_LENGTH).iter().count();
-    let digits =
-        headers.get_all(CONTENT_LENGTH).iter().all(|length| length.as_bytes().iter().all(u8::is_ascii_digit));
-    if lengths > 1 || !digits {
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let length = lengths.next();
+    let digits = length.is_none_or(|length| length.as_bytes().iter().all(u8::is_ascii_digit));
+    if lengths.next().is_some() || !digits {
         return Some("it does not announce its length as one number");
     }
     let encoded = headers.contains_key(TRANSFER_ENCODING);
-    if encoded && (lengths > 0 || answer.version() == Version::HTTP_10 || !is_chunked(headers)) {
+    if encoded && (length.is_some() || answer.version() == Version::HTTP_10 || !is_chunked(headers)) {
         return Some("its framing is ambiguous");
     }
     None
