@@ -1,7 +1,7 @@
 //! One timer a connection, moved only when it must be.
 
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -12,6 +12,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 #[derive(Debug, Default)]
 pub struct Alarm {
     sleep: Option<Pin<Box<Sleep>>>,
+    /// Whom the timer wakes.
+    wakes: Option<Waker>,
 }
 
 impl Alarm {
@@ -20,7 +22,13 @@ impl Alarm {
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(due)));
         if due < sleep.deadline() {
             sleep.as_mut().reset(due);
+        } else if !sleep.is_elapsed()
+            && self.wakes.as_ref().is_some_and(|wakes| wakes.will_wake(context.waker()))
+        {
+            // It was told so before, and has not rung since.
+            return Poll::Pending;
         }
+        self.wakes.get_or_insert_with(|| context.waker().clone()).clone_from(context.waker());
         loop {
             ready!(sleep.as_mut().poll(context));
             if sleep.deadline() >= due {
