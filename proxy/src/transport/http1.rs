@@ -44,8 +44,7 @@ pub async fn serve<H: Handler>(
     let idle = Idle::new(rules.keep_alive, screened.first_due());
     let service = service_fn(move |request: Request<Incoming>| {
         let exchange = ledger.begin();
-        // Boxed, since the library keeps room for one exchange as long as the connection lives.
-        Box::pin(async move {
+        async move {
             // Pinned where it is made: what is awaited by value is moved first, with all the room that it may need.
             let request = request.map(|body| Received::new(body, None).told_to(ledger));
             let mut response: Response<H::Body> = pin!(handler.handle(peer, request)).await;
@@ -54,7 +53,7 @@ pub async fn serve<H: Handler>(
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             Ok::<_, Infallible>(response.map(|body| exchange.answer(body, None)))
-        })
+        }
     });
     let connection = builder(rules).serve_connection(TokioIo::new(screened), service);
     drive(connection, ledger, idle, draining).await
