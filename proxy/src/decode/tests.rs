@@ -150,6 +150,11 @@ fn every_path_is_claimed_by_at_most_one_decoder() {
 }
 
 #[test]
+fn what_is_kept_goes_by_the_names_that_are_listed() {
+    assert_eq!(KEPT_HEADERS.each_ref().map(HeaderName::as_str), KEPT_NAMES);
+}
+
+#[test]
 fn a_capture_keeps_every_line_that_a_decoder_needs() {
     let mut headers = HeaderMap::new();
     headers.append("content-type", HeaderValue::from_static("application/json"));
