@@ -1,10 +1,29 @@
 //! What no detector can do better, and what chance alone may do.
 
+use checkgate_detectors::drift::counts::Counts;
+use checkgate_detectors::drift::reference::DriftReference;
+
+use crate::drift_streams::{Source, Stream};
+
 /// Events that any detector of independent events takes for a change at that run length, about: the logarithm of the run
 /// length over the divergence of after from before (Lorden, Procedures for Reacting to a Change in Distribution, 1971).
 /// Nothing where the divergence is not finite, or the change has no moment.
 pub fn least(name: &str, run_length: f64) -> Option<u64> {
     Some((libm::log(run_length) / divergence(name)?).ceil() as u64)
+}
+
+/// The same for a detector that knows no more of a value than the bin it falls into, as all bets on bins do: by the bins of
+/// a reference and a million events after the change. Nothing where the change has no moment.
+pub fn least_in_bins(stream: &Stream, reference: &DriftReference, run_length: f64) -> Option<u64> {
+    const EVENTS: u32 = 1_000_000;
+    divergence(stream.name)?;
+    let feature = reference.features().first()?;
+    let (mut source, mut counts) = (Source::new(7), Counts::new(feature.bins.slots()));
+    (0..EVENTS).for_each(|_| counts.add(feature.bins.slot(source.next(stream, true))));
+    let shares: Vec<f64> = counts.slots().iter().map(|count| f64::from(*count) / f64::from(EVENTS)).collect();
+    let pairs = shares.iter().zip(feature.bank.p0()).filter(|(after, _)| **after > 0.0);
+    let nats: f64 = pairs.map(|(after, before)| after * libm::log(after / before)).sum();
+    Some((libm::log(run_length) / nats).ceil() as u64)
 }
 
 /// Nats an event, of after from before.
