@@ -27,7 +27,7 @@ pub struct Linkage {
 
 impl Linkage {
     /// Measures `rows`, each with as many values as the others. Nothing where fewer than 12 rows or 8 columns that vary
-    /// are there. O(rows x columns x columns).
+    /// are there. O(rows x columns x the fewer of both).
     #[must_use]
     pub fn of(rows: &[Vec<f64>]) -> Option<Self> {
         let width = rows.first()?.len();
@@ -35,15 +35,19 @@ impl Linkage {
         if rows.len() < ROWS_MIN || columns.len() < COLUMNS_MIN {
             return None;
         }
-        let (mut sum, mut pairs) = (0.0, 0.0);
-        for (at, one) in columns.iter().enumerate() {
-            for other in columns.iter().skip(at + 1) {
-                let correlation: f64 = one.iter().zip(other).map(|(one, other)| one * other).sum();
-                sum += correlation * correlation;
-                pairs += 1.0;
-            }
-        }
-        Some(Self { mean_square: sum / pairs, rows: rows.len() as f64, columns: columns.len() as f64 })
+        let count = columns.len() as f64;
+        // The squares of the products of all columns with each other add up to the same as those of all rows, which are
+        // fewer. Each column's product with itself is 1.
+        let by_rows: Vec<Vec<f64>> = (0..rows.len())
+            .map(|row| columns.iter().filter_map(|column| column.get(row).copied()).collect())
+            .collect();
+        let squares = squares_of_products(if columns.len() < rows.len() { &columns } else { &by_rows });
+        let pairs = count * (count - 1.0);
+        Some(Self {
+            mean_square: (squares - count).max(0.0) / pairs,
+            rows: rows.len() as f64,
+            columns: count,
+        })
     }
 
     /// What is left of the mean square after what chance alone gives so many rows; not below 0.
@@ -60,6 +64,18 @@ impl Linkage {
         let spread = 2.0 / ((self.columns * (self.columns - 1.0)).sqrt() * (self.rows - 1.0));
         usual >= CLEARANCE * spread && self.beyond_chance() <= usual * INDEPENDENT
     }
+}
+
+/// The sum of the squares of the products of every vector with every vector.
+fn squares_of_products(vectors: &[Vec<f64>]) -> f64 {
+    let product =
+        |one: &[f64], other: &[f64]| one.iter().zip(other).map(|(one, other)| one * other).sum::<f64>();
+    let mut squares = 0.0;
+    for (at, one) in vectors.iter().enumerate() {
+        squares += product(one, one).powi(2);
+        squares += vectors.iter().skip(at + 1).map(|other| 2.0 * product(one, other).powi(2)).sum::<f64>();
+    }
+    squares
 }
 
 /// The values of a column less their mean, at length 1; nothing where they do not vary.

@@ -37,7 +37,7 @@ pub const SPEC: QuerySpec = QuerySpec {
     tells_alone: true,
     purpose: Purpose::Rows,
     needs: Needs::QuestionAndReference,
-    state_bytes_max: 160 + 10 * FAR_ROWS,
+    state_bytes_max: 168 + 10 * FAR_ROWS,
     schema: super::schema_of::<Off>,
     defaults: super::defaults_of::<Off>,
     example: r#"{"attack_share": 0.5, "false_alarms": 0.00001, "may_block": true}"#,
@@ -47,6 +47,8 @@ pub const SPEC: QuerySpec = QuerySpec {
 
 /// Far rows of a client that are kept, the latest.
 const FAR_ROWS: usize = 64;
+/// Their columns are looked at again once this part of them is new.
+const LOOKED_AT_EVERY: usize = 4;
 
 /// When a client counts as off.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -109,6 +111,8 @@ struct Slot {
 struct FarRows {
     evidence: Kept,
     rows: VecDeque<RowId>,
+    /// Rows that must come before their columns are looked at again: that takes longer than a hundred rows do.
+    wait: u32,
 }
 
 impl OffDistribution {
@@ -162,10 +166,15 @@ impl OffDistribution {
         far.rows.extend(&judged.far);
         far.rows.drain(..far.rows.len().saturating_sub(FAR_ROWS));
         let origin = Origin { request: exchange.id, time: exchange.time };
-        let evidence = self.steps.rise(&mut far.evidence, origin, judged.far.len())?;
+        far.wait = far.wait.saturating_sub(judged.far.len() as u32);
+        let evidence =
+            self.steps.rise(&mut far.evidence, origin, judged.far.len()).filter(|_| far.wait == 0)?;
         let rows = far.rows.iter().filter_map(|row| exchange.neighbours.row(exchange.client, *row));
         let drawn = reference.trust == Trust::Trusted
             && reference.geometry().is_some_and(|geometry| geometry.vary_by_chance(rows));
+        if !drawn {
+            far.wait = (far.rows.len() / LOOKED_AT_EVERY) as u32;
+        }
         drawn.then_some(evidence)
     }
 
