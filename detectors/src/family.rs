@@ -16,6 +16,8 @@ pub(crate) const FIRST_ROWS: usize = 16;
 pub(crate) const LATEST_ROWS: usize = 48;
 /// How far from the middle between two rows a row may lie, in parts of their distance.
 const MIDDLE: f32 = 0.02;
+/// What a limit is multiplied by that must not be missed by rounding.
+const ROUNDING: f32 = 1.01;
 /// Fewest rows of a group that somebody worked on.
 const WORKED_ROWS: usize = 5;
 /// Fewest groups of known cases that mean a choice of cases rather than one case.
@@ -256,6 +258,35 @@ pub(crate) fn is_middle(row: &[f32], left: &[f32], right: &[f32]) -> bool {
         })
 }
 
+/// A row and the one that came before it, from which a third may lie on the other side.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mirror<'a> {
+    row: &'a [f32],
+    left: &'a [f32],
+    /// How far from the left row's mirror image the other end may lie at most, squared.
+    within: f32,
+}
+
+impl<'a> Mirror<'a> {
+    pub(crate) fn new(row: &'a [f32], left: &'a [f32]) -> Self {
+        // An end lies twice as far from the image as the row lies from the middle, which is at most a part of the whole
+        // way; and the whole way is at most twice the half that is known and twice what the row lies off.
+        let part = 4.0 * MIDDLE / (1.0 - 2.0 * MIDDLE);
+        Self { row, left, within: part * part * squared(row, left) * ROUNDING }
+    }
+
+    /// The same as [`is_middle`]. Nearly all rows are told apart by the first of their columns.
+    pub(crate) fn is_middle(&self, right: &[f32]) -> bool {
+        let mut sum = 0.0;
+        let near = self.row.iter().zip(self.left.iter().zip(right)).all(|(row, (left, right))| {
+            let off = 2.0 * row - left - right;
+            sum += off * off;
+            sum <= self.within
+        });
+        near && is_middle(self.row, self.left, right)
+    }
+}
+
 /// Which rows belong together.
 struct Groups(Vec<usize>);
 
@@ -282,6 +313,26 @@ impl Groups {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    proptest::proptest! {
+        /// Rows on the way between two, at the middle, near it and elsewhere.
+        #[test]
+        fn the_mirror_tells_the_same_rows_as_the_middle(
+            ends in proptest::collection::vec((-5.0..5.0_f32, -5.0..5.0_f32), 1..40), at in 0.45..0.55_f32,
+            off in proptest::collection::vec(-0.3..0.3_f32, 40),
+        ) {
+            let (left, right): (Vec<f32>, Vec<f32>) = ends.into_iter().unzip();
+            for at in [at, 0.5, 0.48, 0.52, 0.0, 1.0] {
+                let between = left.iter().zip(&right).map(|(left, right)| left + at * (right - left));
+                let between: Vec<f32> = between.collect();
+                let beside: Vec<f32> = between.iter().zip(&off).map(|(value, off)| value + off).collect();
+                for row in [&between, &beside] {
+                    let mirror = Mirror::new(row, &left);
+                    proptest::prop_assert_eq!(mirror.is_middle(&right), is_middle(row, &left, &right));
+                }
+            }
+        }
+    }
 
     /// Four columns; reference rows stand on a lattice of steps of 1 from 0 to 3.
     fn geometry() -> Geometry {

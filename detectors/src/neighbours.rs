@@ -103,12 +103,14 @@ pub struct Other {
 }
 
 /// Some of a client's rows before one of its rows.
-#[derive(Clone, Debug)]
-pub struct Before<'a> {
+#[derive(Debug)]
+pub struct Before<'a, Others> {
     /// The latest.
     pub latest: RowId,
+    /// Its scaled values.
+    pub values: &'a [f32],
     /// Others, with their scaled values, the oldest first.
-    pub others: Vec<(RowId, &'a [f32])>,
+    pub others: Others,
 }
 
 /// Whose question it is.
@@ -207,8 +209,8 @@ impl Neighbours {
         self.own.of(client)?.exact(row)
     }
 
-    /// The rows of `client` before the row `at`: the latest one, with its values, and of the others the `first` and the
-    /// `latest`. Nothing where there is none.
+    /// The rows of `client` before the row `at`: the latest one, and of the others the `first` and the `latest`. Nothing
+    /// where there is none.
     #[must_use]
     pub fn before(
         &self,
@@ -216,13 +218,13 @@ impl Neighbours {
         at: RowId,
         first: usize,
         latest: usize,
-    ) -> Option<(Before<'_>, &[f32])> {
+    ) -> Option<Before<'_, impl Iterator<Item = (RowId, &[f32])>>> {
         let rows = self.own.of(client)?;
         let place = rows.place_before(at)?;
         let (newest, values) = rows.at(place)?;
         let others = (0..first.min(place)).chain(place.saturating_sub(latest).max(first)..place);
-        let others = others.filter_map(|place| rows.at(place)).collect();
-        Some((Before { latest: newest, others }, values))
+        let others = others.filter_map(|place| rows.at(place));
+        Some(Before { latest: newest, values, others })
     }
 
     /// Scaled values of the rows of `client` that are remembered, the oldest first.

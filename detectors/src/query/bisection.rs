@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Aspect, Exchange, Finding, Findings, Needs, ParameterError, Parameters, Purpose, QueryDetector, QuerySpec,
 };
-use crate::family::{FIRST_ROWS, LATEST_ROWS, is_middle};
+use crate::family::{FIRST_ROWS, LATEST_ROWS, Mirror};
 use crate::finding::Tier;
 use crate::lines::{Origin, Trail};
 use crate::neighbours::RowId;
@@ -121,15 +121,16 @@ fn step(exchange: &Exchange<'_>, position: usize, ends: Option<(RowId, RowId)>) 
     let (neighbours, client) = (exchange.neighbours, exchange.client);
     let at = neighbours.first_row() + position as RowId;
     let row = neighbours.row(client, at)?;
-    let (before, latest) = neighbours.before(client, at, FIRST_ROWS, LATEST_ROWS)?;
-    let halves = |end: RowId| neighbours.row(client, end).is_some_and(|end| is_middle(row, latest, end));
+    let before = neighbours.before(client, at, FIRST_ROWS, LATEST_ROWS)?;
+    let mirror = Mirror::new(row, before.values);
+    let halves = |end: RowId| neighbours.row(client, end).is_some_and(|end| mirror.is_middle(end));
     if let Some((one, other)) = ends
         && let Some(end) = [one, other].into_iter().find(|end| halves(*end))
     {
         return Some(Step::Continues(before.latest, end));
     }
-    let mut others = before.others.into_iter();
-    others.find(|(_, end)| is_middle(row, latest, end)).map(|(end, _)| Step::Begins(before.latest, end))
+    let mut others = before.others;
+    others.find(|(_, end)| mirror.is_middle(end)).map(|(end, _)| Step::Begins(before.latest, end))
 }
 
 impl Bisection {
