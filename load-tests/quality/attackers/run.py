@@ -170,8 +170,10 @@ class Gates:
 
 
 def records(proxy, source):
+    """What was told of a client: a note is told to nobody."""
     lines = proxy.findings.read_text().splitlines() if proxy.findings.exists() else []
-    return [record for record in map(json.loads, lines) if record.get("client") == source]
+    told = [record for record in map(json.loads, lines) if record["kind"] != "note"]
+    return [record for record in told if record.get("client") == source]
 
 
 def seconds(record):
