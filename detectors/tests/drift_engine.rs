@@ -14,6 +14,7 @@ use checkgate_detectors::drift::derived::Derived;
 use checkgate_detectors::drift::record::{Behind, DriftRecord};
 use checkgate_detectors::drift::reference::{self, Column, DriftReference, Table};
 use checkgate_detectors::drift::room::saved::SavedError;
+use checkgate_detectors::drift::room::versions::Named;
 use checkgate_detectors::drift::room::{Frozen, Settings};
 use checkgate_detectors::drift::rules::GaugeRule;
 use checkgate_detectors::drift::state::Change;
@@ -255,6 +256,10 @@ fn while_a_model_is_exchanged_nothing_of_drift_is_counted_learned_or_told() {
 
 /// A model that is exchanged for `rows` exchanges from now on, under all detectors.
 fn exchanged(rows: u64) -> World {
+    exchanged_beside(rows, Vec::new())
+}
+
+fn exchanged_beside(rows: u64, versions: Vec<Named>) -> World {
     let mut world = World::new(Settings { warm_up_rows: 2000, ..Settings::default() }, trusted(), true);
     let from = Time(1_800_000_000_000_000);
     let until = Time(from.0 + rows * world.pace);
@@ -263,7 +268,7 @@ fn exchanged(rows: u64) -> World {
     let drift = Drift {
         settings: Settings { warm_up_rows: 2000, ..Settings::default() },
         reference: trusted(),
-        versions: Vec::new(),
+        versions,
     };
     world.engine = engine_under(policy, Some(drift), true);
     world
@@ -964,6 +969,18 @@ fn a_version_that_is_named_has_a_reference_of_its_own_and_others_share_the_model
         split(&mut world, 3000, by_path, [1.0, 2.0]);
         let last = world.told.last().unwrap();
         assert_eq!((last.version.as_deref(), last.change), (None, Change::Drift), "then the others did");
+    }
+}
+
+#[test]
+fn a_window_teaches_the_model_nothing_of_a_version_that_is_watched_apart() {
+    for by_path in [true, false] {
+        let mut world = exchanged_beside(1500, vec![(Arc::from("2"), None)]);
+        split(&mut world, 1600, by_path, [0.0, 3.0]);
+        let [taught] = &world.taught[..] else { panic!("{:?}", world.taught) };
+        assert!((1340..=1350).contains(&taught.drift_rows), "nine in ten, by path {by_path}: {taught:?}");
+        let (_, version) = world.engine.drift_of_versions().next().unwrap();
+        assert!(version.rows == 0 && version.trust.is_none(), "it rests meanwhile: {version:?}");
     }
 }
 
