@@ -4,7 +4,6 @@ Each is made of a world and a folder and says on which port, at which path and i
 question of one row is, and which numbers an answer to it holds. `path` and `protocol` are also what checkgate is told.
 """
 
-import json
 import os
 import pathlib
 import subprocess
@@ -14,6 +13,7 @@ import threading
 import joblib
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[2] / "real-parts"))
+import mlserver_process  # noqa: E402
 import model_server  # noqa: E402
 from harness import answers, free_port, wait_until  # noqa: E402
 
@@ -53,57 +53,25 @@ class Small(OpenInference):
         self.server.shutdown()
 
 
-class Started:
-    """A server that is a program of its own."""
-
-    def start(self, name, command, log, environment, ready):
-        self.name, self.log = name, log
-        self.process = subprocess.Popen(
-            command, env={**os.environ, **environment}, stdout=log.open("w"), stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        wait_until(lambda: self.is_ready(ready), f"{name} being ready")
-
-    def is_ready(self, path):
-        if self.process.poll() is not None:
-            raise SystemExit(f"{self.name} ended:\n{self.log.read_text()}")
-        return answers(self.port, path)
-
-    def stop(self):
-        # The whole group: MLflow starts its server as a program below another one.
-        os.killpg(self.process.pid, 15)
-        self.process.wait(timeout=60)
-
-
-class MlServer(Started, OpenInference):
+class MlServer(OpenInference):
     """Seldon's MLServer with its runtime for scikit-learn."""
 
     def __init__(self, world, folder):
-        self.path, self.port = f"/v2/models/{world.name}/infer", free_port()
+        self.path = f"/v2/models/{world.name}/infer"
         self.outputs = ("predict_proba",) if world.classes else ("predict",)
-        model = folder / "mlserver"
-        model.mkdir()
-        joblib.dump(world.model, model / "model.joblib")
-        settings = {
-            "name": world.name, "implementation": "mlserver_sklearn.SKLearnModel",
-            "parameters": {"uri": "./model.joblib", "version": "v1"},
-        }
-        (model / "model-settings.json").write_text(json.dumps(settings))
-        environment = {
-            "MLSERVER_HOST": "127.0.0.1", "MLSERVER_HTTP_PORT": str(self.port), "MLSERVER_GRPC_PORT": str(free_port()),
-            "MLSERVER_METRICS_PORT": str(free_port()), "MLSERVER_PARALLEL_WORKERS": "0",
-        }
-        command = [MLSERVER / "mlserver", "start", model]
-        self.start("MLServer", command, folder / "mlserver.log", environment, "/v2/health/ready")
+        served = folder / "mlserver"
+        served.mkdir()
+        self.server = mlserver_process.MlServer(MLSERVER / "mlserver", served, world.name, world.model)
+        self.port, self.stop = self.server.http_port, self.server.stop
 
 
-class Mlflow(Started):
+class Mlflow:
     """`mlflow models serve`, which has one model and answers on /invocations."""
 
     path, protocol = "/invocations", "mlflow"
 
     def __init__(self, world, folder):
-        self.port = free_port()
+        self.port, self.log = free_port(), folder / "mlflow.log"
         kept, saved = folder / "model.joblib", folder / "mlflow"
         joblib.dump(world.model, kept)
         asked = "predict_proba" if world.classes else "predict"
@@ -112,7 +80,21 @@ class Mlflow(Started):
         environment = {"PATH": f"{MLFLOW}:{os.environ['PATH']}", "MLFLOW_DISABLE_TELEMETRY": "true"}
         command = [MLFLOW / "mlflow", "models", "serve", "--model-uri", saved, "--env-manager", "local",
                    "--host", "127.0.0.1", "--port", str(self.port)]
-        self.start("MLflow", command, folder / "mlflow.log", environment, "/ping")
+        self.process = subprocess.Popen(
+            command, env={**os.environ, **environment}, stdout=self.log.open("w"), stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        wait_until(self.is_ready, "MLflow being ready")
+
+    def is_ready(self):
+        if self.process.poll() is not None:
+            raise SystemExit(f"MLflow ended:\n{self.log.read_text()}")
+        return answers(self.port, "/ping")
+
+    def stop(self):
+        # The whole group: the server is a program below the one that was started.
+        os.killpg(self.process.pid, 15)
+        self.process.wait(timeout=60)
 
     def question(self, row):
         return {"inputs": [row]}

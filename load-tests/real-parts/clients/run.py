@@ -8,7 +8,6 @@ a client sees through checkgate must be what it sees without it.
 import argparse
 import contextlib
 import json
-import os
 import pathlib
 import queue
 import re
@@ -17,17 +16,16 @@ import sys
 import tempfile
 
 import grpc
-import joblib
 import numpy as np
 import tritonclient.grpc
 import tritonclient.http
-from sklearn.linear_model import LogisticRegression
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 import echo_server  # noqa: E402
 import model_server  # noqa: E402
-from harness import Proxy, Tally, answers, free_port, wait_until  # noqa: E402
+from harness import Proxy, Tally  # noqa: E402
+from mlserver_process import MlServer  # noqa: E402
 
 CERTIFICATES = pathlib.Path(__file__).resolve().parents[3] / "config/examples/certificates"
 AUTHORITY = CERTIFICATES / "authority.pem"
@@ -42,37 +40,14 @@ class Servers:
     """MLServer with a model of digits, and the gRPC server of every kind of call."""
 
     def __init__(self, folder):
-        self.http_port, self.grpc_port = free_port(), free_port()
-        self.log = folder / "mlserver.log"
-        pixels, self.rows, labels, _ = model_server.digits()
-        model = folder / "digits"
-        model.mkdir()
-        joblib.dump(LogisticRegression(max_iter=2000).fit(pixels, labels), model / "model.joblib")
-        settings = {"name": "digits", "implementation": "mlserver_sklearn.SKLearnModel"}
-        settings["parameters"] = {"uri": "./model.joblib", "version": "v1"}
-        (model / "model-settings.json").write_text(json.dumps(settings))
-        environment = {
-            "MLSERVER_HOST": "127.0.0.1",
-            "MLSERVER_HTTP_PORT": str(self.http_port),
-            "MLSERVER_GRPC_PORT": str(self.grpc_port),
-            "MLSERVER_METRICS_PORT": str(free_port()),
-            "MLSERVER_PARALLEL_WORKERS": "0",
-        }
-        command = [pathlib.Path(sys.executable).with_name("mlserver"), "start", folder]
-        self.process = subprocess.Popen(
-            command, env={**os.environ, **environment}, stdout=self.log.open("w"), stderr=subprocess.STDOUT
-        )
+        _, self.rows, _, _ = model_server.digits()
+        program = pathlib.Path(sys.executable).with_name("mlserver")
+        self.mlserver = MlServer(program, folder, "digits", model_server.classifier())
+        self.http_port, self.grpc_port = self.mlserver.http_port, self.mlserver.grpc_port
         self.echo, self.echo_port, _, self.service = echo_server.serve()
-        wait_until(self.is_ready, "MLServer being ready")
-
-    def is_ready(self):
-        if self.process.poll() is not None:
-            raise SystemExit(f"MLServer ended:\n{self.log.read_text()}")
-        return answers(self.http_port, "/v2/health/ready")
 
     def stop(self):
-        self.process.terminate()
-        self.process.wait(timeout=60)
+        self.mlserver.stop()
         self.echo.stop(grace=None)
 
 
