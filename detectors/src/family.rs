@@ -229,7 +229,8 @@ fn join(groups: &mut Groups, rows: &[&[f32]], at: usize, row: &[f32], near: f32)
         }
     }
     for (one, left) in before() {
-        let middle = before().skip(one + 1).find(|(_, right)| is_middle(row, left, right));
+        let mirror = Mirror::new(row, left);
+        let middle = before().skip(one + 1).find(|(_, right)| mirror.is_middle(right));
         if let Some((other, _)) = middle {
             groups.join(at, one);
             groups.join(at, other);
@@ -247,7 +248,7 @@ fn differing(left: &[f32], right: &[f32]) -> usize {
 }
 
 /// Whether `row` lies in the middle between `left` and `right`.
-pub(crate) fn is_middle(row: &[f32], left: &[f32], right: &[f32]) -> bool {
+fn is_middle(row: &[f32], left: &[f32], right: &[f32]) -> bool {
     let within = MIDDLE * MIDDLE * squared(left, right);
     let mut sum = 0.0;
     within > 0.0
