@@ -309,7 +309,7 @@ fn stem(model: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || "_-".contains(c) { c } else { '_' };
     let letters: String = model.chars().map(plain).take(LETTERS_MAX).collect();
     let digest = digest(&SHA256, model.as_bytes());
-    let digits: String = digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let digits = hexadecimal(digest.as_ref().get(..8).unwrap_or_default());
     format!("{letters}-{digits}")
 }
 
@@ -331,7 +331,7 @@ pub fn instance_id_in(directory: &Path) -> Arc<str> {
 fn id_of(key: &[u8]) -> Arc<str> {
     let text = [b"checkgate instance id".as_slice(), key].concat();
     let digest = ring::digest::digest(&ring::digest::SHA256, &text);
-    let digits: String = digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let digits = hexadecimal(digest.as_ref().get(..8).unwrap_or_default());
     format!("cg-{digits}").into()
 }
 
@@ -417,6 +417,15 @@ fn make(path: &Path, content: &[u8]) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         made => made,
     }
+}
+
+/// Puts a file in the place of what stood there before: whole or not at all, and durable.
+fn replace(whole: &Path, content: &[u8]) -> io::Result<()> {
+    let draft = whole.with_extension("draft");
+    write_privately(&draft, content)?;
+    fs::rename(&draft, whole)?;
+    // The name is durable once its folder is.
+    whole.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
 
 fn write_privately(path: &Path, content: &[u8]) -> io::Result<()> {

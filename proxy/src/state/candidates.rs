@@ -213,11 +213,7 @@ fn one(path: &Path) -> Result<Candidate, CandidateError> {
 pub fn write(folder: &Path, ending: &str, candidate: &Candidate) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let whole = file_in(folder, ending, &candidate.summary.model);
-    let draft = whole.with_extension("draft");
-    super::write_privately(&draft, &candidate.to_bytes())?;
-    fs::rename(&draft, &whole)?;
-    // The name is durable once its folder is.
-    File::open(folder)?.sync_all()
+    super::replace(&whole, &candidate.to_bytes())
 }
 
 /// Removes what is kept of a model.
@@ -239,8 +235,7 @@ fn line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 fn head(rest: &[u8]) -> String {
-    let sum: String = digest(&SHA256, rest).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{MAGIC}{sum}\n")
+    format!("{MAGIC}{}\n", super::hexadecimal(digest(&SHA256, rest).as_ref()))
 }
 
 #[cfg(test)]

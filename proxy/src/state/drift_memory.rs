@@ -109,11 +109,7 @@ pub fn write(state: &Path, memory: &Memory) -> Result<(), MemoryError> {
     if !whole.exists() && fs::read_dir(&folder)?.count() >= 2 * MODELS_MAX {
         return Err(MemoryError::TooMany);
     }
-    let draft = whole.with_extension("draft");
-    super::write_privately(&draft, &to_bytes(memory))?;
-    fs::rename(&draft, &whole)?;
-    // The name is durable once its folder is.
-    Ok(File::open(&folder)?.sync_all()?)
+    Ok(super::replace(&whole, &to_bytes(memory))?)
 }
 
 /// Sets a model's file aside: its engine does not take it.

@@ -63,11 +63,7 @@ fn one(path: &Path) -> Result<(String, Arc<str>), String> {
 pub fn write(directory: &Path, model: &str, json_lines: &str) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     let whole = directory.join(format!("{}.jsonl", super::stem(model)));
-    let draft = whole.with_extension("draft");
-    super::write_privately(&draft, named(model, json_lines)?.as_bytes())?;
-    fs::rename(&draft, &whole)?;
-    // The name is durable once its folder is.
-    File::open(directory)?.sync_all()
+    super::replace(&whole, named(model, json_lines)?.as_bytes())
 }
 
 /// The same lines with the model's name in the first.
