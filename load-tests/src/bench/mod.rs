@@ -91,8 +91,8 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     footprint::run(&places, options, &mut samples)?;
     let page = markdown::page(&machine, options, &samples);
     print(&page)?;
-    if let Some(folder) = &options.write {
-        publish(folder, &page, &samples)?;
+    if options.writes {
+        publish(&places.root, &page, &samples)?;
     }
     Ok(())
 }

@@ -1,23 +1,38 @@
 //! What the benchmark is asked to do.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
+use clap::Parser;
 
 use super::contender::NAMES;
 use super::question::{SIZES, Size};
 
-/// How to call the benchmark.
-pub const USAGE: &str = "\
-load-tests/bench/run.sh [OPTIONS]
-
-  --rounds N       rounds of each measurement (10)
-  --seconds N      seconds of load in a round, for each contender (2)
-  --sizes LIST     request bodies, of: 0.25, 1, 10, 100 (all)
-  --only LIST      contenders, of those below (all)
-  --quick          one short round of everything: tries the command, measures nothing of worth
-  --write          write docs/performance.md, docs/img/performance-*.svg and load-tests/bench/samples.csv";
+/// Compares checkgate with the proxies that one would use without it, side by side on this machine.
+///
+/// Prints tables in Markdown. Wants a machine with two cores that does nothing else.
+#[derive(Debug, Parser)]
+#[command(bin_name = "load-tests/bench/run.sh", after_help = format!("contenders: {}", NAMES.join(", ")))]
+struct Arguments {
+    /// Rounds of each measurement
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    rounds: usize,
+    /// Seconds of load in a round, for each contender
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    seconds: u64,
+    /// Request bodies in KB, of: 0.25, 1, 10, 100 [default: all]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = size)]
+    sizes: Option<Vec<&'static Size>>,
+    /// Contenders, of those below [default: all]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = contender)]
+    only: Option<Vec<&'static str>>,
+    /// One short round of everything: tries the command, measures nothing of worth
+    #[arg(long, conflicts_with_all = ["rounds", "seconds"])]
+    quick: bool,
+    /// Write docs/performance.md, docs/img/performance-*.svg and load-tests/bench/samples.csv
+    #[arg(long)]
+    write: bool,
+}
 
 /// What the benchmark is asked to do.
 #[derive(Clone, Debug)]
@@ -36,8 +51,8 @@ pub struct Options {
     pub sizes: Vec<&'static Size>,
     /// Contenders by name.
     pub only: Vec<&'static str>,
-    /// The root of the project, where results are to be written.
-    pub write: Option<PathBuf>,
+    /// Whether results are written into the project.
+    pub writes: bool,
     /// The arguments as they were given.
     pub given: Vec<String>,
 }
@@ -46,32 +61,24 @@ impl Options {
     /// Reads the command line.
     ///
     /// # Errors
-    /// Says what it does not understand.
-    pub fn read(arguments: impl Iterator<Item = String>) -> anyhow::Result<Self> {
+    /// Says what is not understood, or is the help that was asked for.
+    pub fn read(arguments: impl Iterator<Item = String>) -> Result<Self, clap::Error> {
         let given: Vec<String> = arguments.collect();
+        let read =
+            Arguments::try_parse_from(std::iter::once("bench").chain(given.iter().map(String::as_str)))?;
         let mut options = Self {
-            rounds: 10,
-            load: Duration::from_secs(2),
+            rounds: read.rounds,
+            load: Duration::from_secs(read.seconds),
             warm_up: Duration::from_millis(500),
             idle: Duration::from_secs(10),
             clients: 40_000,
-            sizes: SIZES.iter().collect(),
-            only: NAMES.to_vec(),
-            write: None,
-            given: given.clone(),
+            sizes: read.sizes.unwrap_or_else(|| SIZES.iter().collect()),
+            only: read.only.unwrap_or_else(|| NAMES.to_vec()),
+            writes: read.write,
+            given,
         };
-        let mut words = given.iter().map(String::as_str);
-        while let Some(word) = words.next() {
-            let mut value = || words.next().with_context(|| format!("{word} needs a value"));
-            match word {
-                "--rounds" => options.rounds = value()?.parse().context("--rounds")?,
-                "--seconds" => options.load = Duration::from_secs(value()?.parse().context("--seconds")?),
-                "--sizes" => options.sizes = each(value()?, size)?,
-                "--only" => options.only = each(value()?, contender)?,
-                "--write" => options.write = Some(root()?),
-                "--quick" => options.quick(),
-                _ => bail!("{word} is not understood\n\n{USAGE}\n\ncontenders: {}", NAMES.join(", ")),
-            }
+        if read.quick {
+            options.quick();
         }
         Ok(options)
     }
@@ -91,10 +98,6 @@ impl Options {
     }
 }
 
-fn each<T>(list: &str, read: impl Fn(&str) -> anyhow::Result<T>) -> anyhow::Result<Vec<T>> {
-    list.split(',').map(|word| read(word.trim())).collect()
-}
-
 fn size(word: &str) -> anyhow::Result<&'static Size> {
     let known = SIZES.iter().find(|size| size.name.split(' ').next() == Some(word));
     known.with_context(|| format!("no body of {word} KB"))
@@ -105,15 +108,11 @@ fn contender(word: &str) -> anyhow::Result<&'static str> {
     known.copied().with_context(|| format!("no contender {word}; there are {}", NAMES.join(", ")))
 }
 
-fn root() -> anyhow::Result<PathBuf> {
-    Ok(super::Places::find()?.root)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read(line: &str) -> anyhow::Result<Options> {
+    fn read(line: &str) -> Result<Options, clap::Error> {
         Options::read(line.split_whitespace().map(str::to_owned))
     }
 
@@ -127,8 +126,8 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_is_named() {
-        for (line, named) in [("--round 3", "--round"), ("--only apache", "apache"), ("--sizes 3", "3 KB")] {
-            let error = format!("{:#}", read(line).unwrap_err());
+        for (line, named) in [("--round 3", "--rounds"), ("--only apache", "apache"), ("--sizes 3", "3 KB")] {
+            let error = read(line).unwrap_err().to_string();
             assert!(error.contains(named), "{line}: {error}");
         }
     }

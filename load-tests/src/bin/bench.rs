@@ -4,5 +4,5 @@ use checkgate_load_tests::bench;
 use checkgate_load_tests::bench::options::Options;
 
 fn main() -> anyhow::Result<()> {
-    bench::run(&Options::read(std::env::args().skip(1))?)
+    bench::run(&Options::read(std::env::args().skip(1)).unwrap_or_else(|error| error.exit()))
 }
