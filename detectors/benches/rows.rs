@@ -2,9 +2,9 @@
 //!
 //! Every detector is on at its defaults, and the reference has 1,000 rows. *One busy* is a client with 1,000 rows of its
 //! own to be compared with, beside 1,000 recent rows of others; *fifty* are clients that ask in turn, with a few dozen
-//! rows each. Told is the median of twenty parts of a thousand rows, as a neighbour on the machine may disturb some. Times
+//! rows each; *far* is a client whose rows lie far from the reference, a little in every column. Told is the median of twenty parts of a thousand rows, as a neighbour on the machine may disturb some. Times
 //! depend on the machine; the columns compare. For numbers that do not, let callgrind count what the function `counted`
-//! does: arguments name the widths and the traffic, `busy` or `fifty`.
+//! does: arguments name the widths and the traffic, `busy`, `fifty` or `far`.
 //!
 //! ```text
 //! valgrind --tool=callgrind --toggle-collect='*counted*' target/release/deps/rows-HASH 104 busy
@@ -62,13 +62,15 @@ struct Traffic {
     numbers: Numbers,
     width: usize,
     next: u64,
+    /// What every value is multiplied by.
+    scale: f64,
 }
 
 impl Traffic {
     fn new(width: usize) -> Self {
         let mut numbers = Numbers(1);
         let engine = engine(Some(reference(&mut numbers, width)), &[]);
-        Self { engine, numbers, width, next: 0 }
+        Self { engine, numbers, width, next: 0, scale: 1.0 }
     }
 
     /// Asks a thousand times as client `asker(turn)`, one row at a time; gives the microseconds that one took.
@@ -89,8 +91,8 @@ impl Traffic {
     }
 
     fn request(&mut self, turn: usize) -> Request {
-        let rows = vec![self.numbers.row(self.width)];
-        Request { seconds: turn as f64, rows, predictions: vec![vec![0.9, 0.1]] }
+        let row = self.numbers.row(self.width).into_iter().map(|value| value * self.scale).collect();
+        Request { seconds: turn as f64, rows: vec![row], predictions: vec![vec![0.9, 0.1]] }
     }
 }
 
@@ -118,23 +120,32 @@ fn fifty(width: usize) -> f64 {
     traffic.ask(counted, |turn| (turn % 50) as u16)
 }
 
+fn far(width: usize) -> f64 {
+    let mut traffic = Traffic::new(width);
+    traffic.ask(warm_up, |turn| (turn % 50) as u16);
+    traffic.scale = 2.0;
+    traffic.ask(warm_up, |_| 100);
+    traffic.ask(counted, |_| 100)
+}
+
+/// The columns.
+const TRAFFICS: &[(&str, fn(usize) -> f64)] = &[("busy", one_busy), ("fifty", fifty), ("far", far)];
+
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let mut widths: Vec<usize> = arguments.iter().filter_map(|argument| argument.parse().ok()).collect();
     if widths.is_empty() {
         widths = vec![10, 30, 64, 104];
     }
-    let is_wanted = |name: &str, other: &str| {
-        arguments.iter().any(|argument| argument == name)
-            || !arguments.iter().any(|argument| argument == other)
-    };
-    println!("features   us a row: one busy      fifty");
+    let is_named = |name: &str| arguments.iter().any(|argument| argument == name);
+    let are_all_wanted = !TRAFFICS.iter().any(|(name, _)| is_named(name));
+    let titles: String = TRAFFICS.iter().map(|(name, _)| format!("{name:>10}")).collect();
+    println!("us a row, by features{titles}");
     for width in widths {
-        let row = |wanted: bool, traffic: fn(usize) -> f64| {
-            if wanted { format!("{:.2}", traffic(width)) } else { "-".to_owned() }
+        let row = |(name, traffic): &(&str, fn(usize) -> f64)| {
+            let is_wanted = are_all_wanted || is_named(name);
+            if is_wanted { format!("{:10.2}", traffic(width)) } else { format!("{:>10}", "-") }
         };
-        let (busy, fifty) =
-            (row(is_wanted("busy", "fifty"), one_busy), row(is_wanted("fifty", "busy"), fifty));
-        println!("{width:8}   {busy:>18} {fifty:>10}");
+        println!("{width:21}{}", TRAFFICS.iter().map(row).collect::<String>());
     }
 }

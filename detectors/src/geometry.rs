@@ -31,7 +31,7 @@ const FAR_MARGIN: f64 = 1.2;
 /// Columns of a row in which it may be however far, without being far in many: units are converted in one or two.
 const FAR_LEFT_OUT: usize = 2;
 /// Fewest columns that are not nearly constant, for a row to be far in many.
-const FAR_COLUMNS_MIN: usize = 8;
+const FAR_COLUMNS_MIN: f64 = 8.0;
 /// Reference rows over which the linkage of columns is measured.
 const LINKED_ROWS: usize = 800;
 /// Fewest rows that say anything about distances.
@@ -66,8 +66,8 @@ pub struct Geometry {
 /// What is far in many columns at once.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Far {
-    /// Which scaled columns count: those that are not nearly constant.
-    counts: Vec<bool>,
+    /// 1 for each scaled column that counts, which are those that are not nearly constant; 0 for the others.
+    counts: Vec<f64>,
     /// Largest sum of squares over these, the two largest left out, of a row that is not far.
     limit_squared_sum: f64,
     /// How much these columns hang together.
@@ -90,8 +90,11 @@ impl Geometry {
         let values_of = |column: usize| (0..rows).filter_map(move |row| number(row, column));
         let own: Vec<Spread> = columns.iter().map(|&column| Spread::of(values_of(column))).collect();
         let spreads = floored(&own)?;
-        let counts =
-            own.iter().zip(&spreads).map(|(own, spread)| own.standard_deviation >= *spread).collect();
+        let counts = own
+            .iter()
+            .zip(&spreads)
+            .map(|(own, spread)| f64::from(own.standard_deviation >= *spread))
+            .collect();
         let mut scaled = Vec::with_capacity(rows * columns.len());
         for row in 0..rows {
             let values = columns.iter().filter_map(|&column| number(row, column));
@@ -175,7 +178,7 @@ impl Geometry {
     #[must_use]
     pub fn is_dense(&self, scaled: &[f32]) -> bool {
         let row: Vec<f64> = scaled.iter().map(|value| f64::from(*value)).collect();
-        self.scaled_rows().any(|other| squared_sum(&row, other, self.dense_squared_sum).is_some())
+        self.has_row_within(&row, self.dense_squared_sum)
     }
 
     /// Whether any reference row lies near a row of `question`; `column_of` gives the question's column for one of
@@ -195,7 +198,7 @@ impl Geometry {
                 _ => f64::NAN,
             }
         }));
-        self.scaled_rows().any(|other| squared_sum(scratch, other, self.limit_squared_sum).is_some())
+        self.has_row_within(scratch, self.limit_squared_sum)
     }
 
     /// Whether a row of `question` lies far from every reference row in many columns: also where nearly constant columns
@@ -212,7 +215,7 @@ impl Geometry {
             return false;
         };
         let row: Vec<f64> = scratch.iter().map(|value| f64::from(*value)).collect();
-        !self.scaled_rows().any(|other| far.trimmed(&row, other, far.limit_squared_sum).is_some())
+        !self.has_row(WithinTrimmed { row: &row, far })
     }
 
     /// Whether the columns of these scaled rows vary independently of each other, where the reference's hang together.
@@ -229,7 +232,7 @@ impl Geometry {
     #[must_use]
     pub fn knows(&self, scaled: &[f32]) -> bool {
         let row: Vec<f64> = scaled.iter().map(|value| f64::from(*value)).collect();
-        self.scaled_rows().any(|other| squared_sum(&row, other, self.limit_squared_sum).is_some())
+        self.has_row_within(&row, self.limit_squared_sum)
     }
 
     /// Sum of squares, over the columns, as half of the reference's rows have it to their nearest.
@@ -238,8 +241,8 @@ impl Geometry {
         self.dense_squared_sum as f32
     }
 
-    fn far_of(&self, counts: Vec<bool>) -> Option<Far> {
-        if counts.iter().filter(|counts| **counts).count() < FAR_COLUMNS_MIN {
+    fn far_of(&self, counts: Vec<f64>) -> Option<Far> {
+        if counts.iter().sum::<f64>() < FAR_COLUMNS_MIN {
             return None;
         }
         let mut far = Far { counts, limit_squared_sum: 0.0, linkage: 0.0 };
@@ -258,6 +261,17 @@ impl Geometry {
     fn nearest_trimmed(&self, far: &Far, index: usize, row: &[f64]) -> f64 {
         let others = self.scaled_rows().enumerate().filter(|(other, _)| *other != index);
         others.fold(f64::INFINITY, |nearest, (_, other)| far.trimmed(row, other, nearest).unwrap_or(nearest))
+    }
+
+    /// Whether the sum of squares to any row of the reference is at most `limit`.
+    fn has_row_within(&self, row: &[f64], limit: f64) -> bool {
+        self.has_row(Within { row, limit })
+    }
+
+    /// Whether any row of the reference passes.
+    fn has_row(&self, test: impl Test) -> bool {
+        let (rows, width) = (self.rows.as_slice(), self.columns.len());
+        pulp::Arch::new().dispatch(Look { rows, width, test })
     }
 
     fn scaled_rows(&self) -> impl Iterator<Item = &[f64]> {
@@ -303,14 +317,72 @@ impl Geometry {
     }
 }
 
+/// What is asked of every row of a reference.
+trait Test: Copy {
+    fn passes(self, other: &[f64]) -> bool;
+}
+
+/// Whether the sum of squares is at most a limit.
+#[derive(Clone, Copy)]
+struct Within<'a> {
+    row: &'a [f64],
+    limit: f64,
+}
+
+impl Test for Within<'_> {
+    #[inline(always)]
+    fn passes(self, other: &[f64]) -> bool {
+        squared_sum(self.row, other, self.limit).is_some()
+    }
+}
+
+/// Whether the sum of squares is, without the two largest, where columns count.
+#[derive(Clone, Copy)]
+struct WithinTrimmed<'a> {
+    row: &'a [f64],
+    far: &'a Far,
+}
+
+impl Test for WithinTrimmed<'_> {
+    #[inline(always)]
+    fn passes(self, other: &[f64]) -> bool {
+        self.far.trimmed(self.row, other, self.far.limit_squared_sum).is_some()
+    }
+}
+
+/// A look at every row until one passes: compiled once more for processors with AVX2.
+struct Look<'a, T> {
+    rows: &'a [f64],
+    width: usize,
+    test: T,
+}
+
+impl<T: Test> pulp::WithSimd for Look<'_, T> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) -> bool {
+        for other in self.rows.chunks_exact(self.width.max(1)) {
+            if self.test.passes(other) {
+                return true;
+            }
+        }
+        false
+    }
+}
+
 impl Far {
     /// The sum of squares over the columns that count, the two largest left out; nothing where it exceeds `limit`.
+    #[inline(always)]
     fn trimmed(&self, left: &[f64], right: &[f64], limit: f64) -> Option<f64> {
+        // Of wide rows most are told by a look that needs no order among squares; narrow ones are soon at an end.
+        if left.len() > WIDE && self.trimmed_least(left, right) > limit * (1.0 + ROUNDING) {
+            return None;
+        }
         let mut sum = 0.0;
         let mut largest = [0.0; FAR_LEFT_OUT];
-        let pairs = left.iter().zip(right).zip(&self.counts).filter(|(_, counts)| **counts);
-        for ((left, right), _) in pairs {
-            let mut square = (left - right) * (left - right);
+        for ((left, right), counts) in left.iter().zip(right).zip(&self.counts) {
+            let mut square = (left - right) * (left - right) * counts;
             for known in &mut largest {
                 if square > *known {
                     std::mem::swap(&mut square, known);
@@ -324,9 +396,47 @@ impl Far {
         Some(sum)
     }
 
-    fn counted(&self, row: impl Iterator<Item = f64>) -> Vec<f64> {
-        row.zip(&self.counts).filter_map(|(value, counts)| counts.then_some(value)).collect()
+    /// What that sum is at least: that of all squares less the largest, as often as squares are left out.
+    #[inline(always)]
+    fn trimmed_least(&self, left: &[f64], right: &[f64]) -> f64 {
+        let (left, left_rest) = left.as_chunks::<TRIMMED_LANES>();
+        let (right, right_rest) = right.as_chunks::<TRIMMED_LANES>();
+        let (counts, counts_rest) = self.counts.as_chunks::<TRIMMED_LANES>();
+        let (mut sums, mut largest) = ([0.0; TRIMMED_LANES], [0.0; TRIMMED_LANES]);
+        for ((left, right), counts) in left.iter().zip(right).zip(counts) {
+            let lanes = sums.iter_mut().zip(&mut largest);
+            for ((sum, largest), ((left, right), counts)) in lanes.zip(left.iter().zip(right).zip(counts)) {
+                let square = (left - right) * (left - right) * counts;
+                *sum += square;
+                *largest = larger(square, *largest);
+            }
+        }
+        let mut sum: f64 = sums.iter().sum();
+        let mut largest = largest.iter().fold(0.0, |largest, square| larger(*square, largest));
+        for ((left, right), counts) in left_rest.iter().zip(right_rest).zip(counts_rest) {
+            let square = (left - right) * (left - right) * counts;
+            sum += square;
+            largest = larger(square, largest);
+        }
+        sum - largest * FAR_LEFT_OUT as f64
     }
+
+    fn counted(&self, row: impl Iterator<Item = f64>) -> Vec<f64> {
+        row.zip(&self.counts).filter_map(|(value, counts)| (*counts > 0.0).then_some(value)).collect()
+    }
+}
+
+/// Columns beyond which a trimmed sum is worth a first look.
+const WIDE: usize = 16;
+/// Lanes of that look.
+const TRIMMED_LANES: usize = 8;
+/// How much of a sum its order may change, by far.
+const ROUNDING: f64 = 1e-9;
+
+/// As `f64::max` has it of numbers, in one instruction.
+#[inline(always)]
+fn larger(one: f64, other: f64) -> f64 {
+    if one > other { one } else { other }
 }
 
 /// The sum of squares between the row at `index` and its tenth nearest, or `limit` where that is less.
@@ -378,6 +488,7 @@ const LANES: usize = 16;
 const STRIDE: usize = 4;
 
 /// The sum of the squared differences, or nothing as soon as it is seen to exceed `limit`; NaN exceeds everything.
+#[inline(always)]
 fn squared_sum(left: &[f64], right: &[f64], limit: f64) -> Option<f64> {
     let (left, left_rest) = left.as_chunks::<LANES>();
     let (right, right_rest) = right.as_chunks::<LANES>();
@@ -397,6 +508,7 @@ fn squared_sum(left: &[f64], right: &[f64], limit: f64) -> Option<f64> {
 
 /// Adds the squares of the last columns one by one. Of narrow rows these are all, and most of those are far: so some
 /// are looked at before others.
+#[inline(always)]
 fn rest_of_squared_sum(mut sum: f64, left: &[f64], right: &[f64], limit: f64) -> Option<f64> {
     let (left, left_last) = left.as_chunks::<STRIDE>();
     let (right, right_last) = right.as_chunks::<STRIDE>();
@@ -412,6 +524,7 @@ fn rest_of_squared_sum(mut sum: f64, left: &[f64], right: &[f64], limit: f64) ->
 }
 
 /// Halves the lanes until one is left.
+#[inline(always)]
 fn total(mut lanes: [f64; LANES]) -> f64 {
     let mut width = LANES / 2;
     while width > 0 {
@@ -520,6 +633,23 @@ mod tests {
                 *value = f64::NAN;
                 prop_assert_eq!(squared_sum(&left, &right, f64::INFINITY), None);
             }
+        }
+
+        #[test]
+        fn trimmed_sums_leave_out_the_two_largest(
+            cells in proptest::collection::vec((-9.0..9.0_f64, -9.0..9.0_f64, any::<bool>()), 0..40),
+        ) {
+            let of = |cell: &(f64, f64, bool)| cell.2.then_some((cell.0 - cell.1) * (cell.0 - cell.1));
+            let mut squares: Vec<f64> = cells.iter().filter_map(of).collect();
+            squares.sort_by(|one, other| other.total_cmp(one));
+            let expected: f64 = squares.iter().skip(FAR_LEFT_OUT).sum();
+            let (left, right): (Vec<f64>, Vec<f64>) = cells.iter().map(|cell| (cell.0, cell.1)).unzip();
+            let counts = cells.iter().map(|cell| f64::from(cell.2)).collect();
+            let far = Far { counts, limit_squared_sum: 0.0, linkage: 0.0 };
+            let sum = far.trimmed(&left, &right, f64::INFINITY).unwrap();
+            prop_assert!((sum - expected).abs() <= 1e-12 * expected.max(1.0), "{} instead of {}", sum, expected);
+            prop_assert_eq!(far.trimmed(&left, &right, sum), Some(sum));
+            prop_assert!(sum == 0.0 || far.trimmed(&left, &right, sum.next_down()).is_none());
         }
 
         #[test]
