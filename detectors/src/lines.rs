@@ -306,7 +306,10 @@ impl Lines {
 
     /// Joins `row` to the line under `key`: gives what the line is then, or nothing where the row is the line's first or its value is known there.
     fn join(&mut self, row: NewRow<'_>, key: u64, value: u32, rows: &Shelf<Origin>) -> Option<Joined> {
-        if let Some(line) = self.suspects.get_mut(row.client, key) {
+        // Most clients have none, and each look at a large table is one that no cache holds.
+        if self.suspects.holds(row.client)
+            && let Some(line) = self.suspects.get_mut(row.client, key)
+        {
             return line.values.add(value).then(|| {
                 line.trail.add(row.origin);
                 let before = std::mem::replace(&mut line.latest, row.key);

@@ -18,7 +18,7 @@ pub type ClientIndex = usize;
 /// client's own salt.
 ///
 /// All entries lie in one slab, those of a client as a ring, so that a client with few of them costs little beyond
-/// them: 12 bytes for its end of the ring, and 4 for its rank.
+/// them: 8 bytes for its end of the ring, and 8 for its rank.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(
     from = "Stored<V>",
@@ -33,7 +33,7 @@ pub struct Shelf<V> {
     places: Places<2>,
     shares: Pages<Share>,
     /// The clients that hold something: a heap whose first is who loses next.
-    ranking: Vec<u32>,
+    ranking: Vec<Ranked>,
     held: usize,
     births: u64,
     evicted: u64,
@@ -56,8 +56,15 @@ impl Bounds {
     }
 }
 
-/// Orders clients by what they hold; among equals the one with the oldest entry stands highest.
-type Rank = (u32, Reverse<u64>, u32);
+/// A client of the ranking, with how much it holds: mostly that alone tells who stands higher, and it lies at hand.
+#[derive(Clone, Copy, Debug)]
+struct Ranked {
+    client: u32,
+    entries: u32,
+}
+
+/// Orders clients that hold as much: the one with the oldest entry stands highest.
+type Age = (Reverse<u64>, u32);
 
 /// No place.
 const NONE: u32 = u32::MAX;
@@ -66,9 +73,8 @@ const NONE: u32 = u32::MAX;
 #[derive(Clone, Copy, Debug, Default)]
 struct Share {
     latest: u32,
-    entries: u32,
-    /// Where the client stands in the ranking.
-    ranked: u32,
+    /// Where the client stands in the ranking, counted from 1; 0 where it holds nothing.
+    seat: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -144,13 +150,25 @@ impl<V: Default> Shelf<V> {
 
     /// Puts an entry under a key that the client does not hold yet; O(log clients).
     pub fn insert(&mut self, client: ClientIndex, key: u64, value: V) {
-        let own = self.make_room(client);
         let entry = Entry { key, born: self.births, owner: client as u32, next: NONE, value };
         self.births += 1;
-        self.append(client, entry);
-        if own {
-            self.settle(client);
+        match self.loser(client) {
+            Some(loser) if loser == client => {
+                self.evicted += 1;
+                self.replace_oldest(client, entry);
+            }
+            Some(loser) => {
+                self.evicted += u64::from(self.drop_oldest(loser));
+                self.append(client, entry);
+            }
+            None => self.append(client, entry),
         }
+    }
+
+    /// Whether the client holds anything.
+    #[must_use]
+    pub fn holds(&self, client: ClientIndex) -> bool {
+        self.seat_of(client).is_some()
     }
 
     /// Forgets everything of one client.
@@ -161,7 +179,7 @@ impl<V: Default> Shelf<V> {
     /// Bytes that grow with the clients, entries left out.
     #[must_use]
     pub fn client_bytes(&self) -> usize {
-        self.shares.bytes() + self.ranking.capacity() * size_of::<u32>()
+        self.shares.bytes() + self.ranking.capacity() * size_of::<Ranked>()
     }
 
     fn find(&self, client: ClientIndex, key: u64) -> Option<usize> {
@@ -171,35 +189,50 @@ impl<V: Default> Shelf<V> {
     }
 
     fn ring(&self, client: ClientIndex) -> impl Iterator<Item = &Entry<V>> {
-        let share = self.shares.get(client).copied().unwrap_or_default();
-        let latest = (share.entries > 0).then(|| self.entry(share.latest)).flatten();
+        let held = self.held_by(client);
+        let latest = self.shares.get(client).filter(|_| held > 0).and_then(|share| self.entry(share.latest));
         let oldest = latest.and_then(|latest| self.entry(latest.next));
-        std::iter::successors(oldest, |entry| self.entry(entry.next)).take(share.entries as usize)
+        std::iter::successors(oldest, |entry| self.entry(entry.next)).take(held)
+    }
+
+    fn seat_of(&self, client: ClientIndex) -> Option<usize> {
+        (self.shares.get(client)?.seat as usize).checked_sub(1)
+    }
+
+    fn held_by(&self, client: ClientIndex) -> usize {
+        let ranked = self.seat_of(client).and_then(|seat| self.ranking.get(seat));
+        ranked.map_or(0, |ranked| ranked.entries as usize)
     }
 
     fn entry(&self, place: u32) -> Option<&Entry<V>> {
         self.entries.get(place as usize)
     }
 
-    /// Drops an entry where there is no room for one more. Whether it was the client's own, whose rank then waits for
-    /// the entry that comes in its place: busy clients make room for themselves most of the time.
-    fn make_room(&mut self, client: ClientIndex) -> bool {
-        let own = self.shares.get(client).map_or(0, |share| share.entries as usize);
-        let loser = if own >= self.bounds.entries_per_client {
+    /// Who loses an entry where there is no room for one more of this client: somebody who holds any.
+    fn loser(&self, client: ClientIndex) -> Option<ClientIndex> {
+        let own = self.held_by(client);
+        if own > 0 && own >= self.bounds.entries_per_client {
             Some(client)
         } else if self.held >= self.bounds.entries {
-            self.ranking.first().map(|loser| *loser as usize)
+            self.ranking.first().map(|loser| loser.client as usize)
         } else {
             None
-        };
-        let waits = loser == Some(client) && own > 1;
-        let dropped = if waits {
-            self.unlink_oldest(client)
-        } else {
-            loser.is_some_and(|loser| self.drop_oldest(loser))
-        };
-        self.evicted += u64::from(dropped);
-        waits
+        }
+    }
+
+    /// Puts an entry where its client's oldest is: busy clients make room for themselves most of the time. The ring stays
+    /// as it is, but for which entry is the latest.
+    fn replace_oldest(&mut self, client: ClientIndex, entry: Entry<V>) {
+        let Some(share) = self.shares.get_mut(client) else { return };
+        let Some(place) = self.entries.get(share.latest as usize).map(|latest| latest.next) else { return };
+        let Some(oldest) = self.entries.get_mut(place as usize) else { return };
+        share.latest = place;
+        let (before, key) = (oldest.key, entry.key);
+        *oldest = Entry { next: oldest.next, ..entry };
+        let known = &self.entries;
+        self.places.remove(before, place as usize, |place| key_at(known, place));
+        self.places.insert(key, place as usize, |place| key_at(known, place));
+        self.seat_of(client).into_iter().for_each(|seat| self.sink(seat));
     }
 
     /// Adds an entry younger than all others of its client.
@@ -208,8 +241,8 @@ impl<V: Default> Shelf<V> {
         let place = self.put(entry);
         let Some(share) = self.shares.entry(client) else { return };
         let latest = std::mem::replace(&mut share.latest, place);
-        share.entries += 1;
-        let first = share.entries == 1;
+        let seat = (share.seat as usize).checked_sub(1);
+        let first = seat.is_none();
         let before = if first { place } else { latest };
         // The latest leads to the oldest; the one before leads to the latest.
         let oldest = self.entry(before).map_or(NONE, |before| if first { place } else { before.next });
@@ -218,14 +251,15 @@ impl<V: Default> Shelf<V> {
         let entries = &self.entries;
         self.places.insert(key, place as usize, |place| key_at(entries, place));
         self.held += 1;
-        if first {
+        if let Some(seat) = seat {
+            self.ranking.get_mut(seat).into_iter().for_each(|ranked| ranked.entries += 1);
+            self.rise(seat);
+        } else {
             if self.ranking.len() == self.ranking.capacity() {
                 self.ranking.reserve_exact(self.ranking.len() / 8 + 8);
             }
-            self.ranking.push(client as u32);
+            self.ranking.push(Ranked { client: client as u32, entries: 1 });
             self.rise(self.ranking.len() - 1);
-        } else if let Some(share) = self.shares.get(client) {
-            self.rise(share.ranked as usize);
         }
     }
 
@@ -251,18 +285,9 @@ impl<V: Default> Shelf<V> {
     }
 
     fn drop_oldest(&mut self, client: ClientIndex) -> bool {
-        let dropped = self.unlink_oldest(client);
-        if dropped {
-            self.settle(client);
-        }
-        dropped
-    }
-
-    /// Takes a client's oldest entry out of all but the ranking.
-    fn unlink_oldest(&mut self, client: ClientIndex) -> bool {
-        let Some(share) = self.shares.get_mut(client).filter(|share| share.entries > 0) else { return false };
-        share.entries -= 1;
-        let latest = share.latest;
+        let Some(&Share { latest, .. }) = self.shares.get(client).filter(|share| share.seat > 0) else {
+            return false;
+        };
         let place = self.entry(latest).map_or(NONE, |latest| latest.next);
         let after = self.entry(place).map_or(NONE, |oldest| oldest.next);
         self.link(latest, after);
@@ -274,20 +299,24 @@ impl<V: Default> Shelf<V> {
             oldest.next = std::mem::replace(&mut self.free, place);
         }
         self.held -= 1;
+        self.take_one_off(client);
         true
     }
 
-    /// Ranks a client anew that holds less than before, or younger entries.
-    fn settle(&mut self, client: ClientIndex) {
-        let Some(&Share { entries, ranked, .. }) = self.shares.get(client) else { return };
-        if entries > 0 {
-            self.sink(ranked as usize);
+    /// Ranks a client anew that holds one entry less than before.
+    fn take_one_off(&mut self, client: ClientIndex) {
+        let Some(seat) = self.seat_of(client) else { return };
+        let Some(ranked) = self.ranking.get_mut(seat) else { return };
+        ranked.entries -= 1;
+        if ranked.entries > 0 {
+            self.sink(seat);
         } else {
-            self.unrank(ranked as usize);
+            self.shares.get_mut(client).into_iter().for_each(|share| share.seat = 0);
+            self.unrank(seat);
         }
     }
 
-    /// Takes a client out of the ranking.
+    /// Takes whoever sits at `at` out of the ranking.
     fn unrank(&mut self, at: usize) {
         let Some(last) = self.ranking.pop() else { return };
         if let Some(place) = self.ranking.get_mut(at) {
@@ -315,37 +344,40 @@ impl<V: Default> Shelf<V> {
     /// Moves a client of the ranking down to where it belongs.
     fn sink(&mut self, mut at: usize) {
         let Some(&client) = self.ranking.get(at) else { return };
+        // Mostly neither of the two below belongs above, which is told without asking which of them is higher.
+        let higher = |shelf: &Self, at: usize| {
+            shelf.ranking.get(at).copied().filter(|other| shelf.outranks(*other, client))
+        };
         loop {
             let (left, right) = (2 * at + 1, 2 * at + 2);
-            let Some(&one) = self.ranking.get(left) else { break };
-            let other = self.ranking.get(right).copied().filter(|other| self.outranks(*other, one));
-            let (below, highest) = other.map_or((left, one), |other| (right, other));
-            if !self.outranks(highest, client) {
-                break;
-            }
+            let (below, highest) = match (higher(self, left), higher(self, right)) {
+                (Some(one), Some(other)) if self.outranks(other, one) => (right, other),
+                (Some(one), _) => (left, one),
+                (None, Some(other)) => (right, other),
+                (None, None) => break,
+            };
             self.seat(at, highest);
             at = below;
         }
         self.seat(at, client);
     }
 
-    fn seat(&mut self, at: usize, client: u32) {
-        self.ranking.get_mut(at).into_iter().for_each(|place| *place = client);
-        self.shares.get_mut(client as usize).into_iter().for_each(|share| share.ranked = at as u32);
+    fn seat(&mut self, at: usize, ranked: Ranked) {
+        self.ranking.get_mut(at).into_iter().for_each(|place| *place = ranked);
+        self.shares.get_mut(ranked.client as usize).into_iter().for_each(|share| share.seat = at as u32 + 1);
     }
 
-    fn outranks(&self, one: u32, other: u32) -> bool {
-        let entries = |client: u32| self.shares.get(client as usize).map_or(0, |share| share.entries);
-        match entries(one).cmp(&entries(other)) {
-            std::cmp::Ordering::Equal => self.rank(one) > self.rank(other),
+    fn outranks(&self, one: Ranked, other: Ranked) -> bool {
+        match one.entries.cmp(&other.entries) {
+            std::cmp::Ordering::Equal => self.age(one.client) > self.age(other.client),
             order => order.is_gt(),
         }
     }
 
-    fn rank(&self, client: u32) -> Option<Rank> {
+    fn age(&self, client: u32) -> Option<Age> {
         let share = self.shares.get(client as usize)?;
         let oldest = self.entry(self.entry(share.latest)?.next)?;
-        Some((share.entries, Reverse(oldest.born), client))
+        Some((Reverse(oldest.born), client))
     }
 }
 
@@ -365,7 +397,7 @@ impl<V: Default> From<Stored<V>> for Shelf<V> {
 
 impl<V: Clone + Default> From<Shelf<V>> for Stored<V> {
     fn from(shelf: Shelf<V>) -> Self {
-        let mut clients = shelf.ranking.clone();
+        let mut clients: Vec<u32> = shelf.ranking.iter().map(|ranked| ranked.client).collect();
         clients.sort_unstable();
         let rings = clients.iter().flat_map(|client| shelf.ring(*client as usize));
         let entries = rings.map(|entry| (entry.owner, entry.key, entry.born, entry.value.clone())).collect();
@@ -463,10 +495,12 @@ mod tests {
                     prop_assert_eq!(shelf.len(), (0..6).map(|client| shelf.of(client).count()).sum::<usize>());
                     for at in 1..shelf.ranking.len() {
                         let (above, below) = (shelf.ranking[(at - 1) / 2], shelf.ranking[at]);
-                        prop_assert!(shelf.rank(above) > shelf.rank(below), "the ranking is a heap");
+                        prop_assert!(shelf.outranks(above, below), "the ranking is a heap");
                     }
-                    for (at, client) in shelf.ranking.iter().enumerate() {
-                        prop_assert_eq!(shelf.shares.get(*client as usize).unwrap().ranked as usize, at);
+                    for (at, Ranked { client, entries }) in shelf.ranking.iter().enumerate() {
+                        prop_assert_eq!(shelf.seat_of(*client as usize), Some(at));
+                        prop_assert_eq!(shelf.of(*client as usize).count(), *entries as usize);
+                        prop_assert!(*entries > 0, "who holds nothing has no rank");
                     }
                 }
                 prop_assert_eq!(live.get(client, key), restored.get(client, key));
