@@ -6,7 +6,7 @@
 //!
 //! All of it is compiled once more for processors with AVX2, which the program finds out when it runs.
 
-use super::bytes::{BLOCK, Basic, Block, EIGHT, Eight, Squares, Wide, differences};
+use super::bytes::{BLOCK, Basic, Block, EIGHT, Eight, Sizes, Wide, differences};
 use super::packed::STEPS_TO_CLOSE;
 
 /// Tells by bytes alone what cannot lie within a ratio. Rounding adds at most one step to each difference, and the sum
@@ -131,7 +131,7 @@ impl Sums {
     }
 }
 
-/// A look at many rows, with a way to add up squares.
+/// A look at many rows, with a way to add up.
 struct Look<'a, S> {
     sums: &'a mut Sums,
     rows: &'a [Block],
@@ -141,7 +141,7 @@ struct Look<'a, S> {
 }
 
 #[cfg(target_arch = "x86_64")]
-impl<S: Squares> pulp::WithSimd for Look<'_, S> {
+impl<S: Sizes> pulp::WithSimd for Look<'_, S> {
     type Output = ();
 
     #[inline(always)]
@@ -150,8 +150,8 @@ impl<S: Squares> pulp::WithSimd for Look<'_, S> {
     }
 }
 
-impl<S: Squares> Look<'_, S> {
-    /// The first blocks are as many as tell nearly all rows of random numbers.
+impl<S: Sizes> Look<'_, S> {
+    /// The first blocks are as many as tell nearly all rows of random numbers, and an even number, which costs less.
     #[inline(always)]
     fn all(self) {
         match self.from.blocks.len() {
@@ -159,16 +159,16 @@ impl<S: Squares> Look<'_, S> {
             2 => self.blocks::<2, 2>(),
             3 => self.blocks::<3, 2>(),
             4 => self.blocks::<4, 2>(),
-            5 => self.blocks::<5, 3>(),
-            6 => self.blocks::<6, 3>(),
-            7 => self.blocks::<7, 3>(),
+            5 => self.blocks::<5, 4>(),
+            6 => self.blocks::<6, 4>(),
+            7 => self.blocks::<7, 4>(),
             8 => self.blocks::<8, 4>(),
             9 => self.blocks::<9, 4>(),
             10 => self.blocks::<10, 4>(),
             11 => self.blocks::<11, 4>(),
-            12 => self.blocks::<12, 5>(),
-            13 => self.blocks::<13, 5>(),
-            14 => self.blocks::<14, 5>(),
+            12 => self.blocks::<12, 6>(),
+            13 => self.blocks::<13, 6>(),
+            14 => self.blocks::<14, 6>(),
             15 => self.blocks::<15, 6>(),
             16 => self.blocks::<16, 6>(),
             _ => {}
@@ -184,12 +184,14 @@ impl<S: Squares> Look<'_, S> {
         let (eights, rest) = rows.as_chunks::<BLOCKS>().0.as_chunks::<EIGHT>();
         let limits = screen.limits(FIRST);
         all.within.resize(eights.len(), 0);
+        let bounds_with = |least: Least| limits.map(|limit| Eight::all(limit.max(least.sum)));
+        let mut bounds = bounds_with(all.least);
         for (eight, rows) in eights.iter().enumerate() {
-            let bounds = limits.map(|limit| Eight::all(limit.max(all.least.sum)));
-            let Some(sums) = sums_of::<BLOCKS, FIRST>(rows, blocks, bounds) else { continue };
+            let Some(sums) = sums_of::<BLOCKS, FIRST>(rows, blocks, bounds, by) else { continue };
             // Seldom is one lower than all before it.
             if sums.any_at_most(Eight::all(all.least.sum.saturating_sub(1))) {
                 all.lower(eight * EIGHT, sums.numbers());
+                bounds = bounds_with(all.least);
             }
             let [_, limit] = limits;
             let passing = passing(rows, wide, sums.at_most(Eight::all(limit)), (screen, by));
@@ -200,7 +202,7 @@ impl<S: Squares> Look<'_, S> {
 }
 
 impl Screen {
-    /// The largest sums of the first so many blocks, and of all, with which a row may pass. Squares bound both: the sum of
+    /// The largest sums of the first so many blocks, and of all, with which a row may pass. Sizes bound both: the sum of
     /// n differences is at most the root of n times the sum of their squares (Cauchy and Schwarz). So a part of a row
     /// tells more than the sum of all would let it.
     fn limits(self, first: usize) -> [u16; 2] {
@@ -217,7 +219,7 @@ fn look_at_rest<const BLOCKS: usize>(
     all: &mut Sums,
     (start, rows): (usize, &[[Block; BLOCKS]]),
     (from, wide): (&[Block; BLOCKS], &[Wide; BLOCKS]),
-    (screen, by): (Screen, impl Squares),
+    (screen, by): (Screen, impl Sizes),
 ) {
     let mut within = 0;
     for (place, row) in rows.iter().enumerate() {
@@ -235,15 +237,15 @@ fn sums_of<const BLOCKS: usize, const FIRST: usize>(
     rows: &[[Block; BLOCKS]; EIGHT],
     from: &[Block; BLOCKS],
     [first, bound]: [Eight; 2],
+    by: impl Sizes,
 ) -> Option<Eight> {
-    let (from, from_rest) = from.split_at_checked(FIRST)?;
-    let rows = rows.each_ref().map(|row| row.split_at_checked(FIRST).unwrap_or((row, &[])));
-    let mut sums = Eight::differences(rows.map(|(row, _)| row), from);
+    let mut sums = by.differences::<BLOCKS, FIRST>(rows, from);
     if FIRST < BLOCKS {
         if !sums.any_at_most(first) {
             return None;
         }
-        sums = sums.plus(Eight::differences(rows.map(|(_, row)| row), from_rest));
+        let rows = rows.each_ref().map(|row| row.get(FIRST..).unwrap_or_default());
+        sums = sums.plus(Eight::differences(rows, from.get(FIRST..)?));
     }
     sums.any_at_most(bound).then_some(sums)
 }
@@ -254,7 +256,7 @@ fn passing<const BLOCKS: usize>(
     rows: &[[Block; BLOCKS]; EIGHT],
     from: &[Wide; BLOCKS],
     bits: u8,
-    (screen, by): (Screen, impl Squares),
+    (screen, by): (Screen, impl Sizes),
 ) -> u8 {
     let (mut left, mut passing) = (bits, 0);
     while left != 0 {
