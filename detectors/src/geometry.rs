@@ -46,7 +46,8 @@ pub struct Geometry {
     columns: Vec<usize>,
     /// What each of them is divided by.
     spreads: Vec<f64>,
-    /// The scaled rows, one after the other.
+    /// The scaled rows, one after the other, from the middle outwards: whoever looks for any row that is near then mostly
+    /// looks at few.
     rows: Vec<f64>,
     /// Largest sum of squares, over the columns, of a row that is near.
     limit_squared_sum: f64,
@@ -116,6 +117,7 @@ impl Geometry {
         geometry.dense_squared_sum = quantile(&nearest, 0.5);
         geometry.close_squared_sum = geometry.closest_tenth();
         geometry.far = geometry.far_of(counts);
+        geometry.sort_outwards();
         geometry.basis = geometry.fold();
         Some(geometry)
     }
@@ -144,21 +146,23 @@ impl Geometry {
         self.close_squared_sum as f32
     }
 
-    /// Fills `out` with the scaled numeric columns of a row; says whether each has a finite number. `column_of` gives
-    /// the question's column for one of the reference's.
-    pub fn scale(&self, question: &Features, row: usize, column_of: &[usize], out: &mut Vec<f32>) -> bool {
+    /// Fills `out` with the scaled numeric columns of a row, NaN for those that hold no number. `column_of` gives the
+    /// question's column for one of the reference's.
+    pub fn scale(&self, question: &Features, row: usize, column_of: &[usize], out: &mut Vec<f64>) {
         let cells = question.row(row);
-        let mut finite = true;
         out.clear();
         out.extend(self.columns.iter().zip(&self.spreads).map(|(&column, spread)| {
-            let scaled = match column_of.get(column).and_then(|&column| cells.get(column)) {
-                Some(Cell::Number(number)) => (number / spread) as f32,
-                _ => f32::NAN,
-            };
-            finite &= scaled.is_finite();
-            scaled
+            match column_of.get(column).and_then(|&column| cells.get(column)) {
+                Some(Cell::Number(number)) => number / spread,
+                _ => f64::NAN,
+            }
         }));
-        finite
+    }
+
+    /// What each scaled value was divided by.
+    #[must_use]
+    pub fn spreads(&self) -> &[f64] {
+        &self.spreads
     }
 
     /// The reference's column of each scaled value, and what it was divided by.
@@ -190,15 +194,14 @@ impl Geometry {
         column_of: &[usize],
         scratch: &mut Vec<f64>,
     ) -> bool {
-        let cells = question.row(row);
-        scratch.clear();
-        scratch.extend(self.columns.iter().zip(&self.spreads).map(|(&column, spread)| {
-            match column_of.get(column).and_then(|&column| cells.get(column)) {
-                Some(Cell::Number(number)) => number / spread,
-                _ => f64::NAN,
-            }
-        }));
-        self.has_row_within(scratch, self.limit_squared_sum)
+        self.scale(question, row, column_of, scratch);
+        self.has_near(scratch)
+    }
+
+    /// Whether any reference row lies near a row that [`Geometry::scale`] gave.
+    #[must_use]
+    pub fn has_near(&self, scaled: &[f64]) -> bool {
+        self.has_row_within(scaled, self.limit_squared_sum)
     }
 
     /// Whether a row of `question` lies far from every reference row in many columns: also where nearly constant columns
@@ -209,13 +212,13 @@ impl Geometry {
         question: &Features,
         row: usize,
         column_of: &[usize],
-        scratch: &mut Vec<f32>,
+        scratch: &mut Vec<f64>,
     ) -> bool {
-        let Some(far) = self.far.as_ref().filter(|_| self.scale(question, row, column_of, scratch)) else {
-            return false;
-        };
-        let row: Vec<f64> = scratch.iter().map(|value| f64::from(*value)).collect();
-        !self.has_row(WithinTrimmed { row: &row, far })
+        let Some(far) = &self.far else { return false };
+        self.scale(question, row, column_of, scratch);
+        // As precise as rows are remembered.
+        scratch.iter_mut().for_each(|value| *value = f64::from(*value as f32));
+        scratch.iter().all(|value| value.is_finite()) && !self.has_row(WithinTrimmed { row: scratch, far })
     }
 
     /// Whether the columns of these scaled rows vary independently of each other, where the reference's hang together.
@@ -232,7 +235,7 @@ impl Geometry {
     #[must_use]
     pub fn knows(&self, scaled: &[f32]) -> bool {
         let row: Vec<f64> = scaled.iter().map(|value| f64::from(*value)).collect();
-        self.has_row_within(&row, self.limit_squared_sum)
+        self.has_near(&row)
     }
 
     /// Sum of squares, over the columns, as half of the reference's rows have it to their nearest.
@@ -246,16 +249,24 @@ impl Geometry {
             return None;
         }
         let mut far = Far { counts, limit_squared_sum: 0.0, linkage: 0.0 };
-        let count = self.rows.len() / self.columns.len().max(1);
-        let held_out = self.scaled_rows().enumerate().step_by(count.div_ceil(HELD_OUT).max(1));
         let mut nearest: Vec<f64> =
-            held_out.map(|(index, row)| self.nearest_trimmed(&far, index, row)).collect();
+            self.held_out().map(|(index, row)| self.nearest_trimmed(&far, index, row)).collect();
         nearest.sort_by(f64::total_cmp);
         far.limit_squared_sum = quantile(&nearest, QUANTILE) * (MARGIN * FAR_MARGIN).powi(2);
+        let count = self.rows.len() / self.columns.len().max(1);
         let some = self.scaled_rows().step_by(count.div_ceil(LINKED_ROWS).max(1));
         let some: Vec<Vec<f64>> = some.map(|row| far.counted(row.iter().copied())).collect();
         far.linkage = Linkage::of(&some).map_or(0.0, |linkage| linkage.beyond_chance());
         Some(far)
+    }
+
+    /// Puts rows in the order of their distance from the middle: those that lie there are near most others.
+    fn sort_outwards(&mut self) {
+        let from_middle =
+            |row: &[f64]| squared_sum(row, &self.centers, f64::INFINITY).unwrap_or(f64::INFINITY);
+        let mut rows: Vec<(f64, &[f64])> = self.scaled_rows().map(|row| (from_middle(row), row)).collect();
+        rows.sort_by(|(one, _), (other, _)| one.total_cmp(other));
+        self.rows = rows.into_iter().flat_map(|(_, row)| row).copied().collect();
     }
 
     fn nearest_trimmed(&self, far: &Far, index: usize, row: &[f64]) -> f64 {
@@ -278,13 +289,16 @@ impl Geometry {
         self.rows.chunks_exact(self.columns.len().max(1))
     }
 
+    /// Some rows at even distances, with their positions.
+    fn held_out(&self) -> impl Iterator<Item = (usize, &[f64])> {
+        let count = self.rows.len() / self.columns.len().max(1);
+        self.scaled_rows().enumerate().step_by(count.div_ceil(HELD_OUT).max(1))
+    }
+
     /// Sums of squares between held-out rows and their nearest, ascending.
     fn held_out_nearest(&self) -> Vec<f64> {
-        let count = self.rows.len() / self.columns.len().max(1);
-        let step = count.div_ceil(HELD_OUT).max(1);
-        let held_out = self.scaled_rows().enumerate().step_by(step);
         let mut nearest: Vec<f64> =
-            held_out.map(|(index, row)| self.nearest_squared_sum(index, row)).collect();
+            self.held_out().map(|(index, row)| self.nearest_squared_sum(index, row)).collect();
         nearest.sort_by(f64::total_cmp);
         nearest
     }

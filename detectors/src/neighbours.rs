@@ -102,15 +102,24 @@ pub struct Other {
     pub ratio: f64,
 }
 
-/// Some of a client's rows before one of its rows.
-#[derive(Debug)]
-pub struct Before<'a, Others> {
+/// A client's rows before one of its rows.
+#[derive(Clone, Copy, Debug)]
+pub struct Before<'a> {
     /// The latest.
     pub latest: RowId,
     /// Its scaled values.
     pub values: &'a [f32],
-    /// Others, with their scaled values, the oldest first.
-    pub others: Others,
+    rows: &'a Packed,
+    place: usize,
+}
+
+impl Before<'_> {
+    /// The oldest row of whose scaled values `is_it` holds, among the `first` and the `latest` but the very latest.
+    pub fn find(&self, first: usize, latest: usize, is_it: impl Fn(&[f32]) -> bool) -> Option<RowId> {
+        let Self { rows, place, .. } = *self;
+        let found = rows.find(0..first.min(place), &is_it);
+        found.or_else(|| rows.find(place.saturating_sub(latest).max(first).min(place)..place, &is_it))
+    }
 }
 
 /// Whose question it is.
@@ -182,6 +191,12 @@ impl Neighbours {
         (!before.is_empty()).then_some((before, row.exact.as_slice()))
     }
 
+    /// The new row at `position` as [`Geometry::scale`] gives it; nothing where it could not be measured.
+    #[must_use]
+    pub fn scaled(&self, position: usize) -> Option<&[f64]> {
+        Some(&self.now.rows.get(position)?.as_ref()?.values)
+    }
+
     /// Whether the new row at `position` lies where the rows of `reference` lie densely: what everybody asks about.
     #[must_use]
     pub fn is_dense(&self, position: usize, reference: &Reference) -> bool {
@@ -209,22 +224,13 @@ impl Neighbours {
         self.own.of(client)?.exact(row)
     }
 
-    /// The rows of `client` before the row `at`: the latest one, and of the others the `first` and the `latest`. Nothing
-    /// where there is none.
+    /// The rows of `client` before the row `at`; nothing where there is none.
     #[must_use]
-    pub fn before(
-        &self,
-        client: ClientIndex,
-        at: RowId,
-        first: usize,
-        latest: usize,
-    ) -> Option<Before<'_, impl Iterator<Item = (RowId, &[f32])>>> {
+    pub fn before(&self, client: ClientIndex, at: RowId) -> Option<Before<'_>> {
         let rows = self.own.of(client)?;
         let place = rows.place_before(at)?;
-        let (newest, values) = rows.at(place)?;
-        let others = (0..first.min(place)).chain(place.saturating_sub(latest).max(first)..place);
-        let others = others.filter_map(|place| rows.at(place));
-        Some(Before { latest: newest, values, others })
+        let (latest, values) = rows.at(place)?;
+        Some(Before { latest, values, rows, place })
     }
 
     /// Scaled values of the rows of `client` that are remembered, the oldest first.

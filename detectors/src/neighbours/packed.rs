@@ -1,5 +1,7 @@
 //! Rows laid one after the other, each twice: a byte to a column to look through quickly, and exact values.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use super::bytes::{BLOCK, Block, Wide, widened};
@@ -15,6 +17,8 @@ pub struct Scaled {
     /// Its number.
     pub id: RowId,
     /// Its values, each divided by its column's spread.
+    pub values: Vec<f64>,
+    /// The same, as precise as rows are remembered.
     pub exact: Vec<f32>,
     /// The same in sixteenths of the distance that is close, around the middle of the reference: far values stop at
     /// either end. Filled up with zeros to whole blocks.
@@ -34,7 +38,10 @@ impl Scaled {
         index: usize,
         columns: &[usize],
     ) -> bool {
-        geometry.scale(question, index, columns, &mut self.exact) && {
+        geometry.scale(question, index, columns, &mut self.values);
+        self.exact.clear();
+        self.exact.extend(self.values.iter().map(|value| *value as f32));
+        self.exact.iter().fold(true, |finite, value| finite & value.is_finite()) && {
             geometry.coarsen(&self.exact, &mut self.bytes);
             self.bytes.resize(blocks_of(self.exact.len()) * BLOCK, 0);
             self.coarse.clear();
@@ -117,6 +124,14 @@ impl Packed {
     #[must_use]
     pub fn at(&self, place: usize) -> Option<(RowId, &[f32])> {
         self.row(self.gap + place).map(|row| (row.id, row.exact))
+    }
+
+    /// The first row at some places, counted from the oldest, of whose scaled values `is_it` holds.
+    pub fn find(&self, places: Range<usize>, is_it: impl FnMut(&[f32]) -> bool) -> Option<RowId> {
+        let (first, end) = (self.gap + places.start, self.gap + places.end);
+        let rows = self.exact.get(first * self.width..end * self.width)?;
+        let place = rows.chunks_exact(self.width.max(1)).position(is_it)?;
+        self.owners.get(first + place).map(|(id, _)| *id)
     }
 
     /// The scaled values of all rows, the oldest first.

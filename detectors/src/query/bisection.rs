@@ -121,7 +121,7 @@ fn step(exchange: &Exchange<'_>, position: usize, ends: Option<(RowId, RowId)>) 
     let (neighbours, client) = (exchange.neighbours, exchange.client);
     let at = neighbours.first_row() + position as RowId;
     let row = neighbours.row(client, at)?;
-    let before = neighbours.before(client, at, FIRST_ROWS, LATEST_ROWS)?;
+    let before = neighbours.before(client, at)?;
     let mirror = Mirror::new(row, before.values);
     let halves = |end: RowId| neighbours.row(client, end).is_some_and(|end| mirror.is_middle(end));
     if let Some((one, other)) = ends
@@ -129,8 +129,8 @@ fn step(exchange: &Exchange<'_>, position: usize, ends: Option<(RowId, RowId)>) 
     {
         return Some(Step::Continues(before.latest, end));
     }
-    let mut others = before.others;
-    others.find(|(_, end)| mirror.is_middle(end)).map(|(end, _)| Step::Begins(before.latest, end))
+    let end = before.find(FIRST_ROWS, LATEST_ROWS, |end| mirror.is_middle(end))?;
+    Some(Step::Begins(before.latest, end))
 }
 
 impl Bisection {

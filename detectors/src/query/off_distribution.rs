@@ -214,16 +214,20 @@ struct Judged {
 fn judged(exchange: &Exchange<'_>, seen: &Seen, reference: &Reference) -> Option<Judged> {
     let geometry = reference.geometry()?;
     let columns = exchange.columns.of_reference()?;
-    let (mut scratch, mut scaled) = (Vec::new(), Vec::new());
+    let mut scratch = Vec::new();
     let mut judged = Judged { rows: 0, off: 0, far: Vec::new() };
     let unrelated = seen.rows().iter().enumerate().filter(|(_, row)| seen.line_hits(row).is_empty());
     for (position, row) in unrelated {
         judged.rows += 1;
-        if geometry.is_near(exchange.question, row.index, columns, &mut scratch) {
+        let near = match exchange.neighbours.scaled(position) {
+            Some(scaled) => geometry.has_near(scaled),
+            None => geometry.is_near(exchange.question, row.index, columns, &mut scratch),
+        };
+        if near {
             continue;
         }
         judged.off += 1;
-        if geometry.is_far(exchange.question, row.index, columns, &mut scaled) {
+        if geometry.is_far(exchange.question, row.index, columns, &mut scratch) {
             judged.far.push(exchange.neighbours.first_row() + position as RowId);
         }
     }

@@ -106,6 +106,9 @@ impl QueryDetector for SignStep {
         let mut changes = Changes::default();
         for position in 0..seen.rows().len() {
             let Some((before, row)) = exchange.neighbours.step(position) else { continue };
+            if !changes.look(geometry.spreads(), before, row, self.signs.share) {
+                continue;
+            }
             changes.take(geometry, reference.marginals(), before, row);
             if changes.fields >= self.signs.fields && changes.reach(self.signs.share) {
                 out.mark(position);
@@ -133,9 +136,14 @@ impl SignStep {
     }
 }
 
+/// Stands for the size of a change that is none, and is alike to no other.
+const NONE: f64 = -1.0;
+
 /// How the fields of one row changed.
 #[derive(Default)]
 struct Changes {
+    /// The size of each field's change, or [`NONE`].
+    all: Vec<f64>,
     /// Changed fields.
     fields: usize,
     /// Sizes of the changes that no grid explains.
@@ -143,6 +151,23 @@ struct Changes {
 }
 
 impl Changes {
+    /// Whether a `share` of the changed fields may have moved by the same amount, whatever grids explain: of fields in
+    /// pairs, as many as make up that share leave some pair alike. Seldom true of honest rows, and told without a branch.
+    fn look(&mut self, spreads: &[f64], before: &[f32], row: &[f32], share: f64) -> bool {
+        self.all.clear();
+        self.all.extend(spreads.iter().zip(before.iter().zip(row)).map(|(spread, (before, now))| {
+            let (change, changed) = changed(*spread, *before, *now);
+            if changed { change.abs() } else { NONE }
+        }));
+        let (one, other) = self.all.split_at(self.all.len() / 2);
+        let fields = self.all.iter().filter(|size| **size >= 0.0).count();
+        let pairs = || one.iter().zip(other);
+        let whole = pairs().filter(|(one, other)| (**one >= 0.0) & (**other >= 0.0)).count();
+        let alike = pairs().filter(|(one, other)| are_alike(**one, **other)).count();
+        // One of each pair, of each that is alike the other, and whatever changed without its other.
+        alike + fields - whole >= needed(share, fields)
+    }
+
     /// Takes two scaled rows. O(width).
     fn take(&mut self, geometry: &Geometry, marginals: &Marginals, before: &[f32], row: &[f32]) {
         self.fields = 0;
@@ -150,10 +175,8 @@ impl Changes {
         self.sizes.reserve(row.len());
         let mut known = marginals.columns();
         for ((column, spread), (before, now)) in geometry.scales().zip(before.iter().zip(row)) {
-            let (before, now) = (f64::from(*before), f64::from(*now));
-            let change = (now - before) * spread;
-            let larger = if now.abs() > before.abs() { now.abs() } else { before.abs() };
-            if change.abs() <= ROUNDING * (larger * spread) {
+            let (change, changed) = changed(spread, *before, *now);
+            if !changed {
                 continue;
             }
             self.fields += 1;
@@ -178,11 +201,9 @@ impl Changes {
     /// Whether enough pairs of neighbouring sizes are alike: where more than half of all sizes are alike, both of a pair
     /// are now and then. Cheap, and seldom true of honest rows.
     fn may_reach(&self, share: f64) -> bool {
-        // A little less, for rounding.
-        let alike = libm::ceil(share * self.fields as f64 - 1e-6) as usize;
         let (pairs, rest) = self.sizes.as_chunks::<2>();
-        let is_alike = |[one, two]: &&[f64; 2]| one.max(*two) <= one.min(*two) * (1.0 + SAME);
-        pairs.iter().filter(is_alike).count() + pairs.len() + rest.len() >= alike
+        let alike = pairs.iter().filter(|[one, other]| are_alike(*one, *other)).count();
+        alike + pairs.len() + rest.len() >= needed(share, self.fields)
     }
 
     /// The share of the changed fields whose change is about the median of all. More than half of them lie next to
@@ -204,6 +225,25 @@ impl Changes {
         self.sizes.sort_unstable_by(f64::total_cmp);
         most_alike(&self.sizes) as f64 / self.fields.max(1) as f64
     }
+}
+
+/// A scaled field's change in its own unit, and whether it is more than rounding.
+fn changed(spread: f64, before: f32, now: f32) -> (f64, bool) {
+    let (before, now) = (f64::from(before), f64::from(now));
+    let change = (now - before) * spread;
+    let larger = if now.abs() > before.abs() { now.abs() } else { before.abs() };
+    (change, change.abs() > ROUNDING * (larger * spread))
+}
+
+/// Whether two sizes are the same amount.
+fn are_alike(one: f64, other: f64) -> bool {
+    let (less, more) = if one < other { (one, other) } else { (other, one) };
+    more <= less * (1.0 + SAME)
+}
+
+/// How many of `fields` fields make up a `share`; a little less, for rounding.
+fn needed(share: f64, fields: usize) -> usize {
+    libm::ceil(share * fields as f64 - 1e-6) as usize
 }
 
 /// Whether a change lies on a grid so coarse that others of the same size are no wonder.
@@ -243,6 +283,8 @@ mod tests {
         let share = taken.same_share();
         for limit in [0.51, 0.6, 0.75, 0.9, 1.0] {
             assert_eq!(taken.reach(limit), share >= limit, "{changes:?} reach {limit}");
+            let looks = Changes::default().look(geometry.spreads(), &before, &after, limit);
+            assert!(looks || share < limit, "{changes:?} reach {limit} unseen");
         }
         share
     }
