@@ -45,6 +45,7 @@ pub struct Marginals {
 
 /// One column of numbers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Stored")]
 pub struct Marginal {
     /// Its position among the reference's columns.
     pub column: usize,
@@ -53,6 +54,26 @@ pub struct Marginal {
     grid: Option<Grid>,
     /// Ascending: the value that ends a class, and the share of the reference's values up to it.
     ends: Vec<(f64, f64)>,
+    /// The values alone, and infinity for classes that there are not.
+    #[serde(skip)]
+    bounds: [f64; CLASSES],
+}
+
+/// What is written down of a column.
+#[derive(Deserialize)]
+struct Stored {
+    column: usize,
+    deviation: f64,
+    grid: Option<Grid>,
+    ends: Vec<(f64, f64)>,
+}
+
+impl From<Stored> for Marginal {
+    fn from(Stored { column, deviation, grid, ends }: Stored) -> Self {
+        let mut bounds = [f64::INFINITY; CLASSES];
+        bounds.iter_mut().zip(&ends).for_each(|(bound, (end, _))| *bound = *end);
+        Self { column, deviation, grid, ends, bounds }
+    }
 }
 
 /// A step that values are multiples of.
@@ -107,12 +128,9 @@ impl Marginal {
             std::iter::once(first.next_down()).chain((1..CLASSES - 1).filter_map(quantile)).collect();
         ends.dedup();
         let share = |end: f64| values.partition_point(|value| *value <= end) as f64 / count;
-        Some(Self {
-            column,
-            deviation: variance.sqrt(),
-            grid: Grid::of(&values, strays),
-            ends: ends.into_iter().map(|end| (end, share(end))).collect(),
-        })
+        let ends = ends.into_iter().map(|end| (end, share(end))).collect();
+        let grid = Grid::of(&values, strays);
+        Some(Stored { column, deviation: variance.sqrt(), grid, ends }.into())
     }
 
     /// The grid that its values show, if they show one.
@@ -124,7 +142,11 @@ impl Marginal {
     /// The class that a value belongs to, below [`CLASSES`]; nothing for NaN.
     #[must_use]
     pub fn class(&self, value: f64) -> Option<usize> {
-        (!value.is_nan()).then(|| self.ends.partition_point(|(end, _)| *end < value))
+        // Half of the bounds that are left, and half of these again, without a branch.
+        let below = |class: usize, step: usize| self.bounds[(class + step - 1) % CLASSES] < value;
+        let class =
+            [8, 4, 2, 1].into_iter().fold(0, |class, step| class + step * usize::from(below(class, step)));
+        (!value.is_nan()).then_some(class)
     }
 
     /// The largest difference between the shares of values up to each class, here and in `counts`, one to a class: the
@@ -175,18 +197,19 @@ impl Marginals {
         &self.columns
     }
 
-    /// The columns that hold a finite number in row `row` of `question`, with that number; `column_of` gives the
-    /// question's column for one of the reference's.
-    pub fn values<'a>(
+    /// The columns that show a grid and hold a finite number in row `row` of `question`, with grid and number;
+    /// `column_of` gives the question's column for one of the reference's.
+    pub fn on_grids<'a>(
         &'a self,
         question: &'a Features,
         row: usize,
         column_of: &'a [usize],
-    ) -> impl Iterator<Item = (&'a Marginal, f64)> {
+    ) -> impl Iterator<Item = (&'a Marginal, Grid, f64)> {
         let cells = question.row(row);
-        self.columns
-            .iter()
-            .filter_map(move |marginal| Some((marginal, number(cells, column_of, marginal.column)?)))
+        self.columns.iter().filter_map(move |marginal| {
+            let grid = marginal.grid?;
+            Some((marginal, grid, number(cells, column_of, marginal.column)?))
+        })
     }
 
     /// The cell of feature space that a row lies in, below [`CELLS`]: for each of up to eleven columns, whether its

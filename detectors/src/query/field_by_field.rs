@@ -17,7 +17,7 @@ use super::{
 };
 use crate::finding::Tier;
 use crate::lines::{BASE_FIELDS_MIN, BaseHit, MOVED, Marks};
-use crate::marginals::Marginal;
+use crate::marginals::{Grid, Marginal};
 use crate::reference::Reference;
 use crate::seen::{Seen, SeenRow};
 
@@ -131,10 +131,10 @@ fn is_fine(exchange: &Exchange<'_>, seen: &Seen, row: &SeenRow) -> bool {
         return false;
     };
     let moved = |column: Option<&usize>| hits.iter().any(|hit| Some(&hit.column) == column);
-    let is_finer = |(marginal, value): (&Marginal, f64)| {
-        moved(columns.get(marginal.column)) && marginal.grid().is_some_and(|grid| !grid.holds(value))
+    let is_finer = |(marginal, grid, value): (&Marginal, Grid, f64)| {
+        moved(columns.get(marginal.column)) && !grid.holds(value)
     };
-    !hits.is_empty() && reference.marginals().values(exchange.question, row.index, columns).any(is_finer)
+    !hits.is_empty() && reference.marginals().on_grids(exchange.question, row.index, columns).any(is_finer)
 }
 
 /// How many new rows differ from an earlier one in a single field, and lie off the reference.

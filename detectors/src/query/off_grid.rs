@@ -140,11 +140,9 @@ impl QueryDetector for OffGrid {
         };
         let (mut off, mut field) = (0, None);
         for (position, row) in seen.rows().iter().enumerate() {
-            let values = reference.marginals().values(exchange.question, row.index, columns);
-            let finer = |(marginal, value): &(&Marginal, f64)| {
-                marginal.grid().is_some_and(|grid| !grid.holds(*value))
-            };
-            let mut finer = values.filter(finer).map(|(marginal, _)| marginal).peekable();
+            let values = reference.marginals().on_grids(exchange.question, row.index, columns);
+            let finer = values.filter(|(_, grid, value)| !grid.holds(*value));
+            let mut finer = finer.map(|(marginal, _, _)| marginal).peekable();
             if let Some(first) = finer.peek() {
                 off += 1;
                 out.mark(position);
