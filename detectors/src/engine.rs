@@ -226,6 +226,8 @@ struct Running {
     position: usize,
     /// Whether it needs no reference: what it says holds whichever model answers.
     by_itself: bool,
+    /// Whether it is told of answers.
+    hears_answers: bool,
     aspect: Aspect,
     tells_alone: bool,
     state_bytes_max: usize,
@@ -782,7 +784,7 @@ impl Engine {
         out: &mut Outbox,
     ) -> Option<Label> {
         let running = self.detectors.get_mut(turn)?;
-        if !running.detector.as_ref()?.hears_answers() {
+        if !running.hears_answers {
             return None;
         }
         let Memory { neighbours, reference, .. } = &self.memory;
@@ -842,6 +844,7 @@ impl Running {
         })?;
         Ok(Self {
             label: Label { name: spec.name, atlas: spec.atlas, owasp: spec.owasp, purpose: spec.purpose },
+            hears_answers: detector.hears_answers(),
             detector: Some(detector),
             position,
             by_itself: spec.needs == Needs::Question,
