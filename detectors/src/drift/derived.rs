@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::bins::{Bins, Value};
 use super::counts::Counts;
 use super::event::raised;
+use super::lately::Lately;
 use super::measure::rate_bound;
 use super::powers::powers;
 use super::space_saving::SpaceSaving;
@@ -34,8 +35,6 @@ const MISSES: [f64; BETS.len()] = {
     }
     misses
 };
-/// Values among which a repeat is looked for.
-pub const LATEST: usize = 128;
 /// New labels that are followed.
 pub const NEW_LABELS: usize = 32;
 /// Where a reference's rate may be higher than this, more of it tells nothing.
@@ -48,7 +47,7 @@ pub const DERIVED: [Derived; 4] =
 /// A yes-or-no feature of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Derived {
-    /// The value was among the last [`LATEST`] of the feature, brought by another sender.
+    /// The value was among the last [`LATEST`](super::lately::LATEST) of the feature, brought by another sender.
     Repeats,
     /// The reference never saw the label, and it came before, brought by another sender.
     NewLabelRepeats,
@@ -72,33 +71,16 @@ pub struct Hits {
 pub struct By {
     /// A byte of the sender's keyed hash, 0 where the sender is not known.
     mark: u8,
-    /// Whether its own values before count as well.
-    own: bool,
+    /// Of whom no value before counts: the sender's own mark, or one that nobody has.
+    but: u16,
 }
 
 /// What the derived features look back at.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Memory {
-    /// Nothing where repeats tell nothing.
     latest: Lately,
-    next: u32,
     /// With who brought each, 0 once it was several.
     new_labels: SpaceSaving<u8>,
-}
-
-/// The latest values.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(from = "Vec<(u32, u8)>", into = "Vec<(u32, u8)>")]
-struct Lately(Option<Box<Folded>>);
-
-/// Folded bits of the latest values, 0 in places that were never taken. The first byte of each stands apart: one line of
-/// memory nearly always tells that a value was not there.
-#[derive(Clone, Debug, PartialEq)]
-struct Folded {
-    firsts: [u8; LATEST],
-    values: [u32; LATEST],
-    /// Who brought each.
-    marks: [u8; LATEST],
 }
 
 /// The factors of a bet's hit and miss, for each derived feature that can tell something.
@@ -115,18 +97,31 @@ pub struct Evidence {
 
 impl By {
     /// A sender that nobody knows: every repeat counts.
-    pub const NOBODY: Self = Self { mark: 0, own: true };
+    pub const NOBODY: Self = Self { mark: 0, but: Self::NO_MARK };
+
+    const NO_MARK: u16 = u16::MAX;
 
     /// The sender with this hash. Two senders in 255 are taken for one, which loses a repeat now and then and makes none.
     /// `own` where it sends most of the traffic: then its own repeats are the traffic's.
     #[must_use]
     pub fn sender(hash: u64, own: bool) -> Self {
-        Self { mark: ((hash >> 56) as u8).max(1), own }
+        let mark = ((hash >> 56) as u8).max(1);
+        Self { mark, but: if own { Self::NO_MARK } else { u16::from(mark) } }
+    }
+
+    /// The sender of a value that is read back.
+    pub(super) fn marked(mark: u8) -> Self {
+        Self { mark, ..Self::NOBODY }
+    }
+
+    /// What is kept of the sender.
+    pub(super) fn mark(self) -> u8 {
+        self.mark
     }
 
     /// Whether a value that `mark` brought before is a repeat.
-    fn repeats(self, mark: u8) -> bool {
-        self.own | (mark != self.mark)
+    pub(super) fn repeats(self, mark: u8) -> bool {
+        u16::from(mark) != self.but
     }
 }
 
@@ -134,8 +129,7 @@ impl Memory {
     /// An empty memory. Repeats are looked for where `repeats`.
     #[must_use]
     pub fn new(repeats: bool) -> Self {
-        let latest = repeats.then(|| Box::new(Folded::NONE));
-        Self { latest: Lately(latest), next: 0, new_labels: SpaceSaving::new(NEW_LABELS) }
+        Self { latest: Lately::new(repeats), new_labels: SpaceSaving::new(NEW_LABELS) }
     }
 
     /// Looks at a value that falls into `slot`, of a sender that is not known, and remembers it.
@@ -167,20 +161,14 @@ impl Memory {
     /// The same of a number that is of the feature's type.
     #[inline(always)]
     pub fn look_back_at(&mut self, number: f64, by: By, hits: &mut Hits) {
-        let bits = (number + 0.0).to_bits().wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        // Zero stands for a place that was never taken.
-        let folded = (bits >> 32) as u32 | 1;
-        let place = self.next as usize % LATEST;
-        self.next = self.next.wrapping_add(1);
-        let Lately(Some(latest)) = &mut self.latest else { return };
         let [repeats, ..] = &mut hits.held;
-        *repeats += u32::from(latest.exchange(folded, place, by));
+        *repeats += u32::from(self.latest.take(number, by));
     }
 
     /// Bytes on the heap.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.latest.0.as_ref().map_or(0, |_| size_of::<Folded>()) + self.new_labels.bytes()
+        self.latest.bytes() + self.new_labels.bytes()
     }
 
     /// New labels that had to give their place to others, ever.
@@ -191,54 +179,8 @@ impl Memory {
 
     /// Forgets what a change brought.
     pub fn reset(&mut self) {
-        self.latest.0.iter_mut().for_each(|folded| **folded = Folded::NONE);
+        self.latest.clear();
         self.new_labels.clear();
-    }
-}
-
-impl Folded {
-    const NONE: Self = Self { firsts: [0; LATEST], values: [0; LATEST], marks: [0; LATEST] };
-
-    /// Puts a value in a place. Says whether it was among the latest, as far as `by` is concerned.
-    #[inline(always)]
-    fn exchange(&mut self, value: u32, place: usize, by: By) -> bool {
-        let first = first_byte(value);
-        let may_be = self.firsts.iter().fold(false, |found, byte| found | (*byte == first));
-        let was = may_be && self.holds(value, by);
-        let kept = (self.values.get_mut(place), self.firsts.get_mut(place), self.marks.get_mut(place));
-        if let (Some(kept), Some(byte), Some(mark)) = kept {
-            (*kept, *byte, *mark) = (value, first, by.mark);
-        }
-        was
-    }
-
-    #[inline(never)]
-    fn holds(&self, value: u32, by: By) -> bool {
-        let kept = self.values.iter().zip(&self.marks);
-        kept.fold(false, |found, (other, mark)| found | ((*other == value) & by.repeats(*mark)))
-    }
-}
-
-fn first_byte(value: u32) -> u8 {
-    (value >> 24) as u8
-}
-
-impl From<Vec<(u32, u8)>> for Lately {
-    fn from(values: Vec<(u32, u8)>) -> Self {
-        let mut folded = Box::new(Folded::NONE);
-        let Folded { firsts, values: kept, marks } = &mut *folded;
-        let places = firsts.iter_mut().zip(kept).zip(marks).zip(&values);
-        places.for_each(|(((first, kept), mark), (value, by))| {
-            (*first, *kept, *mark) = (first_byte(*value), *value, *by);
-        });
-        Self((!values.is_empty()).then_some(folded))
-    }
-}
-
-impl From<Lately> for Vec<(u32, u8)> {
-    fn from(latest: Lately) -> Self {
-        let pairs = |folded: Box<Folded>| folded.values.into_iter().zip(folded.marks).collect();
-        latest.0.map(pairs).unwrap_or_default()
     }
 }
 
@@ -396,19 +338,6 @@ mod tests {
             assert_eq!(repeats(&[most; 5]), 4, "whoever is the traffic: {value:?}");
             assert_eq!(repeats(&[By::NOBODY; 5]), 4, "where senders are not known: {value:?}");
         }
-    }
-
-    #[test]
-    fn a_repeat_is_forgotten_after_as_many_values_as_are_kept() {
-        let numbers: Vec<Value> = (0..100).map(|row| Value::Number(f64::from(row))).collect();
-        let at_distance = |apart: u32| {
-            let between = (1..apart).map(|row| Value::Number(f64::from(row) + 0.5));
-            let live: Vec<Value> =
-                std::iter::once(Value::Number(0.25)).chain(between).chain([Value::Number(0.25)]).collect();
-            looked(&live, &numbers).held[0]
-        };
-        let kept = LATEST as u32;
-        assert_eq!((at_distance(kept), at_distance(kept + 1)), (1, 0));
     }
 
     #[test]

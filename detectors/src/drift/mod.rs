@@ -38,6 +38,7 @@ pub mod derived;
 pub mod event;
 pub mod feature;
 pub mod gauges;
+pub mod lately;
 pub mod latest;
 pub mod learner;
 pub mod measure;
