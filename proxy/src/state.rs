@@ -173,8 +173,7 @@ impl State {
     /// Keeps the reference of drift that was learned for a model, over one of before: the next start goes on with it.
     pub fn save_drift(&self, model: &str, bytes: &[u8]) {
         let Some(path) = learned_drift_in(&self.directory, model) else { return };
-        let draft = path.with_extension("draft");
-        match write_privately(&draft, bytes).and_then(|()| fs::rename(&draft, &path)) {
+        match replace(&path, bytes) {
             Ok(()) => tracing::info!(
                 model,
                 path = %path.display(),
@@ -309,7 +308,7 @@ fn stem(model: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || "_-".contains(c) { c } else { '_' };
     let letters: String = model.chars().map(plain).take(LETTERS_MAX).collect();
     let digest = digest(&SHA256, model.as_bytes());
-    let digits = hexadecimal(digest.as_ref().get(..8).unwrap_or_default());
+    let digits = hex::encode(digest.as_ref().get(..8).unwrap_or_default());
     format!("{letters}-{digits}")
 }
 
@@ -331,7 +330,7 @@ pub fn instance_id_in(directory: &Path) -> Arc<str> {
 fn id_of(key: &[u8]) -> Arc<str> {
     let text = [b"checkgate instance id".as_slice(), key].concat();
     let digest = ring::digest::digest(&ring::digest::SHA256, &text);
-    let digits = hexadecimal(digest.as_ref().get(..8).unwrap_or_default());
+    let digits = hex::encode(digest.as_ref().get(..8).unwrap_or_default());
     format!("cg-{digits}").into()
 }
 
@@ -370,7 +369,7 @@ fn instance_key(path: &Path, problems: &mut Vec<String>) -> Result<[u8; KEY_BYTE
 
 /// The token on disk; a new one where there is none; one that nobody knows where neither can be had.
 fn made_token(path: &Path, problems: &mut Vec<String>) -> Result<Secret, NoRandomness> {
-    let fresh = hexadecimal(&random::<TOKEN_BYTES>()?);
+    let fresh = hex::encode(&random::<TOKEN_BYTES>()?);
     let kept = read_or_make(path, format!("{fresh}\n").as_bytes(), problems);
     let text = kept.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
     if text.trim().len() >= TOKEN_CHARACTERS_MIN {
@@ -451,10 +450,6 @@ fn random<const BYTES: usize>() -> Result<[u8; BYTES], NoRandomness> {
     let mut bytes = [0; BYTES];
     getrandom::fill(&mut bytes).map_err(NoRandomness)?;
     Ok(bytes)
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -53,21 +53,17 @@ pub fn token(args: &TokenArgs) -> anyhow::Result<ExitCode> {
     getrandom::fill(&mut random)
         .map_err(|error| anyhow::anyhow!("{error}"))
         .context("the system gives no randomness")?;
-    print(&lines(&new.name, &new.scopes, &hexadecimal(&random)))
+    print(&lines(&new.name, &new.scopes, &hex::encode(&random)))
 }
 
 fn lines(name: &str, scopes: &[Scope], token: &str) -> String {
-    let hash = hexadecimal(digest(&SHA256, token.as_bytes()).as_ref());
+    let hash = hex::encode(digest(&SHA256, token.as_bytes()).as_ref());
     let words: Vec<_> = scopes.iter().map(|scope| scope.as_str()).collect();
     format!(
         "{token}\n\nThis is the token; it is shown only now. The configuration takes its hash:\n\nadmin:\n  tokens:\n    - \
          {{name: {name}, sha256: {hash}, scopes: [{}]}}\n",
         words.join(", ")
     )
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

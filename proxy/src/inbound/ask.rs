@@ -152,7 +152,7 @@ fn splunk_id(body: &Value) -> Result<String, Fault> {
     let mend = "let the search return one row for each client, with a field client, src or decision_id";
     let result = result.ok_or_else(|| Fault::unreadable("/result", "result is no object", mend))?;
     let row = hash(result.to_string().as_bytes());
-    let row: String = row.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let row: String = hex::encode(row).chars().take(16).collect();
     let sid: String = sid.chars().take(ID_MAX / 2).collect();
     Ok(format!("{}/{row}", told::replaced(&sid)))
 }

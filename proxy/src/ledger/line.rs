@@ -8,7 +8,6 @@
 //! the content was erased, `"body":null` stands in the place of salt and body; D is left, and without the salt nobody
 //! can try out what it stood for.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use checkgate_detectors::facts::Time;
@@ -44,7 +43,7 @@ impl Hash {
     /// As 64 hexadecimal digits.
     #[must_use]
     pub fn text(&self) -> String {
-        hexadecimal(&self.0)
+        hex::encode(&self.0)
     }
 
     /// The hash that `digits` write.
@@ -139,7 +138,7 @@ pub fn write(
     line.pop();
     let hash = Hash::of(&[&line]);
     for part in
-        [HASH_KEY, hash.text().as_bytes(), SALT_KEY, hexadecimal(&salt).as_bytes(), BODY_KEY, &body, b"}\n"]
+        [HASH_KEY, hash.text().as_bytes(), SALT_KEY, hex::encode(&salt).as_bytes(), BODY_KEY, &body, b"}\n"]
     {
         line.extend_from_slice(part);
     }
@@ -216,14 +215,6 @@ pub fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
         from += at + 1;
     }
     None
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a string does not fail.
-        write!(text, "{byte:02x}").ok();
-        text
-    })
 }
 
 /// Fills `bytes` from small hexadecimal digits; says whether these were just as many.

@@ -259,7 +259,7 @@ pub fn parse(path: &Path, bytes: &[u8], key: Option<&VerifyingKey>) -> Result<Re
     let seal: Seal = serde_json::from_slice(seal).map_err(|_| damaged("its seal is cut or changed"))?;
     let sealed = bytes.get(..end + 1 + length + 1).unwrap_or_default();
     let digest = digest(&SHA256, sealed);
-    let sha256 = hexadecimal(digest.as_ref());
+    let sha256 = hex::encode(digest.as_ref());
     if sha256 != seal.sha256 {
         return Err(damaged("its checksum differs"));
     }
@@ -335,7 +335,7 @@ pub fn write(
         public_key: key.verifying().hexadecimal(),
         value: STANDARD.encode(key.sign(&message(digest.as_ref()))),
     });
-    let seal = Seal { sha256: hexadecimal(digest.as_ref()), signature };
+    let seal = Seal { sha256: hex::encode(digest.as_ref()), signature };
     serde_json::to_writer(&mut bytes, &seal)?;
     bytes.push(b'\n');
     Ok(bytes)
@@ -365,12 +365,6 @@ fn write_draft(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
-}
-
-/// Bytes as hexadecimal digits.
-#[must_use]
-pub fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

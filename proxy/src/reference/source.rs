@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use flate2::read::MultiGzDecoder;
 use ring::digest::{Context, SHA256};
 
-use super::file::{SourceFile, hexadecimal};
+use super::file::SourceFile;
 use super::rows::{RowError, Rows};
 use super::{csv, lines, parquet, recording};
 use crate::rehearse::Progress;
@@ -153,7 +153,7 @@ impl Source {
             name: self.name.clone(),
             form: self.form.as_str().to_owned(),
             bytes: self.length,
-            sha256: hexadecimal(&self.digest),
+            sha256: hex::encode(&self.digest),
             rows: (rows.count() - before) as u64,
         })
     }

@@ -77,7 +77,7 @@ pub fn digest(files: &[PathBuf]) -> Arc<str> {
             context.update(part);
         }
     }
-    context.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
+    hex::encode(context.finish()).into()
 }
 
 fn collect(value: &Value, found: &mut Vec<PathBuf>) {

@@ -170,7 +170,7 @@ fn from_bytes(bytes: &[u8]) -> Result<Memory, MemoryError> {
 }
 
 fn sum(bytes: &[u8]) -> String {
-    digest(&SHA256, bytes).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(digest(&SHA256, bytes))
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ pub fn scope() -> InstrumentationScope {
 /// The name of an instance: the same across restarts on one state folder, and nothing that tells its key.
 pub fn instance(key: &[u8]) -> String {
     let hash = digest(&SHA256, &[b"checkgate telemetry instance ".as_slice(), key].concat());
-    let digits: String = hash.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let digits = hex::encode(hash);
     let part = |range: std::ops::Range<usize>| digits.get(range).unwrap_or_default().to_owned();
     [part(0..8), part(8..12), part(12..16), part(16..20), part(20..32)].join("-")
 }
