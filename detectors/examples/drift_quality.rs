@@ -22,6 +22,8 @@ mod drift_streams;
 mod files;
 #[path = "drift_quality/limits.rs"]
 mod limits;
+#[path = "drift_quality/references.rs"]
+mod references;
 #[allow(dead_code, reason = "other tables need more of it")]
 #[path = "quality/table.rs"]
 mod table;
@@ -91,9 +93,12 @@ fn main() {
 }
 
 fn tables() -> String {
-    let sections: [(&str, Section); 8] = [
+    let sections: [(&str, Section); 9] = [
         ("D1: run length of the early layer without a change, 40 runs", run_lengths),
         ("D1, D2: alarms without a change, 100,000 events in each of 40 runs", quiet),
+        ("The paging layer's promise under each of 200 references, 400 stretches without a change", || {
+            references::promises(*seeds().start())
+        }),
         ("D3, D4, D5: delay after a change in events, median of 40 runs, reference of 100,000", delays),
         ("What the tolerance costs: delay of the early layer, median of 40 runs", tolerances),
         (

@@ -55,6 +55,7 @@ pub mod senders;
 pub mod shares;
 pub mod space_saving;
 pub mod state;
+pub mod strangers;
 pub mod stretch;
 pub mod watch;
 

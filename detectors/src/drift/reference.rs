@@ -14,12 +14,13 @@ use super::derived::{Hits, Memory, Rates};
 use super::event::{Bank, Tolerance};
 use super::feature::Feature;
 use super::quality::{Held, Quality};
+use super::strangers::as_others_see;
 use super::stretch::{Calibration, STRETCHES_MAX, Worth};
 use super::watch::TICK_ROWS;
 use crate::facts::Time;
 
 /// The version of the bytes that [`DriftReference::to_bytes`] writes.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 /// Fewest rows of a reference.
 pub const ROWS_MIN: usize = 500;
 /// Most features that are watched; those beyond are left out and counted.
@@ -187,8 +188,8 @@ impl DriftReference {
             .collect();
         let stretches = features.first().map_or(0, |feature| feature.calibration.stretches());
         Self {
+            worth: Worth::of(stretches, features.len()),
             features,
-            worth: Worth::of(stretches),
             cut,
             rows: rows.len() as u64,
             span: times.first().copied().zip(times.last().copied()),
@@ -309,7 +310,8 @@ fn check(table: &Table) -> Result<usize, TableError> {
 fn feature(column: &Column, values: &[Value], times: &[Time], cut: Cut, settings: &Settings) -> Feature {
     let bins = Bins::of(values);
     let mut counts = Counts::new(bins.slots());
-    let (mut stretches, mut open, mut stretch) = (Vec::new(), Counts::new(bins.slots()), Stretch::default());
+    let (mut stretches, mut ends) = (Vec::new(), Vec::new());
+    let (mut open, mut stretch) = (Counts::new(bins.slots()), Stretch::default());
     let (mut memory, mut hits) = (Memory::new(true), Hits::default());
     for (row, value) in values.iter().enumerate() {
         let slot = bins.slot(*value);
@@ -318,14 +320,16 @@ fn feature(column: &Column, values: &[Value], times: &[Time], cut: Cut, settings
         if cut.ends(&mut stretch, times.get(row).copied().unwrap_or_default()) {
             counts.merge(&open);
             stretches.push(std::mem::replace(&mut open, Counts::new(bins.slots())));
+            ends.push(row + 1);
         }
     }
     counts.merge(&open);
+    let seen = as_others_see(&bins, values, &stretches, &ends);
     Feature {
         name: column.name.clone(),
         bank: Bank::new(&counts, bins.scale(), bumped(&bins), settings.tolerance),
         rates: Rates::of(&rates(&bins, values, &hits), settings.tolerance.error),
-        calibration: Calibration::of(&stretches, &counts),
+        calibration: Calibration::of(&stretches, &seen, &counts),
         held: Held::default(),
         bins,
         counts,

@@ -3,21 +3,34 @@
 //! A stretch scores by how far it lies from the reference, and so did each stretch of the reference from the rest of
 //! it. Where a live stretch is exchangeable with those, its rank is uniform, whatever happens inside of stretches:
 //! bursts, sessions, retries, customers with habits. p = (1 + scores of the reference at least as high) / (stretches +
-//! 1), and the bet e(p), a mean of k p^(k-1) over five k, each scaled so that its mean over the possible p is exactly
-//! 1 (Vovk and Wang, E-values: Calibration, Combination and Applications, 2021). The sum of Shiryaev and Roberts over
-//! stretches then alarms at A no sooner than after A stretches on average. Dependence *between* stretches, such as
-//! nights longer than a stretch, breaks that: the replay of the held-out reference shows whether it does.
+//! 1), and the bet is e(p) = 1 / (2 sqrt p), scaled so that its mean over the possible p is exactly 1 (Vovk and Wang,
+//! E-values: Calibration, Combination and Applications, 2021).
+//!
+//! But all stretches of a watch are ranked among the *same* scores. Given these, rank r has not the probability 1 /
+//! (stretches + 1) but the length of the gap between two scores, and the gaps of m scores are as likely as any m + 1
+//! lengths that sum to 1. Under an unlucky reference the bet grows by its mean over these lengths, stretch after stretch:
+//! the promise of a mean run length fails for that reference altogether, and so does the mean over references. So the
+//! bet is divided by what that mean exceeds with a probability of [`REFERENCE_ERROR`] over the draw of the reference, for
+//! all its features together. With the rest of the probability, given the reference, the sum of Shiryaev and Roberts
+//! over stretches alarms at A no sooner than after A stretches on average. That is the condition on the calibration set
+//! of Vovk (Conditional Validity of Inductive Conformal Predictors, 2012) and of Bates, Candes, Lei, Romano and Sesia
+//! (Testing for Outliers with Conformal p-Values, 2023), asked of one mean and not of every p, which costs less.
+//!
+//! Dependence *between* stretches, such as nights longer than a stretch, breaks all of it: the replay of the held-out
+//! reference shows whether it does.
 
 use serde::{Deserialize, Serialize};
 
 use super::counts::Counts;
 use super::event::raised;
-use super::measure::{divergence, smoothed};
+use super::measure::{divergence, random_mean_quantile, smoothed};
 
 /// Most stretches that a calibration keeps.
 pub const STRETCHES_MAX: usize = 400;
-/// Exponents of the bets.
-const EXPONENTS: [f64; 5] = [0.2, 0.35, 0.5, 0.7, 0.9];
+/// How likely it may be that the scores that happened to be in a reference break the promise of one of its features. Of
+/// independent references one in twenty has runs that are shorter than promised, by the little that its bet is still too
+/// large; a fifth of that would have a shift of a tenth of a deviation take four tenths longer.
+pub const REFERENCE_ERROR: f64 = 0.05;
 
 /// The scores of the reference's own stretches.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -48,15 +61,16 @@ pub fn score(stretch: &Counts, rest: &[f64]) -> f32 {
 }
 
 impl Calibration {
-    /// Scores each stretch of a reference against the other stretches.
+    /// Scores each stretch of a reference against the other stretches: `seen` is each as these see it
+    /// ([`super::strangers`]).
     #[must_use]
-    pub fn of(stretches: &[Counts], all: &Counts) -> Self {
-        let own = |stretch: &Counts| {
+    pub fn of(stretches: &[Counts], seen: &[Counts], all: &Counts) -> Self {
+        let own = |(stretch, seen): (&Counts, &Counts)| {
             let mut rest = all.clone();
             rest.part_from(stretch);
-            score(stretch, &smoothed(rest.slots()))
+            score(seen, &smoothed(rest.slots()))
         };
-        let mut scores: Vec<f32> = stretches.iter().take(STRETCHES_MAX).map(own).collect();
+        let mut scores: Vec<f32> = stretches.iter().zip(seen).take(STRETCHES_MAX).map(own).collect();
         scores.sort_by(f32::total_cmp);
         Self { scores }
     }
@@ -110,19 +124,15 @@ impl Calibration {
 }
 
 impl Worth {
-    /// What ranks among `stretches` stretches are worth.
+    /// What ranks among `stretches` stretches are worth in a reference of so many features.
     #[must_use]
-    pub fn of(stretches: usize) -> Self {
+    pub fn of(stretches: usize, features: usize) -> Self {
         let possible = stretches + 1;
-        let p = |rank: usize| (rank + 1) as f64 / possible as f64;
-        let bet = |exponent: f64, rank: usize| exponent * libm::pow(p(rank), exponent - 1.0);
-        let mean = |exponent| (0..possible).map(|rank| bet(exponent, rank)).sum::<f64>() / possible as f64;
-        let means = EXPONENTS.map(mean);
-        let value = |rank| {
-            let bets = EXPONENTS.iter().zip(means).map(|(exponent, mean)| bet(*exponent, rank) / mean);
-            bets.sum::<f64>() / EXPONENTS.len() as f64
-        };
-        Self { values: (0..possible).map(value).collect() }
+        let bet = |rank: usize| (possible as f64 / (rank + 1) as f64).sqrt();
+        let mean = (0..possible).map(bet).sum::<f64>() / possible as f64;
+        let bets: Vec<f64> = (0..possible).map(|rank| bet(rank) / mean).collect();
+        let margin = random_mean_quantile(&bets, REFERENCE_ERROR / features.max(1) as f64);
+        Self { values: bets.iter().map(|bet| bet / margin).collect() }
     }
 
     /// The worth of a stretch that so many of the reference's stretches score at least as high as.
@@ -157,21 +167,45 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_worth_of_a_rank_is_one_on_average_and_falls_with_it() {
+    fn the_worth_of_a_rank_is_at_most_one_on_average_and_falls_with_it() {
         for stretches in [0, 1, 20, 100, 400] {
-            let worth = Worth::of(stretches);
+            let worth = Worth::of(stretches, 1);
             let mean = worth.values.iter().sum::<f64>() / worth.values.len() as f64;
-            assert!((mean - 1.0).abs() < 1e-12, "{stretches} stretches: {mean}");
+            assert!(mean <= 1.0 + 1e-9 && mean > 0.75, "{stretches} stretches: {mean}");
             assert!(worth.values.is_sorted_by(|one, next| one >= next), "{stretches} stretches");
         }
-        assert!(Worth::of(400).at(0) > 10.0, "three of the strangest stretches reach 1,000");
+        assert!(Worth::of(400, 1).at(0) > 9.0, "four of the strangest stretches reach 5,000");
+        assert!(Worth::of(400, 50).at(0) < Worth::of(400, 1).at(0), "many features ask for more room");
+    }
+
+    /// Given a reference, a quiet stretch falls into one of the gaps between its scores by their lengths.
+    #[test]
+    fn of_twenty_references_nineteen_keep_the_promise_each_for_itself() {
+        const REFERENCES: u32 = 2000;
+        let mut bits = 1_u64;
+        // Knuth's linear congruential generator: any will do.
+        let mut exponential = || {
+            bits = bits.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            -libm::log(((bits >> 11) as f64 + 0.5) / (1_u64 << 53) as f64)
+        };
+        for stretches in [5, 20, 400] {
+            let worth = Worth::of(stretches, 1);
+            let mut breaks = || {
+                let gaps: Vec<f64> = worth.values.iter().map(|_| exponential()).collect();
+                let mean: f64 = gaps.iter().zip(&worth.values).map(|(gap, worth)| gap * worth).sum();
+                mean > gaps.iter().sum()
+            };
+            let broken = (0..REFERENCES).filter(|_| breaks()).count();
+            // 100 are allowed; four standard errors are 39.
+            assert!((61..=139).contains(&broken), "{stretches} stretches: {broken} of {REFERENCES}");
+        }
     }
 
     #[test]
     fn a_stretch_is_scored_against_the_others_without_itself() {
         let stretches = vec![Counts::from_slots(vec![10, 0]), Counts::from_slots(vec![0, 10])];
         let all = Counts::from_slots(vec![10, 10]);
-        let calibration = Calibration::of(&stretches, &all);
+        let calibration = Calibration::of(&stretches, &stretches, &all);
         let expected = (2.0 * 10.0 * libm::log(1.0 / (0.5 / 11.0))) as f32;
         assert_eq!(calibration.scores, [expected, expected]);
         assert_eq!((calibration.at_least(0.0), calibration.at_least(expected + 1.0)), (2, 0));
@@ -183,7 +217,7 @@ mod tests {
         let mut evidence = Evidence::default();
         let stretch = Counts::from_slots(vec![100, 0]);
         for stretches in 1..50 {
-            let p = evidence.take(&Calibration::default(), &Worth::of(0), &stretch, &[0.5, 0.5]);
+            let p = evidence.take(&Calibration::default(), &Worth::of(0, 1), &stretch, &[0.5, 0.5]);
             assert_eq!((p, evidence.level()), (1.0, f64::from(stretches)), "never more than its number");
         }
     }
