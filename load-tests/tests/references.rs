@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use checkgate_load_tests::attack::{MODEL, ask, honest_row, sweep_row};
 use checkgate_load_tests::checkgate::{Checkgate, Start, binary, replay};
-use checkgate_load_tests::inference::answer;
+use checkgate_load_tests::inference::{answer, infer_path, question};
 use checkgate_load_tests::model_server::{Answer, ModelServer};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -211,6 +211,49 @@ async fn recorded_traffic_makes_a_reference_that_is_signed_planned_with_and_comp
         cli(&["drift", "show", "--reference", &made, "--against", &recording, "--svg", &picture]);
     assert!(done && said.contains("None of it is an alarm"), "{said}");
     assert!(std::fs::read_to_string(picture).unwrap().ends_with("</svg>\n"));
+}
+
+/// Asks about `requests` times ten rows at `path`.
+async fn ask_in_tens(checkgate: &Checkgate, path: &str, requests: u32) {
+    for request in 0..requests {
+        let mut asking = checkgate.client(&format!("127.0.63.{}", 1 + request % 4));
+        let rows: Vec<Vec<f64>> = (0..10).map(|row| honest_row(request % 4, request * 10 + row)).collect();
+        let reply = asking.post(path, question(&rows).to_string()).await.unwrap();
+        assert_eq!(reply.status, 200, "request {request} at {path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reference_of_one_version_holds_its_rows_and_no_others() {
+    // It says in its answers that it is version 1. Where the path of a question says one, that counts.
+    let ten = vec![vec![100.0]; 10];
+    let server = ModelServer::always(Answer::value(&answer(MODEL, &ten))).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let recording = path("recording");
+    let record = ["--record", recording.as_str()];
+    let mut checkgate = start(&server, &folder.path().join("state")).with(&record).run().await.unwrap();
+    ask_in_tens(&checkgate, &format!("/v2/models/{MODEL}/versions/2/infer"), 52).await;
+    ask_in_tens(&checkgate, &infer_path(MODEL), 56).await;
+    checkgate.stop().await.unwrap();
+    let build = |version: &str, made: &str| {
+        let from = ["reference", "build", "--from", &recording, "--format", "json", "-o", made];
+        cli(&[&from[..], &["--model", MODEL, "--model-version", version]].concat())
+    };
+    for (version, rows) in [("2", 520), ("1", 560)] {
+        let (done, said) = build(version, &path(version));
+        assert!(done, "version {version}: {said}");
+        let built: Value = serde_json::from_str(&said).unwrap();
+        assert_eq!(built["header"]["provenance"]["rows"], json!(rows), "version {version}: {built:#}");
+    }
+    let (done, said) = build("3", &path("3"));
+    assert!(!done && said.contains("no answered question of version \"3\""), "{said}");
+    assert!(!Path::new(&path("3")).exists(), "and nothing is written");
+    let against = ["--against", &recording, "--model", MODEL, "--model-version", "2", "--format", "json"];
+    let (done, said) = cli(&[&["drift", "show", "--reference", &path("2")], &against[..]].concat());
+    assert!(done, "{said}");
+    let compared: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(compared["rows"], json!([520, 520]), "{compared:#}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
