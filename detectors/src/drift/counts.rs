@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::bins::SLOTS;
 use crate::facts::Time;
 
 /// Sub-windows of a window: an hour in parts of five minutes, a day in parts of two hours.
@@ -34,9 +35,19 @@ impl Counts {
         }
     }
 
+    /// Adds what a tick counted.
+    #[inline(always)]
+    pub fn take(&mut self, tick: &Tick<'_>) {
+        tick.add_to(&mut self.slots);
+    }
+
     /// Adds what another counted.
     pub fn merge(&mut self, other: &Self) {
-        let pairs = self.slots.iter_mut().zip(&other.slots);
+        self.add_all(&other.slots);
+    }
+
+    fn add_all(&mut self, counts: &[u32]) {
+        let pairs = self.slots.iter_mut().zip(counts);
         pairs.for_each(|(count, more)| *count = count.saturating_add(*more));
     }
 
@@ -76,6 +87,70 @@ impl Counts {
     }
 }
 
+/// What was counted between two ticks. A tick has few events, and so costs by the slots that they met, not by all.
+#[derive(Clone, Copy, Debug)]
+pub struct Tick<'a> {
+    counts: &'a Counts,
+    /// The slots that were met, in order, with how often.
+    met: &'a [(u32, u32)],
+    events: u32,
+}
+
+/// The slots that a tick met, those that nothing is in last.
+pub type Met = [(u32, u32); SLOTS];
+
+impl<'a> Tick<'a> {
+    /// Room for the slots of one tick.
+    #[must_use]
+    pub fn room() -> Met {
+        [(0, 0); SLOTS]
+    }
+
+    /// The tick of these counts, of at most [`SLOTS`] slots.
+    #[inline(always)]
+    #[must_use]
+    pub fn of(counts: &'a Counts, met: &'a mut Met) -> Self {
+        let (mut len, mut events) = (0, 0_u64);
+        for (slot, count) in (0..).zip(&counts.slots) {
+            // Which slots are met cannot be foreseen, so there is no branch: what was not met is written over by the next.
+            if let Some(next) = met.get_mut(len) {
+                *next = (slot, *count);
+            }
+            len += usize::from(*count > 0);
+            events += u64::from(*count);
+        }
+        let events = events.min(u64::from(u32::MAX)) as u32;
+        Self { counts, met: met.get(..len).unwrap_or_default(), events }
+    }
+
+    /// How many events there were.
+    #[must_use]
+    pub fn events(&self) -> u32 {
+        self.events
+    }
+
+    /// The slots that were met, in order, with how often.
+    #[inline(always)]
+    pub fn met(&self) -> impl Iterator<Item = (usize, u32)> + '_ {
+        self.met.iter().map(|(slot, count)| (*slot as usize, *count))
+    }
+
+    /// How often one slot was met.
+    #[must_use]
+    pub fn at(&self, slot: usize) -> u32 {
+        self.counts.at(slot)
+    }
+
+    #[inline(always)]
+    fn add_to(&self, slots: &mut [u32]) {
+        for (slot, more) in self.met() {
+            if let Some(count) = slots.get_mut(slot) {
+                *count = count.saturating_add(more);
+            }
+        }
+    }
+}
+
 /// When a window goes on to its next part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Pace {
@@ -87,14 +162,24 @@ pub enum Pace {
     Never,
 }
 
-/// The counts of the last [`PARTS`] sub-windows, the one under way included, with their sum.
+/// The counts of the last [`PARTS`] sub-windows, the one under way included.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "StoredRing", into = "StoredRing")]
 pub struct Ring {
     pace: Pace,
     /// One part after the other.
     parts: Vec<u32>,
-    sum: Counts,
     /// Number of the part under way since the beginning of time or of counting.
+    number: u64,
+    events: u64,
+}
+
+/// A window as it is written: with its sum, which is added up by whoever looks.
+#[derive(Serialize, Deserialize)]
+struct StoredRing {
+    pace: Pace,
+    parts: Vec<u32>,
+    sum: Counts,
     number: u64,
     events: u64,
 }
@@ -104,21 +189,18 @@ impl Ring {
     #[must_use]
     pub fn new(slots: usize, pace: Pace) -> Self {
         let slots = if pace == Pace::Never { 0 } else { slots };
-        let parts = vec![0; slots * PARTS];
-        Self { pace, parts, sum: Counts::new(slots), number: 0, events: 0 }
+        Self { pace, parts: vec![0; slots * PARTS], number: 0, events: 0 }
     }
 
     /// Takes what was counted up to `now`. Counts that come at once stay together, in one part.
-    pub fn take(&mut self, counts: &Counts, now: Time) {
+    #[inline(always)]
+    pub fn take(&mut self, tick: &Tick<'_>, now: Time) {
         if self.pace == Pace::Never {
             return;
         }
         self.advance(now);
-        self.sum.merge(counts);
-        for (kept, count) in self.part(self.number).iter_mut().zip(counts.slots()) {
-            *kept = kept.saturating_add(*count);
-        }
-        self.events += counts.total();
+        tick.add_to(self.part(self.number));
+        self.events += u64::from(tick.events());
     }
 
     /// Lets go of what has grown too old by `now`.
@@ -131,8 +213,6 @@ impl Ring {
         // A clock that went back leaves the window where it is.
         let steps = number.saturating_sub(self.number).min(PARTS as u64);
         for step in 0..steps {
-            let old = Counts::from_slots(self.part(number - step).to_vec());
-            self.sum.part_from(&old);
             self.part(number - step).fill(0);
         }
         if steps > 0 {
@@ -140,8 +220,12 @@ impl Ring {
         }
     }
 
+    fn slots(&self) -> usize {
+        self.parts.len() / PARTS
+    }
+
     fn part(&mut self, number: u64) -> &mut [u32] {
-        let slots = self.sum.slots().len();
+        let slots = self.slots();
         let from = (number % PARTS as u64) as usize * slots;
         self.parts.get_mut(from..from + slots).unwrap_or_default()
     }
@@ -149,13 +233,31 @@ impl Ring {
     /// Bytes on the heap.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.parts.capacity() * size_of::<u32>() + self.sum.bytes()
+        self.parts.capacity() * size_of::<u32>()
     }
 
     /// What the whole window counted.
     #[must_use]
-    pub fn sum(&self) -> &Counts {
-        &self.sum
+    pub fn sum(&self) -> Counts {
+        let mut sum = Counts::new(self.slots());
+        for part in self.parts.chunks(self.slots().max(1)) {
+            sum.add_all(part);
+        }
+        sum
+    }
+}
+
+impl From<StoredRing> for Ring {
+    fn from(StoredRing { pace, parts, number, events, .. }: StoredRing) -> Self {
+        Self { pace, parts, number, events }
+    }
+}
+
+impl From<Ring> for StoredRing {
+    fn from(ring: Ring) -> Self {
+        let sum = ring.sum();
+        let Ring { pace, parts, number, events } = ring;
+        Self { pace, parts, sum, number, events }
     }
 }
 
@@ -172,19 +274,20 @@ mod tests {
     #[test]
     fn the_sum_is_that_of_the_latest_parts_by_count() {
         let mut ring = Ring::new(3, Pace::Events(10));
-        (0..1000).for_each(|event| ring.take(&one(event % 3), Time(0)));
+        (0..1000).for_each(|event| ring.take(&Tick::of(&one(event % 3), &mut Tick::room()), Time(0)));
         let all = 10 * PARTS as u64;
         assert_eq!(ring.sum().total(), all, "parts of 10 events, the last of them full");
-        ring.take(&one(0), Time(0));
+        ring.take(&Tick::of(&one(0), &mut Tick::room()), Time(0));
         assert_eq!(ring.sum().total(), all - 9, "a new part pushes out the oldest");
-        let parts = ring.parts.iter().sum::<u32>();
-        assert_eq!(u64::from(parts), ring.sum().total(), "the sum is exact");
+        let read: Ring = postcard::from_bytes(&postcard::to_stdvec(&ring).unwrap()).unwrap();
+        assert_eq!(read, ring, "it is read back as it was");
     }
 
     #[test]
     fn time_alone_empties_a_window() {
         let mut ring = Ring::new(3, Pace::Microseconds(1000));
-        (0..5000).for_each(|event| ring.take(&one(1), Time(1_000_000 + event * 20)));
+        let mut take = |time| ring.take(&Tick::of(&one(1), &mut Tick::room()), Time(time));
+        (0..5000).for_each(|event| take(1_000_000 + event * 20));
         let all = PARTS as u64 * 50;
         assert_eq!(ring.sum().total(), all, "parts of 1 ms with 50 events each");
         ring.advance(Time(1_100_000));
@@ -198,9 +301,27 @@ mod tests {
     #[test]
     fn without_a_pace_nothing_is_kept() {
         let mut ring = Ring::new(3, Pace::Never);
-        ring.take(&one(1), Time(5));
+        ring.take(&Tick::of(&one(1), &mut Tick::room()), Time(5));
         ring.advance(Time(u64::MAX));
         assert_eq!((ring.sum().total(), ring.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn a_tick_tells_the_slots_that_were_met_and_how_often() {
+        let mut slots = vec![0; SLOTS];
+        let none = Counts::from_slots(slots.clone());
+        assert_eq!(Tick::of(&none, &mut Tick::room()).met().count(), 0, "nothing was met");
+        for (slot, count) in [(0, 3), (7, 1), (SLOTS - 1, 9)] {
+            slots[slot] = count;
+        }
+        let counts = Counts::from_slots(slots);
+        let mut met = Tick::room();
+        let tick = Tick::of(&counts, &mut met);
+        let met: Vec<(usize, u32)> = tick.met().collect();
+        assert_eq!((met, tick.events()), (vec![(0, 3), (7, 1), (SLOTS - 1, 9)], 13));
+        let mut sum = counts.clone();
+        sum.take(&tick);
+        assert_eq!(sum.slots(), counts.slots().iter().map(|count| 2 * count).collect::<Vec<_>>());
     }
 
     #[test]

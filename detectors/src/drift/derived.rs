@@ -14,7 +14,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::bins::{Bins, Value};
-use super::counts::Counts;
+use super::counts::Tick;
 use super::event::raised;
 use super::lately::Lately;
 use super::measure::rate_bound;
@@ -186,16 +186,13 @@ impl Memory {
 
 impl Hits {
     /// Puts in place of those that depend on the slot alone what was counted by slot.
-    pub fn by_slot(&mut self, bins: &Bins, counts: &Counts) {
-        let slots = counts.slots();
-        let sum = |counts: &[u32]| counts.iter().fold(0_u32, |sum, count| sum.saturating_add(*count));
+    pub fn by_slot(&mut self, bins: &Bins, tick: &Tick<'_>) {
+        let either = |one: usize, other: usize| tick.at(one).saturating_add(tick.at(other));
         let [_, _, outside, not_there] = &mut self.held;
-        self.values = sum(slots);
-        *not_there = sum(slots.get(bins.scale()..).unwrap_or_default());
+        self.values = tick.events();
+        *not_there = either(bins.scale(), bins.scale() + 1);
         *outside = match bins {
-            Bins::Numbers(_) if bins.is_outside(0) => {
-                counts.at(0).saturating_add(counts.at(bins.scale() - 1))
-            }
+            Bins::Numbers(_) if bins.is_outside(0) => either(0, bins.scale() - 1),
             Bins::Numbers(_) | Bins::Labels(_) => 0,
         };
     }
@@ -227,6 +224,7 @@ impl Rates {
 
 impl Evidence {
     /// Settles a tick.
+    #[inline(always)]
     pub fn take(&mut self, rates: &Rates, hits: &Hits) {
         let none = powers(MISSES, hits.values);
         for ((levels, bound), held) in self.levels.iter_mut().zip(&rates.bounds).zip(hits.held) {
@@ -266,6 +264,7 @@ impl Evidence {
 
 #[cfg(test)]
 mod tests {
+    use super::super::counts::Counts;
     use super::*;
 
     fn looked(values: &[Value], reference: &[Value]) -> Hits {
@@ -309,7 +308,7 @@ mod tests {
                 memory.look(&bins, value, slot, &mut both);
                 halves.0.look_back(&bins, value, slot, By::NOBODY, &mut halves.1);
             }
-            halves.1.by_slot(&bins, &counts);
+            halves.1.by_slot(&bins, &Tick::of(&counts, &mut Tick::room()));
             assert_eq!((&memory, both), (&halves.0, halves.1), "{bins:?}");
             let read: Memory = postcard::from_bytes(&postcard::to_stdvec(&memory).unwrap()).unwrap();
             assert_eq!(read, memory, "it is read back as it was");

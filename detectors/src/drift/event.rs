@@ -12,13 +12,13 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+use super::adaptive::{Adaptive, Margins};
 use super::bins::SLOTS;
-use super::counts::Counts;
+use super::counts::{Counts, Tick};
 use super::measure::{
-    chi_square, chi_square_quantile, divergence, normal_quantile, power, rate_bound, smoothed,
-    total_variation,
+    chi_square, chi_square_quantile, divergence, normal_quantile, rate_bound, smoothed, total_variation,
 };
-use super::powers::{exponentials, powers};
+use super::powers::{exponentials, powers, times};
 
 /// Bets along a score function of the slots: its number, and the exponent of one unit of the score.
 const TILTS: [(usize, f64); 20] = [
@@ -57,8 +57,6 @@ const SHAPE: usize = 18;
 const APART: [f64; 2] = [0.7, 0.87];
 /// What a bump adds to one slot, as a share of all events.
 const HEIGHTS: [f64; 2] = [0.02, 0.15];
-/// Half-lives of the adaptive bets, in events.
-const HALF_LIVES: [f64; 3] = [64.0, 512.0, 4096.0];
 /// What each location bet has of their share, in the order of [`TILTS`]. The one between has less, for the others see its
 /// shifts as well.
 const LOCATION_WEIGHTS: [f64; LOCATION] = [0.2, 0.2, 0.1, 0.1, 0.2, 0.2];
@@ -71,7 +69,9 @@ const SHARES: [f64; 6] = [0.4, 0.12, 0.05, 0.2, 0.13, 0.1];
 const SCORE_MAX: f64 = 4.0;
 /// A bet with a smaller margin says nothing, as all do of a feature that hardly varies: its sum would merely count
 /// events, and reach any threshold in the end.
-const MARGIN_MIN: f64 = 1e-4;
+pub(super) const MARGIN_MIN: f64 = 1e-4;
+/// Slots that are reckoned together, so that one instruction works on several.
+const BLOCK: usize = 4;
 /// Evidence is cut here, far above any threshold, so that it stays a number.
 const LEVEL_MAX: f64 = 1e200;
 
@@ -106,16 +106,7 @@ pub struct Bank {
 pub struct Evidence {
     tilts: [f64; TILTS.len()],
     bumps: Vec<[f64; HEIGHTS.len()]>,
-    adaptive: Vec<Adaptive>,
-}
-
-/// A bet that the latest events tell what the next ones are.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Adaptive {
-    level: f64,
-    keep: f64,
-    events: f64,
-    counts: Vec<f64>,
+    adaptive: Adaptive,
 }
 
 impl Bank {
@@ -228,6 +219,13 @@ fn parted(normal: f64, place: f64) -> f64 {
     libm::log(0.5 * (density(place) + density(-place)))
 }
 
+/// What each score counts for, to each tilt along it: written out, for a look-up at every tilt costs as much as the rest.
+#[inline(always)]
+fn to_each_tilt([location, scale, skew, humps, near, far]: [f64; SCORES]) -> [f64; TILTS.len()] {
+    let [l, s, k, h] = [location, scale, skew, humps];
+    [l, l, l, l, l, l, s, s, s, s, k, k, k, k, h, h, h, h, near, far]
+}
+
 fn score_of(scores: &[f32; SCORES], number: usize) -> f64 {
     scores.get(number).copied().map_or(0.0, f64::from)
 }
@@ -244,83 +242,63 @@ impl Evidence {
     /// No evidence yet.
     #[must_use]
     pub fn new(bank: &Bank) -> Self {
-        let adaptive = |half_life: &f64| Adaptive {
-            level: 0.0,
-            keep: libm::exp2(-1.0 / half_life),
-            events: 0.0,
-            counts: vec![0.0; bank.p0.len()],
-        };
         Self {
             tilts: [0.0; TILTS.len()],
             bumps: vec![[0.0; HEIGHTS.len()]; bank.bumps.len()],
-            adaptive: HALF_LIVES.iter().map(adaptive).collect(),
+            adaptive: Adaptive::new(bank.p0.len()),
         }
     }
 
     /// Settles a tick.
-    pub fn take(&mut self, bank: &Bank, counts: &Counts) {
-        let events = counts.total().min(u64::from(u32::MAX)) as u32;
-        if events == 0 {
-            return;
+    #[inline(always)]
+    pub fn take(&mut self, bank: &Bank, tick: &Tick<'_>) {
+        if tick.events() > 0 {
+            self.take_tilts(bank, tick);
+            self.take_bumps(bank, tick);
+            let margins = Margins { tolerance: bank.tolerance, error: bank.adaptive_error };
+            self.adaptive.take(&bank.p0, margins, tick);
         }
-        self.take_tilts(bank, counts, events);
-        self.take_bumps(bank, counts, events);
-        self.take_adaptive(bank, counts, events);
     }
 
-    fn take_tilts(&mut self, bank: &Bank, counts: &Counts, events: u32) {
+    #[inline(always)]
+    fn take_tilts(&mut self, bank: &Bank, tick: &Tick<'_>) {
         let mut sums = [0.0_f64; SCORES];
-        for (scores, count) in bank.scores.iter().zip(counts.slots()) {
-            let count = f64::from(*count);
+        for (slot, count) in tick.met() {
+            let (Some(scores), count) = (bank.scores.get(slot), f64::from(count)) else { continue };
             sums.iter_mut().zip(scores).for_each(|(sum, score)| *sum += f64::from(*score) * count);
         }
-        let all = f64::from(events);
-        let mut factors = [0.0; TILTS.len()];
-        for ((factor, (score, slope)), divisor) in factors.iter_mut().zip(TILTS).zip(&bank.levels) {
-            *factor = slope * sums.get(score).copied().unwrap_or(0.0) - divisor * all;
+        let all = f64::from(tick.events());
+        let mut factors = to_each_tilt(sums);
+        for ((factor, (_, slope)), divisor) in factors.iter_mut().zip(&TILTS).zip(&bank.levels) {
+            *factor = slope * *factor - divisor * all;
         }
         exponentials(&mut factors);
         let pairs = self.tilts.iter_mut().zip(factors);
-        pairs.for_each(|(level, factor)| *level = raised(*level, events, factor));
+        pairs.for_each(|(level, factor)| *level = raised(*level, tick.events(), factor));
     }
 
-    fn take_bumps(&mut self, bank: &Bank, counts: &Counts, events: u32) {
-        let slots = counts.slots().iter().zip(&bank.p0).skip(bank.first);
-        for ((levels, bumps), (count, p)) in self.bumps.iter_mut().zip(&bank.bumps).zip(slots) {
-            let inside = (*count).min(events);
-            let mut misses = [0.0; HEIGHTS.len()];
-            let parts = misses.iter_mut().zip(HEIGHTS).zip(bumps);
-            parts.for_each(|((miss, height), divisor)| *miss = (1.0 - height) * divisor);
-            let mut factors = powers(misses, events - inside);
-            if inside > 0 {
-                let mut hits = [0.0; HEIGHTS.len()];
-                let parts = hits.iter_mut().zip(HEIGHTS).zip(bumps);
-                parts.for_each(|((hit, height), divisor)| *hit = (1.0 - height + height / p) * divisor);
-                factors.iter_mut().zip(powers(hits, inside)).for_each(|(factor, hits)| *factor *= hits);
-            }
-            levels
-                .iter_mut()
-                .zip(factors)
-                .for_each(|(level, factor)| *level = raised(*level, events, factor));
+    #[inline(always)]
+    fn take_bumps(&mut self, bank: &Bank, tick: &Tick<'_>) {
+        let events = tick.events();
+        let misses = |divisors| times(HEIGHTS.map(|height| 1.0 - height), divisors);
+        // As if no slot was met, then those that were.
+        let mut factors = [[0.0; HEIGHTS.len() * BLOCK]; SLOTS.div_ceil(BLOCK)];
+        let slots = by_slot(&mut factors).iter_mut().zip(&bank.bumps);
+        slots.for_each(|(factors, divisors)| *factors = misses(divisors));
+        let blocks = factors.iter_mut().take(bank.bumps.len().div_ceil(BLOCK));
+        blocks.for_each(|block| *block = powers(*block, events));
+        let factors = by_slot(&mut factors);
+        for (slot, inside) in tick.met() {
+            let place = slot.wrapping_sub(bank.first);
+            let (Some(factors), Some(divisors)) = (factors.get_mut(place), bank.bumps.get(place)) else {
+                continue;
+            };
+            let Some(p) = bank.p0.get(slot) else { continue };
+            let hits = times(HEIGHTS.map(|height| 1.0 - height + height / p), divisors);
+            *factors = times(powers(misses(divisors), events - inside), &powers(hits, inside));
         }
-    }
-
-    /// Settles a tick with what was learned before it, then learns from it.
-    fn take_adaptive(&mut self, bank: &Bank, counts: &Counts, events: u32) {
-        let mut ratios = [[0.0; SLOTS]; HALF_LIVES.len()];
-        let bets = self.adaptive.iter().zip(&mut ratios);
-        bets.for_each(|(bet, ratios)| bet.ratios(bank, ratios));
-        let [short, middle, long] = &ratios;
-        let mut factors = [1.0; HALF_LIVES.len()];
-        let slots = counts.slots().iter().zip(short).zip(middle).zip(long);
-        for (((count, short), middle), long) in slots.filter(|(((count, _), _), _)| **count > 0) {
-            let parts = powers([*short, *middle, *long], *count);
-            factors.iter_mut().zip(parts).for_each(|(factor, part)| *factor *= part);
-        }
-        for (bet, factor) in self.adaptive.iter_mut().zip(factors) {
-            bet.level = raised(bet.level, events, factor);
-            bet.learn(counts, events);
-        }
+        let pairs = self.bumps.as_flattened_mut().iter_mut().zip(factors.as_flattened());
+        pairs.for_each(|(level, factor)| *level = raised(*level, events, *factor));
     }
 
     /// The evidence: the weighted mean of the bets. Where nothing changed its expectation is at most the number of
@@ -334,8 +312,8 @@ impl Evidence {
             tilts(LOCATION, SCALE),
             tilts(SCALE, SHAPE),
             tilts(SHAPE, TILTS.len()),
-            mean(self.bumps.iter().flatten().copied()),
-            mean(self.adaptive.iter().map(|bet| bet.level)),
+            mean(self.bumps.as_flattened().iter().copied()),
+            mean(self.adaptive.levels()),
         ];
         SHARES.iter().zip(groups).map(|(share, level)| share * level).sum()
     }
@@ -343,9 +321,7 @@ impl Evidence {
     /// Bytes on the heap.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let adaptive = |bet: &Adaptive| size_of::<Adaptive>() + bet.counts.capacity() * size_of::<f64>();
-        self.bumps.capacity() * size_of::<[f64; HEIGHTS.len()]>()
-            + self.adaptive.iter().map(adaptive).sum::<usize>()
+        self.bumps.capacity() * size_of::<[f64; HEIGHTS.len()]>() + self.adaptive.bytes()
     }
 
     /// Forgets the evidence; what the adaptive bets learned goes as well, for it is what changed.
@@ -354,42 +330,15 @@ impl Evidence {
     }
 }
 
-impl Adaptive {
-    /// By what each slot's events multiply; 0 where too little was learned to say anything.
-    fn ratios(&self, bank: &Bank, ratios: &mut [f64; SLOTS]) {
-        let prior = 2.0 * bank.p0.len() as f64;
-        let whole = self.events + prior;
-        let (mut differences, mut squares) = ([0.0; SLOTS], [0.0; SLOTS]);
-        let slots = bank.p0.iter().zip(&self.counts).zip(ratios.iter_mut());
-        for (((p, kept), ratio), (apart, square)) in slots.zip(differences.iter_mut().zip(&mut squares)) {
-            *ratio = (kept + prior * p) / whole;
-            let difference = *ratio - p;
-            *apart = difference.abs();
-            *square = difference * difference / p;
-        }
-        let used = bank.p0.len();
-        let sum = |parts: &[f64; SLOTS]| parts.iter().take(used).sum::<f64>();
-        // Twice the total variation is the sum of the differences.
-        let margin = 1.0 + bank.tolerance * sum(&differences) + bank.adaptive_error * sum(&squares).sqrt();
-        if margin < 1.0 + MARGIN_MIN {
-            *ratios = [0.0; SLOTS];
-            return;
-        }
-        ratios.iter_mut().zip(&bank.p0).for_each(|(ratio, p)| *ratio /= p * margin);
-    }
-
-    fn learn(&mut self, counts: &Counts, events: u32) {
-        let keep = power(self.keep, events);
-        self.events = self.events * keep + f64::from(events);
-        for (kept, count) in self.counts.iter_mut().zip(counts.slots()) {
-            *kept = *kept * keep + f64::from(*count);
-        }
-    }
+/// The numbers of each slot that stand in blocks.
+#[inline(always)]
+fn by_slot<const N: usize>(blocks: &mut [[f64; N]]) -> &mut [[f64; HEIGHTS.len()]] {
+    blocks.as_flattened_mut().as_chunks_mut().0
 }
 
 /// The sum of Shiryaev and Roberts after `events` that multiply to `factor`: an e-process begins with every event, and
 /// those of one tick begin with it.
-#[inline]
+#[inline(always)]
 #[must_use]
 pub fn raised(level: f64, events: u32, factor: f64) -> f64 {
     let next = (level + f64::from(events)) * factor;
@@ -404,7 +353,14 @@ fn mean(values: impl Iterator<Item = f64>) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::measure::power;
     use super::*;
+
+    #[test]
+    fn each_tilt_has_the_score_that_it_is_along() {
+        let numbers = std::array::from_fn(|score| score as f64);
+        assert_eq!(to_each_tilt(numbers), TILTS.map(|(score, _)| score as f64));
+    }
 
     #[test]
     fn a_tick_is_worth_what_its_events_multiply_to() {
@@ -416,7 +372,7 @@ mod tests {
         let near = |found: f64, expected: f64| (found - expected).abs() <= 1e-12 * expected.abs();
         for _ in 0..50 {
             let before = evidence.clone();
-            evidence.take(&bank, &tick);
+            evidence.take(&bank, &Tick::of(&tick, &mut Tick::room()));
             let slots = || tick.slots().iter().map(|count| f64::from(*count)).enumerate();
             for (place, ((score, slope), divisor)) in TILTS.iter().zip(&bank.levels).enumerate() {
                 let ratio = |slot: usize| slope * score_of(&bank.scores[slot], *score) - divisor;

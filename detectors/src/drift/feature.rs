@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::bins::{Bins, Value};
-use super::counts::{Counts, Pace, Ring};
+use super::counts::{Counts, Pace, Ring, Tick};
 use super::derived::{self, By, Derived, Hits, Memory, Rates};
 use super::event::{self, Bank};
 use super::quality::Held;
@@ -124,12 +124,15 @@ impl FeatureState {
     }
 
     /// Turns what was counted since the last tick into evidence of the early layer.
+    #[inline(always)]
     pub fn settle(&mut self, feature: &Feature, now: Time) {
-        self.hits.by_slot(&feature.bins, &self.tick);
-        self.early.take(&feature.bank, &self.tick);
+        let mut met = Tick::room();
+        let tick = Tick::of(&self.tick, &mut met);
+        self.hits.by_slot(&feature.bins, &tick);
+        self.early.take(&feature.bank, &tick);
         self.derived.take(&feature.rates, &self.hits);
-        self.stretch.merge(&self.tick);
-        self.window.take(&self.tick, now);
+        self.stretch.take(&tick);
+        self.window.take(&tick, now);
         self.tick.clear();
         self.hits = Hits::default();
     }
@@ -182,7 +185,7 @@ impl FeatureState {
 
     /// The counts of the window that gauges are shown for; empty where there is none.
     #[must_use]
-    pub fn window(&self) -> &Counts {
+    pub fn window(&self) -> Counts {
         self.window.sum()
     }
 
@@ -191,7 +194,7 @@ impl FeatureState {
     pub fn window_at(&self, now: Time) -> Counts {
         let mut window = self.window.clone();
         window.advance(now);
-        window.sum().clone()
+        window.sum()
     }
 
     /// New labels that were no longer followed because others came, ever.

@@ -169,7 +169,7 @@ mod tests {
             let spread = |event: u64| (event.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33) % kinds;
             let by = |event: u64| match spread(event * 7) % 4 {
                 0 => By::NOBODY,
-                sender => By::sender((sender + 1) << 56, event % 11 == 0),
+                sender => By::sender((sender + 1) << 56, event.is_multiple_of(11)),
             };
             let values: Vec<(f64, By)> = (0..6000).map(|event| (spread(event) as f64, by(event))).collect();
             let mut lately = Lately::new(true);

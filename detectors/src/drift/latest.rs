@@ -151,10 +151,9 @@ impl Latest {
             rows.filter(|(_, sender)| !speaks_against(sender.client)).map(|(row, _)| row).collect();
         rolling.fade(reference, clean.len());
         for row in clean {
+            // There is no slot of the number that stands for one that is not known, so it counts nowhere.
             let slots = self.slots.iter().skip(row * features).take(features);
-            for (feature, slot) in slots.enumerate().filter(|(_, slot)| **slot != UNKNOWN) {
-                rolling.add(feature, usize::from(*slot));
-            }
+            slots.enumerate().for_each(|(feature, slot)| rolling.add(feature, usize::from(*slot)));
         }
     }
 

@@ -27,6 +27,7 @@ use serde_json::Value as Json;
 use crate::query::{ParameterError, Parameters, check_of, defaults_of, schema_of};
 use gauges::{Pair, Reading};
 
+mod adaptive;
 pub mod adwin;
 pub mod attribution;
 pub mod bins;
@@ -57,6 +58,7 @@ pub mod space_saving;
 pub mod state;
 pub mod strangers;
 pub mod stretch;
+mod ticks;
 pub mod watch;
 
 /// What findings about whoever carries a drift are called, as a detector is.

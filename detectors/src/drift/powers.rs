@@ -2,20 +2,28 @@
 //! every platform, and without a branch between the numbers, so that one instruction works on several.
 
 /// The bases to the power of `times`, each exactly as [`super::measure::power`] gives it.
-#[inline]
+#[inline(always)]
 #[must_use]
 pub fn powers<const N: usize>(mut bases: [f64; N], mut times: u32) -> [f64; N] {
     let mut results = [1.0; N];
-    // From one set bit to the next, so that no multiplication hangs on a condition.
-    while times > 0 {
-        let squarings = times.trailing_zeros();
-        for _ in 0..squarings {
-            bases.iter_mut().for_each(|base| *base *= *base);
+    loop {
+        if times & 1 == 1 {
+            results.iter_mut().zip(&bases).for_each(|(result, base)| *result *= base);
         }
-        results.iter_mut().zip(&bases).for_each(|(result, base)| *result *= base);
-        times = (times >> squarings) & !1;
+        times >>= 1;
+        if times == 0 {
+            return results;
+        }
+        bases.iter_mut().for_each(|base| *base *= *base);
     }
-    results
+}
+
+/// The products of two numbers each.
+#[inline(always)]
+#[must_use]
+pub fn times<const N: usize>(mut these: [f64; N], those: &[f64; N]) -> [f64; N] {
+    these.iter_mut().zip(those).for_each(|(this, that)| *this *= that);
+    these
 }
 
 /// Below this an exponential is taken for 0.
@@ -39,6 +47,7 @@ const SERIES: [f64; 13] = {
 
 /// Puts the exponential of each number in its place, right to 1e-15 of itself: by the series of Taylor around the nearest
 /// multiple of the logarithm of 2. Below e^-708 it is 0, and above e^709 that; NaN does not occur.
+#[inline(always)]
 pub fn exponentials<const N: usize>(numbers: &mut [f64; N]) {
     for number in numbers {
         let least = if *number < LOWEST { LOWEST } else { *number };
@@ -46,7 +55,8 @@ pub fn exponentials<const N: usize>(numbers: &mut [f64; N]) {
         let shifted = within * std::f64::consts::LOG2_E + SHIFT;
         let whole = shifted - SHIFT;
         let rest = (within - whole * LN_2[0]) - whole * LN_2[1];
-        let series = SERIES.iter().fold(0.0, |sum, part| sum * rest + part);
+        let [first, others @ ..] = SERIES;
+        let series = others.iter().fold(first, |sum, part| sum * rest + part);
         // The exponent of a number stands above its 52 bits, 1023 too high.
         let scale = f64::from_bits(shifted.to_bits().wrapping_add(1023) << 52);
         *number = if *number < LOWEST { 0.0 } else { series * scale };

@@ -243,7 +243,7 @@ fn furthest(
             if window.total() < rule.events_min {
                 return None;
             }
-            let pair = Pair { reference: &feature.counts, window, bins: &feature.bins };
+            let pair = Pair { reference: &feature.counts, window: &window, bins: &feature.bins };
             let reading = if spec.name == GAP { pair.largest_gap() } else { read(&pair)? };
             reading.value.is_finite().then_some((place, reading.value, reading.expected))
         });

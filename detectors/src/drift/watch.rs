@@ -13,6 +13,7 @@ use super::feature::{Feature, FeatureState};
 use super::gauges::Pair;
 use super::reference::{DriftReference, Stretch};
 use super::state::{Change, Condition, Extent, Rules, Signs, State};
+use super::ticks;
 use crate::facts::Time;
 
 /// The slot of a value that is not known.
@@ -184,7 +185,7 @@ impl Watch {
     pub fn settle(&mut self, reference: &DriftReference, now: Time) -> Option<Finding> {
         self.since_tick = 0;
         let pairs = || reference.features().iter();
-        self.features.iter_mut().zip(pairs()).for_each(|(state, feature)| state.settle(feature, now));
+        ticks::settle(&mut self.features, reference.features(), now);
         if std::mem::take(&mut self.stretch_ended) {
             let worth = reference.worth();
             self.features
