@@ -706,11 +706,10 @@ impl Engine {
         let mut by_itself = false;
         for turn in 0..self.detectors.len() {
             let marked = findings.marked().len();
-            let Some(label) = self.ask(turn, case, rows, &mut findings, out) else { continue };
+            self.ask(turn, case, rows, &mut findings, out);
             by_itself |= findings.marked().len() > marked && self.needs_no_reference(turn);
-            let mut report = |finding| self.report(turn, label, case, finding, out);
             // Nearly always there is nothing, and asking is cheaper than taking out.
-            if findings.has_told() && findings.drain().any(&mut report) {
+            if findings.has_told() && self.report_all(turn, case, &mut findings, out) {
                 break;
             }
         }
@@ -721,6 +720,12 @@ impl Engine {
         findings.clear();
         self.findings = findings;
         self.measure(case.client, out);
+    }
+
+    /// Reports what the detector told, up to a finding after which the client's evidence rests: then it is true.
+    fn report_all(&mut self, turn: usize, case: Case, findings: &mut Findings, out: &mut Outbox) -> bool {
+        let Some(label) = self.detectors.get(turn).map(|running| running.label) else { return false };
+        findings.drain().any(|finding| self.report(turn, label, case, finding, out))
     }
 
     fn needs_no_reference(&self, turn: usize) -> bool {
@@ -737,10 +742,9 @@ impl Engine {
     ) {
         let mut findings = std::mem::take(&mut self.findings);
         for turn in 0..self.detectors.len() {
-            let Some(label) = self.tell(turn, case, reply, question, &mut findings, out) else { continue };
-            let mut report = |finding| self.report(turn, label, case, finding, out);
+            self.tell(turn, case, reply, question, &mut findings, out);
             // Nearly always there is nothing, and asking is cheaper than taking out.
-            if findings.has_told() && findings.drain().any(&mut report) {
+            if findings.has_told() && self.report_all(turn, case, &mut findings, out) {
                 break;
             }
         }
@@ -749,14 +753,7 @@ impl Engine {
     }
 
     /// Asks one detector, if it is not quarantined.
-    fn ask(
-        &mut self,
-        turn: usize,
-        case: Case,
-        rows: &Features,
-        findings: &mut Findings,
-        out: &mut Outbox,
-    ) -> Option<Label> {
+    fn ask(&mut self, turn: usize, case: Case, rows: &Features, findings: &mut Findings, out: &mut Outbox) {
         let Memory { seen, reference, neighbours, .. } = &self.memory;
         let exchange = Exchange {
             id: case.request,
@@ -770,7 +767,9 @@ impl Engine {
         let judge = |detector: &mut dyn ErasedDetector, findings: &mut Findings| {
             detector.observe(&exchange, seen, case.client, findings);
         };
-        self.detectors.get_mut(turn)?.guarded(judge, findings, out)
+        if let Some(running) = self.detectors.get_mut(turn) {
+            running.guarded(judge, findings, out);
+        }
     }
 
     /// Tells one detector of an answer, if it is not quarantined.
@@ -782,11 +781,10 @@ impl Engine {
         question: &OpenQuestion,
         findings: &mut Findings,
         out: &mut Outbox,
-    ) -> Option<Label> {
-        let running = self.detectors.get_mut(turn)?;
-        if !running.hears_answers {
-            return None;
-        }
+    ) {
+        let Some(running) = self.detectors.get_mut(turn).filter(|running| running.hears_answers) else {
+            return;
+        };
         let Memory { neighbours, reference, .. } = &self.memory;
         let earlier = |distinct_rows| EarlierRows {
             distinct_rows,
@@ -806,7 +804,7 @@ impl Engine {
         let judge = |detector: &mut dyn ErasedDetector, findings: &mut Findings| {
             detector.answered(&reply, case.client, findings);
         };
-        running.guarded(judge, findings, out)
+        running.guarded(judge, findings, out);
     }
 }
 
@@ -861,8 +859,8 @@ impl Running {
         judge: impl FnOnce(&mut dyn ErasedDetector, &mut Findings),
         findings: &mut Findings,
         out: &mut Outbox,
-    ) -> Option<Label> {
-        let detector = self.detector.as_mut()?;
+    ) {
+        let Some(detector) = &mut self.detector else { return };
         let marked = findings.marked().len();
         self.at_work.begin(self.position);
         let panicked = catch_unwind(AssertUnwindSafe(|| judge(detector.as_mut(), findings))).is_err();
@@ -871,7 +869,6 @@ impl Running {
             findings.cut(marked);
             self.quarantine(out);
         }
-        Some(self.label)
     }
 
     fn quarantine(&mut self, out: &mut Outbox) {

@@ -81,7 +81,7 @@ impl Recent {
     }
 
     fn change(&mut self, address: Address, change: impl FnOnce(usize) -> usize) {
-        let before = self.counts.remove(&address).unwrap_or(0);
+        let before = self.counts.get(&address).copied().unwrap_or(0);
         let after = change(before);
         if let Some(having) = self.addresses_by_count.get_mut(&before) {
             *having -= 1;
@@ -92,6 +92,8 @@ impl Recent {
         if after > 0 {
             self.counts.insert(address, after);
             *self.addresses_by_count.entry(after).or_default() += 1;
+        } else {
+            self.counts.remove(&address);
         }
     }
 }
