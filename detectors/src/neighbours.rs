@@ -13,6 +13,7 @@
 //! Cost: each remembered row that is looked at is first compared by bytes, one to a column; only what may be close
 //! after that is compared exactly.
 
+mod around;
 mod bytes;
 mod nearest;
 mod packed;
@@ -21,6 +22,7 @@ mod sums;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::around::Around;
 pub use self::nearest::{NEAREST_MAX, Nearest, insert};
 pub use self::packed::STEPS_TO_CLOSE;
 use self::packed::{Packed, Scaled, Within};
@@ -50,6 +52,8 @@ const RECENT_ROWS: usize = 1000;
 const OTHERS_MAX: usize = 10;
 /// ... and of these, rows of one client: nobody alone makes a row look as if many asked for it.
 const OTHERS_PER_CLIENT: usize = 3;
+/// Most fields in which two rows differ that were varied from one, a field each.
+const VARIED_FIELDS_MAX: usize = 2;
 /// Ratio below which the rows of two clients count as one cluster.
 pub const CLUSTER_RATIO: f32 = 0.4;
 /// Widest rows that are measured: beyond it distances say little, and fingerprints say more.
@@ -204,10 +208,47 @@ impl Neighbours {
         row.zip(reference.geometry()).is_some_and(|(row, geometry)| geometry.is_dense(&row.exact))
     }
 
+    /// How the client's own earlier rows within `ratio` of the new row at `position` differ from it. Nothing where it could
+    /// not be measured.
+    #[must_use]
+    pub fn around(&self, position: usize, reference: &Reference, ratio: f64) -> Option<Around<'_>> {
+        let row = self.now.rows.get(position)?.as_ref()?;
+        let within = Within { ratio: ratio as f32, close: reference.geometry()?.close() };
+        let mut around = Around::new(&row.exact);
+        let mut sums = Sums::default();
+        // Marked rows outlive the others.
+        let own = self.own.of(self.now.client);
+        let first_own = own.and_then(Packed::first_id).unwrap_or(RowId::MAX);
+        for (rows, first) in [(self.suspects.of(self.now.client), first_own), (own, RowId::MAX)] {
+            rows.into_iter().for_each(|rows| {
+                rows.each_before(first, row, within, &mut sums, |other| around.take(other));
+            });
+        }
+        Some(around)
+    }
+
     /// The number of the first new row of the question at hand; the others follow in order.
     #[must_use]
     pub fn first_row(&self) -> RowId {
         self.now.first
+    }
+
+    /// Whether a row of `client` keeps the steps of `reference` and differs in a field or two from an earlier one that is
+    /// remembered: it was varied from that row, or both were from a third. O(remembered rows x a few columns).
+    #[must_use]
+    pub fn was_varied(&self, client: ClientIndex, row: RowId, reference: &Reference) -> bool {
+        let geometry = reference.geometry().filter(|geometry| self.basis == Some(geometry.basis()));
+        let Some((geometry, rows)) = geometry.zip(self.own.of(client)) else { return false };
+        let (Some(values), Some(last)) = (rows.exact(row), rows.place_before(row)) else { return false };
+        let few = VARIED_FIELDS_MAX.min(values.len() / 2);
+        let is_kin = |other: &[f32]| {
+            values.iter().zip(other).filter(|(value, other)| value != other).take(few + 1).count() <= few
+        };
+        let mut earlier = (0..=last).rev().filter_map(|place| rows.at(place));
+        earlier.any(|(_, other)| is_kin(other))
+            && geometry.scales().zip(values).all(|((column, spread), value)| {
+                reference.marginals().keeps_step(column, f64::from(*value) * spread)
+            })
     }
 
     /// Whether a row of `client` is still remembered and lies outside of where the rows of `reference` lie densely.

@@ -21,7 +21,7 @@ fn a_block_names_what_the_rows_show_and_why() {
         ("knockoff_adaptive_digits", "AML.T0024.002", "ML05:2023", "Named extraction"),
         ("copycat_uniform_cancer", "AML.T0024.002", "ML05:2023", "Named extraction"),
         ("inv_search_digits", "AML.T0024.001", "ML03:2023", "Named inversion, less likely evasion"),
-        ("price_enum", "AML.T0024.002", "ML05:2023", "Named extraction"),
+        ("price_lhs", "AML.T0024.002", "ML05:2023", "Named extraction"),
         ("hsj_cancer", "AML.T0043.001", "ML01:2023", "Named evasion"),
         ("boundary_cancer", "AML.T0043.001", "ML01:2023", "Named evasion, less likely extraction"),
     ] {

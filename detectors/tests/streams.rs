@@ -73,7 +73,7 @@ fn with_a_trusted_reference_searches_are_blocked_at_their_row() {
             ("mi_labelonly_digits", 9, "bisection"),
             ("nes_cancer", 135, "near_duplicates"),
             ("nes_digits", 46, "boundary_walk"),
-            ("price_enum", 17, "near_duplicates"),
+            ("price_enum", 34, "one_field_sweep"),
             ("price_lhs", 82, "off_distribution"),
             ("simba_digits", 19, "near_duplicates"),
             ("zoo_cancer", 95, "field_by_field"),

@@ -5,28 +5,7 @@
 mod support;
 
 use checkgate_detectors::finding::{Kind, Record, Tier};
-use checkgate_detectors::reference::ReferenceValue;
-use support::{Request, Stream, engine, first_block, reference, run};
-
-/// A row that an honest client of the model may ask about.
-fn case(model: &str) -> Vec<f64> {
-    let number =
-        |value: &ReferenceValue| if let ReferenceValue::Number(number) = value { *number } else { 0.0 };
-    reference(model).rows()[0].x.iter().map(number).collect()
-}
-
-fn with(row: &[f64], column: usize, value: f64) -> Vec<f64> {
-    let mut changed = row.to_vec();
-    changed[column] = value;
-    changed
-}
-
-/// One row to a request, each answered with the same number.
-fn singly(name: &str, rows: Vec<Vec<f64>>) -> Stream {
-    let request =
-        |(turn, row)| Request { seconds: f64::from(turn), rows: vec![row], predictions: vec![vec![500.0]] };
-    Stream { name: name.to_owned(), requests: (0..).zip(rows).map(request).collect() }
-}
+use support::{case, engine, first_block, reference, run, singly, with};
 
 /// `stops` distances in steps of 1,000 km a year.
 fn slider(customer: &[f64], stops: usize) -> Vec<Vec<f64>> {

@@ -195,16 +195,40 @@ impl Packed {
         sums: &mut Sums,
         out: &mut Vec<Other>,
     ) {
-        let Within { ratio, close } = within;
-        self.screen(from, ratio, sums, Wanted::Within);
+        self.screen(from, within.ratio, sums, Wanted::Within);
         sums.each_within(|place| {
             if let Some(row) = self.row(self.gap + place)
                 && row.owner != client
                 && row.owner != NOBODY
-                && let Some(sum) = squared_sum(row.exact, &from.exact, close * ratio * ratio)
+                && let Some(sum) = squared_sum(row.exact, &from.exact, within.cutoff())
                 && sum > 0.0
             {
-                out.push(Other { row: row.id, client: row.owner, ratio: f64::from(sum / close).sqrt() });
+                out.push(Other {
+                    row: row.id,
+                    client: row.owner,
+                    ratio: f64::from(sum / within.close).sqrt(),
+                });
+            }
+        });
+    }
+
+    /// Looks at the rows within reach of `from` that came before it and before the row `first`, in order.
+    pub fn each_before<'a>(
+        &'a self,
+        first: RowId,
+        from: &Scaled,
+        within: Within,
+        sums: &mut Sums,
+        mut look: impl FnMut(&'a [f32]),
+    ) {
+        let first = first.min(from.id);
+        self.screen(from, within.ratio, sums, Wanted::Within);
+        sums.each_within(|place| {
+            if let Some(row) = self.row(self.gap + place)
+                && row.id < first
+                && squared_sum(row.exact, &from.exact, within.cutoff()).is_some()
+            {
+                look(row.exact);
             }
         });
     }
@@ -249,6 +273,13 @@ pub struct Within {
     pub ratio: f32,
     /// The squared sum that counts as a ratio of 1.
     pub close: f32,
+}
+
+impl Within {
+    /// The squared sum from which on a row is out of reach.
+    fn cutoff(self) -> f32 {
+        self.close * self.ratio * self.ratio
+    }
 }
 
 /// Owner of a row whose client was forgotten.

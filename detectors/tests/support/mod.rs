@@ -16,7 +16,7 @@ use checkgate_detectors::identity::{Address, Asker, Standing};
 use checkgate_detectors::ladder::Ladder;
 use checkgate_detectors::policy::Policy;
 use checkgate_detectors::query::QUERY;
-use checkgate_detectors::reference::{Reference, Trust};
+use checkgate_detectors::reference::{Reference, ReferenceValue, Trust};
 use serde::Deserialize;
 
 /// One row of a recording.
@@ -98,6 +98,27 @@ pub fn model_of(stream: &str) -> &'static str {
 pub fn reference(stream: &str) -> Reference {
     let text = unpack(&data(&format!("reference/{}.jsonl.gz", model_of(stream))));
     Reference::from_json_lines(&text, Trust::Trusted).unwrap()
+}
+
+/// A row that an honest client of the model may ask about.
+pub fn case(model: &str) -> Vec<f64> {
+    let number =
+        |value: &ReferenceValue| if let ReferenceValue::Number(number) = value { *number } else { 0.0 };
+    reference(model).rows()[0].x.iter().map(number).collect()
+}
+
+/// The row with another value in one column.
+pub fn with(row: &[f64], column: usize, value: f64) -> Vec<f64> {
+    let mut changed = row.to_vec();
+    changed[column] = value;
+    changed
+}
+
+/// One row to a request, each answered with the same number.
+pub fn singly(name: &str, rows: Vec<Vec<f64>>) -> Stream {
+    let request =
+        |(turn, row)| Request { seconds: f64::from(turn), rows: vec![row], predictions: vec![vec![500.0]] };
+    Stream { name: name.to_owned(), requests: (0..).zip(rows).map(request).collect() }
 }
 
 /// An engine with every detector at its defaults but for `changed` parameters: detector, key, value.
