@@ -34,11 +34,13 @@ fn main() {
         [] => false,
         ["--write"] => true,
         ["--adaptive"] => return println!("{}", quality::adaptive::section()),
-        ["--honest"] | ["--honest", "--tuning"] => return println!("{}", quality::crowd::section()),
+        ["--honest"] | ["--honest", "--tuning" | "--drawn"] => {
+            return println!("{}", quality::crowd::section());
+        }
         ["--recorded"] => return println!("{}", quality::recorded::section()),
         ["--streams", folder] => return println!("{}", quality::given::section(Path::new(folder))),
         _ => panic!(
-            "give nothing, --write, or for one section alone --adaptive, --recorded, --honest [--tuning] or --streams FOLDER"
+            "give nothing, --write, or for one section alone --adaptive, --recorded, --honest [--tuning or --drawn] or --streams FOLDER"
         ),
     };
     let sections: [(&str, Section); 6] = [

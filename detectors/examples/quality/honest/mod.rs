@@ -3,8 +3,10 @@
 //! A profile is one way of using a model. Its generator gives a client's requests and the pauses between them; the
 //! same seed gives the same requests. What stands in `first` was written before anything here was run, `second`
 //! afterwards, with the thresholds untouched, `third` with a change of the sweep detectors, before it was first run, and
-//! `fourth` once charts, drawn rows, bisections and notes were told apart and frozen, before any of it was run.
+//! `fourth` once charts, drawn rows, bisections and notes were told apart and frozen, and `fifth` once turned knobs were, each
+//! before any of it was run.
 
+mod fifth;
 mod first;
 mod fourth;
 mod numbers;
@@ -101,9 +103,14 @@ pub fn fourth() -> &'static [Profile] {
     fourth::PROFILES
 }
 
+/// The profiles that were written once turned knobs were told apart.
+pub fn fifth() -> &'static [Profile] {
+    fifth::PROFILES
+}
+
 /// All profiles.
 pub fn profiles() -> impl Iterator<Item = &'static Profile> {
-    first().iter().chain(second()).chain(third()).chain(fourth())
+    first().iter().chain(second()).chain(third()).chain(fourth()).chain(fifth())
 }
 
 /// The stream of one client of a profile, from `start` seconds on.
