@@ -274,6 +274,13 @@ impl Neighbours {
         Some(Before { latest, values, rows, place })
     }
 
+    /// How many rows of `client` are remembered from `row` on and before `until`.
+    #[must_use]
+    pub fn rows_between(&self, client: ClientIndex, row: RowId, until: RowId) -> usize {
+        let before = |id| self.own.of(client).map_or(0, |rows| rows.held_before(id));
+        before(until).saturating_sub(before(row))
+    }
+
     /// Scaled values of the rows of `client` that are remembered, the oldest first.
     pub fn rows_of(&self, client: ClientIndex) -> impl Iterator<Item = &[f32]> {
         self.own.of(client).into_iter().flat_map(Packed::rows)

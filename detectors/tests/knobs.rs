@@ -118,7 +118,10 @@ fn who_measures_a_case_a_few_times_a_day_only_watches_it() {
     let mut sheets = noisy_sheets();
     let block = first_block(&records(&sheets));
     assert!(matches!(block, Some((13..=20, "near_duplicates"))), "a second apart: {block:?}");
-    sheets.requests.iter_mut().for_each(|request| request.seconds *= 86_400.0);
+    sheets.requests.iter_mut().for_each(|request| request.seconds *= 3600.0);
+    let hourly = first_block(&records(&sheets));
+    assert_eq!(hourly, block, "an hour apart, which a patient search can wait");
+    sheets.requests.iter_mut().for_each(|request| request.seconds *= 24.0);
     let daily = records(&sheets);
     assert_eq!(first_block(&daily), None, "{daily:?}");
 }

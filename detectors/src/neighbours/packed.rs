@@ -117,7 +117,13 @@ impl Packed {
     /// The place, counted from the oldest, of the last row before row `id`.
     #[must_use]
     pub fn place_before(&self, id: RowId) -> Option<usize> {
-        self.owners.get(self.gap..)?.partition_point(|(held, _)| *held < id).checked_sub(1)
+        self.held_before(id).checked_sub(1)
+    }
+
+    /// How many rows are held that came before row `id`.
+    #[must_use]
+    pub fn held_before(&self, id: RowId) -> usize {
+        self.owners.get(self.gap..).unwrap_or_default().partition_point(|(held, _)| *held < id)
     }
 
     /// The row at a place, counted from the oldest, with its scaled values.

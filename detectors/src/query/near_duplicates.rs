@@ -12,8 +12,8 @@
 //! Nor are the rows of somebody who turns a few knobs: those near it differ from it in three fields at most, as in a chart
 //! around a case or sliders that go on from each other, or it is one step from one of them and they differ in five fields
 //! together, no more than half of the columns; and its values there keep the steps of the reference. Searches move many
-//! fields, or by less. Rows that go one way in every field, such as a fading lamp, search for nothing, and a row six hours
-//! after the one before is that of somebody who watches a case. The price: a search by whole steps in so few fields is left
+//! fields, or by less. Rows that go one way in every field, such as a fading lamp, search for nothing, and a client whose rows
+//! come six hours apart may watch a case. The price: a search by whole steps in so few fields is left
 //! to the detectors of sweeps.
 //!
 //! The idea is Chen, Carlini and Wagner's (Stateful Detection of Black-Box Adversarial Attacks, 2019), without an
@@ -32,7 +32,7 @@ use super::{
 use crate::facts::Time;
 use crate::finding::Tier;
 use crate::lines::{BaseHit, MOVED, Origin, Trail};
-use crate::neighbours::Around;
+use crate::neighbours::{Around, RowId};
 use crate::reference::{Reference, Trust};
 use crate::seen::{Seen, SeenRow};
 
@@ -48,7 +48,7 @@ pub const SPEC: QuerySpec = QuerySpec {
     tells_alone: true,
     purpose: Purpose::Rows,
     needs: Needs::QuestionAndReference,
-    state_bytes_max: 80,
+    state_bytes_max: 96,
     schema: super::schema_of::<Near>,
     defaults: super::defaults_of::<Near>,
     example: r#"{"ratio": 0.3, "rows": 5}"#,
@@ -65,7 +65,7 @@ pub struct Near {
     pub ratio: f64,
     /// Marked rows at which the detector speaks: 3 to 1000. They must have come in at least two requests. Rows do not count
     /// that differ from those near them in a few fields by whole steps, as in charts and with sliders, that all go one way, or
-    /// that come six hours after the one before.
+    /// that come six hours apart.
     #[schemars(range(min = 3, max = 1000))]
     pub rows: u32,
 }
@@ -92,7 +92,7 @@ impl Parameters for Near {
 /// The neighbour that a row's distance is measured to.
 const NEAREST: usize = 10;
 
-/// Time since the row before from which on somebody may only watch a case, such as a patient: four times a day.
+/// Time from one row of a client to the next from which on somebody may only watch a case, such as a patient: four times a day.
 const WATCHED_PACE: Duration = Duration::from_secs(6 * 3600);
 /// Most fields in which rows differ that are charted around one case: one each, and one that was changed in between.
 const APART_MAX: usize = 3;
@@ -109,18 +109,21 @@ type Slot = Option<Box<Evidence>>;
 /// Rows that lie close together for no reason that people have.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Evidence {
-    /// Those that came within [`WATCHED_PACE`] of the one before, and the first.
     trail: Trail,
     /// When the latest came.
     latest: Time,
+    /// The latest.
+    row: RowId,
 }
 
 impl Evidence {
-    fn take(&mut self, origin: Origin) {
-        if self.trail.rows == 0 || origin.time.since(self.latest) < WATCHED_PACE {
+    /// Takes a row, the `rows`-th of the client's after the latest that was taken. It counts unless that many took so long
+    /// that somebody may only watch a case.
+    fn take(&mut self, origin: Origin, row: RowId, rows: usize) {
+        if self.trail.rows == 0 || origin.time.since(self.latest) < WATCHED_PACE * rows as u32 {
             self.trail.add(origin);
         }
-        self.latest = origin.time;
+        (self.latest, self.row) = (origin.time, row);
     }
 }
 
@@ -139,7 +142,10 @@ impl QueryDetector for NearDuplicates {
             if self.is_honest_work(exchange, reference, seen, position) {
                 continue;
             }
-            me.get_or_insert_default().take(Origin { request: exchange.id, time: exchange.time });
+            let evidence = me.get_or_insert_default();
+            let row = exchange.neighbours.first_row() + position as RowId;
+            let rows = exchange.neighbours.rows_between(exchange.client, evidence.row, row);
+            evidence.take(Origin { request: exchange.id, time: exchange.time }, row, rows);
             closest = Some(closest.map_or(ratio, |closest: f64| closest.min(ratio)));
         }
         if let (Some(Evidence { trail, .. }), Some(closest)) = (me.as_deref(), closest)
