@@ -88,6 +88,20 @@ fn a_search_that_keeps_what_helped_in_many_fields_blocks_on_whole_steps_too() {
 }
 
 #[test]
+fn a_search_that_moves_four_fields_at_a_time_blocks_on_whole_steps_too() {
+    let customer = case("pricing");
+    let fields = [(0, 1.0), (2, 300.0), (4, 2.0), (5, 500.0)];
+    let tried = |turn: usize| {
+        fields.iter().enumerate().fold(customer.clone(), |row, (at, (field, step))| {
+            let steps = (turn + 7) * (turn + 3 * at + 11) * 7919 % 997 % 5;
+            with(&row, *field, row[*field] + step * steps as f64)
+        })
+    };
+    let block = first_block(&records(&singly("pricing", (0..30).map(tried).collect())));
+    assert!(matches!(block, Some((13..=20, "near_duplicates"))), "{block:?}");
+}
+
+#[test]
 fn what_goes_one_way_is_watched_and_the_same_rows_back_and_forth_are_a_search() {
     let mut row = case("digits");
     let mut rows = vec![row.clone()];
