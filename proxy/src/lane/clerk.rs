@@ -22,6 +22,7 @@ use super::desk::{Desk, SavedEngine, Step};
 use super::fair::FairQueue;
 use super::pulse::Pulse;
 use super::queue::{Parcel, Queue};
+use super::yielding::give_way;
 use super::{Order, Outlets, Post, hand_on_live};
 use crate::capture::{Entry, Installed, Promoted, Remembered, Replanned, Settled};
 use crate::clock;
@@ -141,6 +142,7 @@ impl Clerk {
     /// Serves until told to stop and nothing waits.
     pub(super) fn run(mut self) {
         let mut idle_since = Instant::now();
+        give_way();
         self.refresh_gauges();
         loop {
             self.obey();

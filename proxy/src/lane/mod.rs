@@ -13,6 +13,7 @@ mod pulse;
 pub mod queue;
 pub mod roster;
 mod watchdog;
+mod yielding;
 
 use std::io;
 use std::path::{Path, PathBuf};
