@@ -128,8 +128,11 @@ fn far(width: usize) -> f64 {
     traffic.ask(counted, |_| 100)
 }
 
+/// The name of a traffic, and what measures a row of so many features in it.
+type Case = (&'static str, fn(usize) -> f64);
+
 /// The columns.
-const TRAFFICS: &[(&str, fn(usize) -> f64)] = &[("busy", one_busy), ("fifty", fifty), ("far", far)];
+const TRAFFICS: &[Case] = &[("busy", one_busy), ("fifty", fifty), ("far", far)];
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -142,7 +145,7 @@ fn main() {
     let titles: String = TRAFFICS.iter().map(|(name, _)| format!("{name:>10}")).collect();
     println!("us a row, by features{titles}");
     for width in widths {
-        let row = |(name, traffic): &(&str, fn(usize) -> f64)| {
+        let row = |(name, traffic): &Case| {
             let is_wanted = are_all_wanted || is_named(name);
             if is_wanted { format!("{:10.2}", traffic(width)) } else { format!("{:>10}", "-") }
         };

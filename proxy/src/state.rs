@@ -369,7 +369,7 @@ fn instance_key(path: &Path, problems: &mut Vec<String>) -> Result<[u8; KEY_BYTE
 
 /// The token on disk; a new one where there is none; one that nobody knows where neither can be had.
 fn made_token(path: &Path, problems: &mut Vec<String>) -> Result<Secret, NoRandomness> {
-    let fresh = hex::encode(&random::<TOKEN_BYTES>()?);
+    let fresh = hex::encode(random::<TOKEN_BYTES>()?);
     let kept = read_or_make(path, format!("{fresh}\n").as_bytes(), problems);
     let text = kept.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
     if text.trim().len() >= TOKEN_CHARACTERS_MIN {

@@ -53,11 +53,11 @@ pub fn token(args: &TokenArgs) -> anyhow::Result<ExitCode> {
     getrandom::fill(&mut random)
         .map_err(|error| anyhow::anyhow!("{error}"))
         .context("the system gives no randomness")?;
-    print(&lines(&new.name, &new.scopes, &hex::encode(&random)))
+    print(&lines(&new.name, &new.scopes, &hex::encode(random)))
 }
 
 fn lines(name: &str, scopes: &[Scope], token: &str) -> String {
-    let hash = hex::encode(digest(&SHA256, token.as_bytes()).as_ref());
+    let hash = hex::encode(digest(&SHA256, token.as_bytes()));
     let words: Vec<_> = scopes.iter().map(|scope| scope.as_str()).collect();
     format!(
         "{token}\n\nThis is the token; it is shown only now. The configuration takes its hash:\n\nadmin:\n  tokens:\n    - \

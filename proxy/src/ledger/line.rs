@@ -43,7 +43,7 @@ impl Hash {
     /// As 64 hexadecimal digits.
     #[must_use]
     pub fn text(&self) -> String {
-        hex::encode(&self.0)
+        hex::encode(self.0)
     }
 
     /// The hash that `digits` write.
@@ -138,7 +138,7 @@ pub fn write(
     line.pop();
     let hash = Hash::of(&[&line]);
     for part in
-        [HASH_KEY, hash.text().as_bytes(), SALT_KEY, hex::encode(&salt).as_bytes(), BODY_KEY, &body, b"}\n"]
+        [HASH_KEY, hash.text().as_bytes(), SALT_KEY, hex::encode(salt).as_bytes(), BODY_KEY, &body, b"}\n"]
     {
         line.extend_from_slice(part);
     }

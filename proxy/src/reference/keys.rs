@@ -90,7 +90,7 @@ impl VerifyingKey {
     /// What it is written down as.
     #[must_use]
     pub fn hexadecimal(&self) -> String {
-        hex::encode(&self.0)
+        hex::encode(self.0)
     }
 }
 

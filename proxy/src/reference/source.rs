@@ -153,7 +153,7 @@ impl Source {
             name: self.name.clone(),
             form: self.form.as_str().to_owned(),
             bytes: self.length,
-            sha256: hex::encode(&self.digest),
+            sha256: hex::encode(self.digest),
             rows: (rows.count() - before) as u64,
         })
     }

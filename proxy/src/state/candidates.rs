@@ -235,7 +235,7 @@ fn line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 fn head(rest: &[u8]) -> String {
-    format!("{MAGIC}{}\n", hex::encode(digest(&SHA256, rest).as_ref()))
+    format!("{MAGIC}{}\n", hex::encode(digest(&SHA256, rest)))
 }
 
 #[cfg(test)]
