@@ -66,6 +66,18 @@ fn seeds() -> std::ops::RangeInclusive<u64> {
     first..=first.saturating_add(39)
 }
 
+const USAGE: &str = "\
+usage: drift_quality [OPTION]
+
+Prints the tables on drift of docs/detection-quality.md.
+
+  --write               put them into docs/
+  --from SEED           of 40 other seeds
+  --chosen-on           of the seeds that settings were chosen on
+  --streams FOLDER      write the streams that other programs are compared on
+  --delays FOLDER       delays on these streams
+  --public FOLDER       delays on data sets of packages";
+
 /// Makes one table.
 type Section = fn() -> Table;
 
@@ -86,9 +98,11 @@ fn main() {
         ["--streams", folder] => files::write_streams(folder),
         ["--delays", folder] => print!("{}", files::delays(folder)),
         ["--public", folder] => print!("{}", files::public(folder)),
-        _ => panic!(
-            "give nothing, --write, --chosen-on, --from with a seed, or --streams, --delays or --public with a folder"
-        ),
+        ["--help"] => return println!("{USAGE}"),
+        _ => {
+            eprintln!("{USAGE}");
+            std::process::exit(2);
+        }
     }
 }
 

@@ -25,6 +25,17 @@ const MARKERS: [&str; 2] = ["<!-- written by load-tests/quality/run.sh --write -
 const PAGE: &str = "../docs/detection-quality.md";
 const DRAWING: &str = "../docs/img/detection-dilution.svg";
 
+const USAGE: &str = "\
+usage: quality [OPTION]
+
+Prints the tables of docs/detection-quality.md; with an option only a part of them.
+
+  --write               put all of it into docs/, with the plot
+  --recorded            recorded streams
+  --honest              honest clients; also with --tuning, of the seeds that rules were made on, or --drawn, of new ones
+  --adaptive            an attacker who adapts
+  --streams FOLDER      streams of your own";
+
 /// Makes the tables of one section.
 type Section = fn() -> String;
 
@@ -39,9 +50,11 @@ fn main() {
         }
         ["--recorded"] => return println!("{}", quality::recorded::section()),
         ["--streams", folder] => return println!("{}", quality::given::section(Path::new(folder))),
-        _ => panic!(
-            "give nothing, --write, or for one section alone --adaptive, --recorded, --honest [--tuning or --drawn] or --streams FOLDER"
-        ),
+        ["--help"] => return println!("{USAGE}"),
+        _ => {
+            eprintln!("{USAGE}");
+            std::process::exit(2);
+        }
     };
     let sections: [(&str, Section); 6] = [
         ("recorded streams", quality::recorded::section),

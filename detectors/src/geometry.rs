@@ -281,8 +281,12 @@ impl Geometry {
 
     /// Whether any row of the reference passes.
     fn has_row(&self, test: impl Test) -> bool {
-        let (rows, width) = (self.rows.as_slice(), self.columns.len());
-        pulp::Arch::new().dispatch(Look { rows, width, test })
+        let look = Look { rows: &self.rows, width: self.columns.len(), test };
+        #[cfg(target_arch = "x86_64")]
+        if let Some(simd) = pulp::x86::V3::try_new() {
+            return pulp::Simd::vectorize(simd, look);
+        }
+        look.finds_any()
     }
 
     fn scaled_rows(&self) -> impl Iterator<Item = &[f64]> {
@@ -371,11 +375,19 @@ struct Look<'a, T> {
     test: T,
 }
 
+#[cfg(target_arch = "x86_64")]
 impl<T: Test> pulp::WithSimd for Look<'_, T> {
     type Output = bool;
 
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _: S) -> bool {
+        self.finds_any()
+    }
+}
+
+impl<T: Test> Look<'_, T> {
+    #[inline(always)]
+    fn finds_any(self) -> bool {
         for other in self.rows.chunks_exact(self.width.max(1)) {
             if self.test.passes(other) {
                 return true;
