@@ -212,15 +212,6 @@ impl Marginals {
         })
     }
 
-    /// Whether a value is a multiple of the step that the values of the reference's column `column` keep; also where they
-    /// keep none.
-    #[must_use]
-    pub fn keeps_step(&self, column: usize, value: f64) -> bool {
-        let place = self.columns.binary_search_by_key(&column, |marginal| marginal.column);
-        let marginal = place.ok().and_then(|place| self.columns.get(place));
-        marginal.and_then(Marginal::grid).is_none_or(|grid| grid.holds(value))
-    }
-
     /// The cell of feature space that a row lies in, below [`CELLS`]: for each of up to eleven columns, whether its
     /// value lies above the reference's median. Nothing where one of them holds no finite number.
     #[must_use]

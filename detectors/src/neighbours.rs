@@ -52,8 +52,6 @@ const RECENT_ROWS: usize = 1000;
 const OTHERS_MAX: usize = 10;
 /// ... and of these, rows of one client: nobody alone makes a row look as if many asked for it.
 const OTHERS_PER_CLIENT: usize = 3;
-/// Most fields in which two rows differ that were varied from one, a field each.
-const VARIED_FIELDS_MAX: usize = 2;
 /// Ratio below which the rows of two clients count as one cluster.
 pub const CLUSTER_RATIO: f32 = 0.4;
 /// Widest rows that are measured: beyond it distances say little, and fingerprints say more.
@@ -231,24 +229,6 @@ impl Neighbours {
     #[must_use]
     pub fn first_row(&self) -> RowId {
         self.now.first
-    }
-
-    /// Whether a row of `client` keeps the steps of `reference` and differs in a field or two from an earlier one that is
-    /// remembered: it was varied from that row, or both were from a third. O(remembered rows x a few columns).
-    #[must_use]
-    pub fn was_varied(&self, client: ClientIndex, row: RowId, reference: &Reference) -> bool {
-        let geometry = reference.geometry().filter(|geometry| self.basis == Some(geometry.basis()));
-        let Some((geometry, rows)) = geometry.zip(self.own.of(client)) else { return false };
-        let (Some(values), Some(last)) = (rows.exact(row), rows.place_before(row)) else { return false };
-        let few = VARIED_FIELDS_MAX.min(values.len() / 2);
-        let is_kin = |other: &[f32]| {
-            values.iter().zip(other).filter(|(value, other)| value != other).take(few + 1).count() <= few
-        };
-        let mut earlier = (0..=last).rev().filter_map(|place| rows.at(place));
-        earlier.any(|(_, other)| is_kin(other))
-            && geometry.scales().zip(values).all(|((column, spread), value)| {
-                reference.marginals().keeps_step(column, f64::from(*value) * spread)
-            })
     }
 
     /// Whether a row of `client` is still remembered and lies outside of where the rows of `reference` lie densely.

@@ -187,24 +187,6 @@ fn a_snapshot_goes_on_alike() {
 }
 
 #[test]
-fn a_row_was_varied_that_differs_in_few_columns_and_keeps_the_steps() {
-    let mut bench = Bench::new();
-    for (row, varied) in [
-        ([3.0, 4.0], false),
-        ([5.0, 4.0], true),
-        ([7.0, 9.0], false),
-        ([7.0, 11.0], true),
-        ([7.5, 11.0], false),
-        ([7.5, 12.0], false),
-    ] {
-        bench.ask(1, &[row]);
-        let at = bench.neighbours.first_row();
-        assert_eq!(bench.neighbours.was_varied(1, at, &bench.reference), varied, "{row:?}");
-        assert!(!bench.neighbours.was_varied(2, at, &bench.reference), "nobody else's: {row:?}");
-    }
-}
-
-#[test]
 fn rows_of_a_client_are_counted_from_one_to_another() {
     let mut bench = Bench::new();
     bench.ask(1, &[[3.0, 4.0]]);

@@ -7,10 +7,8 @@
 //! takes one step a request, by the majority of its rows.
 //!
 //! It is silent where answers hold no probabilities. Rows that lie where the reference's rows lie densely are no
-//! evidence against anybody, however unsure the model is there. Nor is an unsure answer to a row that differs from an
-//! earlier one of the client in two fields at most and keeps the reference's steps: the chart of a case of which the model is
-//! unsure gets such answers throughout, and says no more than its first row. O(classes) a row, and O(reference rows x width)
-//! for a row with an unsure answer.
+//! evidence against anybody, however unsure the model is there. O(classes) a row, and O(reference rows x width) for a
+//! row with an unsure answer.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -140,12 +138,8 @@ fn judged(margins: &Margins, answer: &Features, asked: &EarlierRows<'_>) -> Judg
     let mut judged = Judged { rows: 0, unsure: 0, apart: 0 };
     for (position, &row) in asked.distinct_rows.iter().enumerate() {
         let Some(margin) = margins.of_answer(answer, row as usize) else { continue };
-        let is_unsure = margin < margins.narrow();
-        if is_unsure && asked.was_varied(position) {
-            continue;
-        }
         judged.rows += 1;
-        if is_unsure {
+        if margin < margins.narrow() {
             judged.unsure += 1;
             judged.apart += usize::from(asked.lies_apart(position));
         }

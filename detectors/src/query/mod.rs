@@ -240,15 +240,6 @@ impl EarlierRows<'_> {
         let reference = self.reference;
         reference.is_some_and(|reference| self.neighbours.lay_apart(self.client, row, reference))
     }
-
-    /// Whether the new row at `position` of `distinct_rows` was varied in a field or two, by whole steps of the reference, from
-    /// an earlier one of the client, as the rows of a chart are.
-    #[must_use]
-    pub fn was_varied(&self, position: usize) -> bool {
-        let row = self.first_row + position as RowId;
-        let reference = self.reference;
-        reference.is_some_and(|reference| self.neighbours.was_varied(self.client, row, reference))
-    }
 }
 
 /// What a detector says of a client; the engine adds who, which model and what is done about it.
