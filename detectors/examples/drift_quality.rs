@@ -98,7 +98,7 @@ fn main() {
         ["--streams", folder] => files::write_streams(folder),
         ["--delays", folder] => print!("{}", files::delays(folder)),
         ["--public", folder] => print!("{}", files::public(folder)),
-        ["--help"] => return println!("{USAGE}"),
+        ["--help"] => println!("{USAGE}"),
         _ => {
             eprintln!("{USAGE}");
             std::process::exit(2);
