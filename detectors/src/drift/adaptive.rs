@@ -13,7 +13,6 @@ const HALF_LIVES: [f64; 3] = [64.0, 512.0, 4096.0];
 
 /// The bets that the latest events tell what the next ones are, side by side.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(from = "Vec<AdaptiveBet>", into = "Vec<AdaptiveBet>")]
 pub(super) struct Adaptive {
     levels: Bets,
     keeps: Bets,
@@ -24,15 +23,6 @@ pub(super) struct Adaptive {
 
 /// A number of each adaptive bet. Four go together, so that of the last one stands there twice.
 type Bets = [f64; HALF_LIVES.len() + 1];
-
-/// One adaptive bet as it is written.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct AdaptiveBet {
-    level: f64,
-    keep: f64,
-    events: f64,
-    counts: Vec<f64>,
-}
 
 /// What an adaptive bet must allow for.
 #[derive(Clone, Copy, Debug)]
@@ -46,12 +36,14 @@ pub(super) struct Margins {
 impl Adaptive {
     /// Nothing learned yet.
     pub fn new(slots: usize) -> Self {
-        let bet = |half_life: &f64| AdaptiveBet {
-            keep: libm::exp2(-1.0 / half_life),
-            counts: vec![0.0; slots],
-            ..AdaptiveBet::default()
-        };
-        HALF_LIVES.iter().map(bet).collect::<Vec<_>>().into()
+        let half_life = |bet: usize| HALF_LIVES.get(bet).or(HALF_LIVES.last());
+        let keep = |bet| half_life(bet).map_or(0.0, |half_life| libm::exp2(-1.0 / half_life));
+        Self {
+            levels: Bets::default(),
+            keeps: std::array::from_fn(keep),
+            events: Bets::default(),
+            counts: vec![Bets::default(); slots],
+        }
     }
 
     /// Settles a tick with what was learned before it, then learns from it. `p0` are the reference's probabilities.
@@ -123,35 +115,4 @@ fn shares(p: f64, kept: &Bets, prior: f64, wholes: &Bets) -> Bets {
     let mut shares = kept.map(|kept| kept + prior * p);
     shares.iter_mut().zip(wholes).for_each(|(share, whole)| *share /= whole);
     shares
-}
-
-impl From<Vec<AdaptiveBet>> for Adaptive {
-    fn from(bets: Vec<AdaptiveBet>) -> Self {
-        let slots = bets.iter().map(|bet| bet.counts.len()).max().unwrap_or(0);
-        let each = |of: &dyn Fn(&AdaptiveBet) -> f64| {
-            let bet = |place: usize| bets.get(place).or(bets.last()).map_or(0.0, of);
-            std::array::from_fn(bet)
-        };
-        Self {
-            levels: each(&|bet| bet.level),
-            keeps: each(&|bet| bet.keep),
-            events: each(&|bet| bet.events),
-            counts: (0..slots)
-                .map(|slot| each(&|bet| bet.counts.get(slot).copied().unwrap_or(0.0)))
-                .collect(),
-        }
-    }
-}
-
-impl From<Adaptive> for Vec<AdaptiveBet> {
-    fn from(Adaptive { levels, keeps, events, counts }: Adaptive) -> Self {
-        let bets = levels.into_iter().zip(keeps).zip(events).enumerate().take(HALF_LIVES.len());
-        let bet = |(place, ((level, keep), events)): (usize, ((f64, f64), f64))| AdaptiveBet {
-            level,
-            keep,
-            events,
-            counts: counts.iter().filter_map(|each| each.get(place)).copied().collect(),
-        };
-        bets.map(bet).collect()
-    }
 }

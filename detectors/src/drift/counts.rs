@@ -164,22 +164,11 @@ pub enum Pace {
 
 /// The counts of the last [`PARTS`] sub-windows, the one under way included.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(from = "StoredRing", into = "StoredRing")]
 pub struct Ring {
     pace: Pace,
     /// One part after the other.
     parts: Vec<u32>,
     /// Number of the part under way since the beginning of time or of counting.
-    number: u64,
-    events: u64,
-}
-
-/// A window as it is written: with its sum, which is added up by whoever looks.
-#[derive(Serialize, Deserialize)]
-struct StoredRing {
-    pace: Pace,
-    parts: Vec<u32>,
-    sum: Counts,
     number: u64,
     events: u64,
 }
@@ -244,20 +233,6 @@ impl Ring {
             sum.add_all(part);
         }
         sum
-    }
-}
-
-impl From<StoredRing> for Ring {
-    fn from(StoredRing { pace, parts, number, events, .. }: StoredRing) -> Self {
-        Self { pace, parts, number, events }
-    }
-}
-
-impl From<Ring> for StoredRing {
-    fn from(ring: Ring) -> Self {
-        let sum = ring.sum();
-        let Ring { pace, parts, number, events } = ring;
-        Self { pace, parts, sum, number, events }
     }
 }
 
