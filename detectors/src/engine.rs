@@ -331,7 +331,7 @@ struct Case {
 const MEASURED_EVERY: u32 = 64;
 
 /// The version of the form that [`Engine::save`] writes.
-const SNAPSHOT_VERSION: u16 = 11;
+const SNAPSHOT_VERSION: u16 = 12;
 
 /// A snapshot: version, model, bounds, memory, name, quarantine and memory of each detector, and memories of drift: of the
 /// room at work, and of the one that learns beside it.
