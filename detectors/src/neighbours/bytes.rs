@@ -30,8 +30,8 @@ pub fn widened(block: &Block) -> Wide {
 
 /// A way to add up differences and their squares, by what the processor has.
 pub trait Sizes: Copy {
-    /// The sums of the differences between the `FIRST` blocks of `from` and those of each of eight rows.
-    fn differences<const BLOCKS: usize, const FIRST: usize>(
+    /// The sums of the differences between `from` and each of eight rows.
+    fn differences<const BLOCKS: usize>(
         self,
         rows: &[[Block; BLOCKS]; EIGHT],
         from: &[Block; BLOCKS],
@@ -47,12 +47,12 @@ pub struct Basic;
 
 impl Sizes for Basic {
     #[inline(always)]
-    fn differences<const BLOCKS: usize, const FIRST: usize>(
+    fn differences<const BLOCKS: usize>(
         self,
         rows: &[[Block; BLOCKS]; EIGHT],
         from: &[Block; BLOCKS],
     ) -> Eight {
-        Eight::differences(rows.each_ref().map(first::<BLOCKS, FIRST>), first::<BLOCKS, FIRST>(from))
+        Eight::differences(rows.each_ref().map(<[Block; BLOCKS]>::as_slice), from)
     }
 
     #[inline(always)]
@@ -61,17 +61,11 @@ impl Sizes for Basic {
     }
 }
 
-/// The first blocks of a row.
-#[inline(always)]
-fn first<const BLOCKS: usize, const FIRST: usize>(row: &[Block; BLOCKS]) -> &[Block] {
-    row.get(..FIRST).unwrap_or(row)
-}
-
 #[cfg(target_arch = "x86_64")]
 impl Sizes for pulp::x86::V3 {
     /// Two blocks at a time: two rows of one block, or two blocks of a row.
     #[inline(always)]
-    fn differences<const BLOCKS: usize, const FIRST: usize>(
+    fn differences<const BLOCKS: usize>(
         self,
         rows: &[[Block; BLOCKS]; EIGHT],
         from: &[Block; BLOCKS],
@@ -79,10 +73,10 @@ impl Sizes for pulp::x86::V3 {
         if BLOCKS == 1 {
             let from = from.first().copied().unwrap_or_default();
             avx2::of_narrow(self, rows.as_flattened(), [from; 2])
-        } else if FIRST.is_multiple_of(2) {
-            avx2::of_even(self, rows.each_ref().map(first::<BLOCKS, FIRST>), first::<BLOCKS, FIRST>(from))
+        } else if BLOCKS.is_multiple_of(2) {
+            avx2::of_even(self, rows.each_ref().map(<[Block; BLOCKS]>::as_slice), from)
         } else {
-            Basic.differences::<BLOCKS, FIRST>(rows, from)
+            Basic.differences(rows, from)
         }
     }
 
@@ -356,11 +350,11 @@ mod tests {
         ) {
             let blocks: [[Block; 16]; EIGHT] =
                 rows.each_ref().map(|row| *row.first_chunk().expect("sixteen blocks"));
-            check_first::<1, 1>(&blocks);
-            check_first::<2, 2>(&blocks);
-            check_first::<7, 4>(&blocks);
-            check_first::<7, 3>(&blocks);
-            check_first::<16, 16>(&blocks);
+            check_blocks::<1>(&blocks);
+            check_blocks::<2>(&blocks);
+            check_blocks::<3>(&blocks);
+            check_blocks::<4>(&blocks);
+            check_blocks::<16>(&blocks);
             let together = Eight::differences(rows.each_ref().map(Vec::as_slice), &from);
             let plain = plain::Eight::differences(rows.each_ref().map(Vec::as_slice), &from);
             let each = rows.each_ref().map(|row| plain::differences(row, &from) as u16);
@@ -392,19 +386,15 @@ mod tests {
         }
     }
 
-    /// The first blocks of eight rows, from the blocks of the last of them.
-    fn check_first<const BLOCKS: usize, const FIRST: usize>(rows: &[[Block; 16]; EIGHT]) {
+    /// The first blocks of eight rows, from those of the last of them.
+    fn check_blocks<const BLOCKS: usize>(rows: &[[Block; 16]; EIGHT]) {
         let rows: [[Block; BLOCKS]; EIGHT] = rows.map(|row| std::array::from_fn(|at| row[at]));
         let from = rows[7].map(|block| block.map(|byte| byte.rotate_left(3)));
-        let each = rows.map(|row| plain::differences(&row[..FIRST], &from[..FIRST]) as u16);
-        assert_eq!(Basic.differences::<BLOCKS, FIRST>(&rows, &from).numbers(), each);
+        let each = rows.map(|row| plain::differences(&row, &from) as u16);
+        assert_eq!(Basic.differences(&rows, &from).numbers(), each);
         #[cfg(target_arch = "x86_64")]
         if let Some(simd) = pulp::x86::V3::try_new() {
-            assert_eq!(
-                simd.differences::<BLOCKS, FIRST>(&rows, &from).numbers(),
-                each,
-                "{FIRST} of {BLOCKS}"
-            );
+            assert_eq!(simd.differences(&rows, &from).numbers(), each, "{BLOCKS}");
         }
     }
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use super::bytes::{BLOCK, Block, Wide, widened};
-use super::sums::{Point, Screen, Sums, Wanted};
+use super::sums::{Point, Rows, Screen, Sums, Wanted, first_of};
 use super::{Nearest, Other, RowId};
 use crate::facts::Features;
 use crate::geometry::Geometry;
@@ -70,7 +70,9 @@ fn blocks_of(width: usize) -> usize {
 pub struct Packed {
     width: usize,
     owners: Vec<(RowId, ClientIndex)>,
-    coarse: Vec<Block>,
+    /// Bytes of the columns that are looked at first, and of the others.
+    first: Vec<Block>,
+    rest: Vec<Block>,
     exact: Vec<f32>,
     gap: usize,
 }
@@ -148,10 +150,13 @@ impl Packed {
     /// Adds a row.
     pub fn push(&mut self, client: ClientIndex, row: &Scaled) {
         make_room(&mut self.owners, 1);
-        make_room(&mut self.coarse, row.coarse.len());
+        let (first, rest) = row.coarse.split_at(first_of(row.coarse.len()));
+        make_room(&mut self.first, first.len());
+        make_room(&mut self.rest, rest.len());
         make_room(&mut self.exact, row.exact.len());
         self.owners.push((row.id, client));
-        self.coarse.extend_from_slice(&row.coarse);
+        self.first.extend_from_slice(first);
+        self.rest.extend_from_slice(rest);
         self.exact.extend_from_slice(&row.exact);
     }
 
@@ -160,7 +165,8 @@ impl Packed {
         self.gap = (self.gap + 1).min(self.owners.len());
         if self.gap * 2 >= self.owners.len() {
             self.owners.drain(..self.gap);
-            self.coarse.drain(..self.gap * blocks_of(self.width));
+            self.first.drain(..self.gap * self.blocks().0);
+            self.rest.drain(..self.gap * self.blocks().1);
             self.exact.drain(..self.gap * self.width);
             self.gap = 0;
         }
@@ -170,7 +176,8 @@ impl Packed {
     pub fn trim(&mut self) {
         if self.owners.capacity() > 2 * self.owners.len() {
             self.owners.shrink_to_fit();
-            self.coarse.shrink_to_fit();
+            self.first.shrink_to_fit();
+            self.rest.shrink_to_fit();
             self.exact.shrink_to_fit();
         }
     }
@@ -260,9 +267,19 @@ impl Packed {
 
     /// Finds the rows that may lie within `ratio`.
     fn screen(&self, from: &Scaled, ratio: f32, sums: &mut Sums, wanted: Wanted) {
-        let held = self.coarse.get(self.gap * blocks_of(self.width)..).unwrap_or_default();
+        let (first, rest) = self.blocks();
+        let held = Rows {
+            first: self.first.get(self.gap * first..).unwrap_or_default(),
+            rest: self.rest.get(self.gap * rest..).unwrap_or_default(),
+        };
         let from = Point { blocks: &from.coarse, wide: &from.wide };
         sums.fill(held, from, Screen::new(ratio, self.width), wanted);
+    }
+
+    /// Blocks of a row that are looked at first, and the others.
+    fn blocks(&self) -> (usize, usize) {
+        let all = blocks_of(self.width);
+        (first_of(all), all - first_of(all))
     }
 
     fn row(&self, place: usize) -> Option<Row<'_>> {

@@ -28,6 +28,27 @@ impl Screen {
     }
 }
 
+/// Blocks of a row that are looked at first: as many as tell nearly all rows of random numbers, and an even number, which
+/// costs less. Of few blocks all are looked at: the question whether they are needed would cost more.
+pub const fn first_of(blocks: usize) -> usize {
+    match blocks {
+        0 | 1 => blocks,
+        2..=4 => 2,
+        5..=11 => 4,
+        _ => 6,
+    }
+}
+
+/// The bytes of many rows. Most rows are told by their first blocks, which stand by themselves: of what the processor brings
+/// near, all is looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows<'a> {
+    /// The first blocks of each row, row after row, as many as [`first_of`] tells.
+    pub first: &'a [Block],
+    /// The other blocks of each row, row after row.
+    pub rest: &'a [Block],
+}
+
 /// The bytes of the row that others are compared with, 1 to 16 blocks.
 #[derive(Clone, Copy, Debug)]
 pub struct Point<'a> {
@@ -86,7 +107,7 @@ pub enum Wanted {
 
 impl Sums {
     /// Compares every row of `rows` with `from`; they have the same number of blocks.
-    pub fn fill(&mut self, rows: &[Block], from: Point<'_>, screen: Screen, wanted: Wanted) {
+    pub fn fill(&mut self, rows: Rows<'_>, from: Point<'_>, screen: Screen, wanted: Wanted) {
         self.within.clear();
         self.least = match wanted {
             // Nothing lies below it.
@@ -97,7 +118,7 @@ impl Sums {
         self.within.resize(self.within.len().next_multiple_of(size_of::<u64>()), 0);
     }
 
-    fn look(&mut self, rows: &[Block], from: Point<'_>, screen: Screen) {
+    fn look(&mut self, rows: Rows<'_>, from: Point<'_>, screen: Screen) {
         #[cfg(target_arch = "x86_64")]
         if let Some(simd) = self.processor.avx2 {
             return pulp::Simd::vectorize(simd, Look { sums: self, rows, from, screen, by: simd });
@@ -134,7 +155,7 @@ impl Sums {
 /// A look at many rows, with a way to add up.
 struct Look<'a, S> {
     sums: &'a mut Sums,
-    rows: &'a [Block],
+    rows: Rows<'a>,
     from: Point<'a>,
     screen: Screen,
     by: S,
@@ -151,53 +172,84 @@ impl<S: Sizes> pulp::WithSimd for Look<'_, S> {
 }
 
 impl<S: Sizes> Look<'_, S> {
-    /// The first blocks are as many as tell nearly all rows of random numbers, and an even number, which costs less.
     #[inline(always)]
     fn all(self) {
         match self.from.blocks.len() {
-            1 => self.blocks::<1, 1>(),
-            2 => self.blocks::<2, 2>(),
-            3 => self.blocks::<3, 2>(),
-            4 => self.blocks::<4, 2>(),
-            5 => self.blocks::<5, 4>(),
-            6 => self.blocks::<6, 4>(),
-            7 => self.blocks::<7, 4>(),
-            8 => self.blocks::<8, 4>(),
-            9 => self.blocks::<9, 4>(),
-            10 => self.blocks::<10, 4>(),
-            11 => self.blocks::<11, 4>(),
-            12 => self.blocks::<12, 6>(),
-            13 => self.blocks::<13, 6>(),
-            14 => self.blocks::<14, 6>(),
-            15 => self.blocks::<15, 6>(),
-            16 => self.blocks::<16, 6>(),
+            1 => self.blocks::<1, 0>(),
+            2 => self.blocks::<2, 0>(),
+            3 => self.blocks::<2, 1>(),
+            4 => self.blocks::<2, 2>(),
+            5 => self.blocks::<4, 1>(),
+            6 => self.blocks::<4, 2>(),
+            7 => self.blocks::<4, 3>(),
+            8 => self.blocks::<4, 4>(),
+            9 => self.blocks::<4, 5>(),
+            10 => self.blocks::<4, 6>(),
+            11 => self.blocks::<4, 7>(),
+            12 => self.blocks::<6, 6>(),
+            13 => self.blocks::<6, 7>(),
+            14 => self.blocks::<6, 8>(),
+            15 => self.blocks::<6, 9>(),
+            16 => self.blocks::<6, 10>(),
             _ => {}
         }
     }
 
-    /// Looks at the `FIRST` blocks of eight rows, and at the others where not all of the eight are seen to be of no
-    /// interest. Of few blocks all are looked at: the question whether they are needed would cost more.
+    /// Looks at the first blocks of eight rows, and at the others where not all of the eight are seen to be of no interest.
     #[inline(always)]
-    fn blocks<const BLOCKS: usize, const FIRST: usize>(self) {
+    fn blocks<const FIRST: usize, const REST: usize>(self) {
         let Self { sums: all, rows, from, screen, by } = self;
-        let (Some(blocks), Some(wide)) = (from.blocks.first_chunk(), from.wide.first_chunk()) else { return };
-        let (eights, rest) = rows.as_chunks::<BLOCKS>().0.as_chunks::<EIGHT>();
+        let Some(from) = Halves::<FIRST>::of(from) else { return };
+        let (eights, last) = rows.first.as_chunks::<FIRST>().0.as_chunks::<EIGHT>();
         let limits = screen.limits(FIRST);
         all.within.resize(eights.len(), 0);
         let bounds_with = |least: Least| limits.map(|limit| Eight::all(limit.max(least.sum)));
         let mut bounds = bounds_with(all.least);
-        for (eight, rows) in eights.iter().enumerate() {
-            let Some(sums) = sums_of::<BLOCKS, FIRST>(rows, blocks, bounds, by) else { continue };
+        for (eight, first) in eights.iter().enumerate() {
+            let rest = || std::array::from_fn(|row| rest_of::<REST>(rows, eight * EIGHT + row));
+            let Some(sums) = sums_of(first, rest, &from, (bounds, REST > 0), by) else { continue };
             // Seldom is one lower than all before it.
             if sums.any_at_most(Eight::all(all.least.sum.saturating_sub(1))) {
                 all.lower(eight * EIGHT, sums.numbers());
                 bounds = bounds_with(all.least);
             }
             let [_, limit] = limits;
-            let passing = passing(rows, wide, sums.at_most(Eight::all(limit)), (screen, by));
+            let within = sums.at_most(Eight::all(limit));
+            let passing = if within == 0 { 0 } else { passing((first, rest()), &from, within, (screen, by)) };
             all.within.get_mut(eight).into_iter().for_each(|within| *within = passing);
         }
-        look_at_rest(all, (eights.len() * EIGHT, rest), (blocks, wide), (screen, by));
+        let start = eights.len() * EIGHT;
+        let last = last.iter().enumerate().map(|(row, first)| (first, rest_of::<REST>(rows, start + row)));
+        look_at_last(all, (start, last), &from, (screen, by));
+    }
+}
+
+/// The blocks of a row behind its first ones.
+#[inline(always)]
+fn rest_of<const REST: usize>(rows: Rows<'_>, row: usize) -> &[Block] {
+    rows.rest.get(row * REST..(row + 1) * REST).unwrap_or_default()
+}
+
+/// The row that others are compared with, in the same two parts.
+#[derive(Clone, Copy, Debug)]
+struct Halves<'a, const FIRST: usize> {
+    first: &'a [Block; FIRST],
+    rest: &'a [Block],
+    wide: &'a [Wide; FIRST],
+    wide_rest: &'a [Wide],
+}
+
+impl<'a, const FIRST: usize> Halves<'a, FIRST> {
+    fn of(from: Point<'a>) -> Option<Self> {
+        let (first, rest) = from.blocks.split_first_chunk()?;
+        let (wide, wide_rest) = from.wide.split_first_chunk()?;
+        Some(Self { first, rest, wide, wide_rest })
+    }
+
+    /// The sum of the squares of the differences to a row.
+    #[inline(always)]
+    fn squares(&self, first: &[Block; FIRST], rest: &[Block], by: impl Sizes) -> u32 {
+        by.squares(first, self.wide) + by.squares(rest, self.wide_rest)
     }
 }
 
@@ -215,17 +267,17 @@ impl Screen {
 
 /// The rows behind the last eight, which begin at `start`.
 #[inline(always)]
-fn look_at_rest<const BLOCKS: usize>(
+fn look_at_last<'r, const FIRST: usize>(
     all: &mut Sums,
-    (start, rows): (usize, &[[Block; BLOCKS]]),
-    (from, wide): (&[Block; BLOCKS], &[Wide; BLOCKS]),
+    (start, rows): (usize, impl Iterator<Item = (&'r [Block; FIRST], &'r [Block])>),
+    from: &Halves<'_, FIRST>,
     (screen, by): (Screen, impl Sizes),
 ) {
     let mut within = 0;
-    for (place, row) in rows.iter().enumerate() {
-        let sum = differences(row, from);
+    for (place, (first, rest)) in rows.enumerate() {
+        let sum = differences(first, from.first) + differences(rest, from.rest);
         all.lower(start + place, [u16::try_from(sum).unwrap_or(u16::MAX)]);
-        let passes = sum <= screen.sum && by.squares(row, wide) <= screen.squares;
+        let passes = sum <= screen.sum && from.squares(first, rest, by) <= screen.squares;
         within |= u8::from(passes) << place;
     }
     all.within.push(within);
@@ -233,36 +285,37 @@ fn look_at_rest<const BLOCKS: usize>(
 
 /// The sums of eight rows, where any is at most the second bound, and that of its first blocks at most the first.
 #[inline(always)]
-fn sums_of<const BLOCKS: usize, const FIRST: usize>(
-    rows: &[[Block; BLOCKS]; EIGHT],
-    from: &[Block; BLOCKS],
-    [first, bound]: [Eight; 2],
+fn sums_of<'r, const FIRST: usize>(
+    rows: &[[Block; FIRST]; EIGHT],
+    rest: impl Fn() -> [&'r [Block]; EIGHT],
+    from: &Halves<'_, FIRST>,
+    ([first, bound], has_rest): ([Eight; 2], bool),
     by: impl Sizes,
 ) -> Option<Eight> {
-    let mut sums = by.differences::<BLOCKS, FIRST>(rows, from);
-    if FIRST < BLOCKS {
+    let mut sums = by.differences(rows, from.first);
+    if has_rest {
         if !sums.any_at_most(first) {
             return None;
         }
-        let rows = rows.each_ref().map(|row| row.get(FIRST..).unwrap_or_default());
-        sums = sums.plus(Eight::differences(rows, from.get(FIRST..)?));
+        sums = sums.plus(Eight::differences(rest(), from.rest));
     }
     sums.any_at_most(bound).then_some(sums)
 }
 
 /// Those of the `bits` whose row passes by squares, too.
 #[inline(always)]
-fn passing<const BLOCKS: usize>(
-    rows: &[[Block; BLOCKS]; EIGHT],
-    from: &[Wide; BLOCKS],
+fn passing<const FIRST: usize>(
+    (first, rest): (&[[Block; FIRST]; EIGHT], [&[Block]; EIGHT]),
+    from: &Halves<'_, FIRST>,
     bits: u8,
     (screen, by): (Screen, impl Sizes),
 ) -> u8 {
     let (mut left, mut passing) = (bits, 0);
     while left != 0 {
-        let row = rows.get(left.trailing_zeros() as usize);
+        let row = left.trailing_zeros() as usize;
         let lowest = left & left.wrapping_neg();
-        if row.is_some_and(|row| by.squares(row, from) <= screen.squares) {
+        let row = first.get(row).zip(rest.get(row));
+        if row.is_some_and(|(first, rest)| from.squares(first, rest, by) <= screen.squares) {
             passing |= lowest;
         }
         left ^= lowest;
@@ -294,6 +347,9 @@ mod tests {
         let passing = each().enumerate().filter(|(_, row)| passes(row)).map(|(place, _)| place);
         let places: Vec<usize> = passing.collect();
         let told = format!("{} blocks, {} rows, {screen:?}", from.len(), sums.len());
+        let (first, rest): (Vec<_>, Vec<_>) = each().map(|row| row.split_at(first_of(from.len()))).unzip();
+        let (first, rest) = (first.concat(), rest.concat());
+        let rows = Rows { first: &first, rest: &rest };
         let from = Point { blocks: from, wide: &wide };
         let plain = Processor {
             #[cfg(target_arch = "x86_64")]
@@ -347,7 +403,8 @@ mod tests {
         let mut sums = Sums::default();
         let block = [0; BLOCK];
         let from = Point { blocks: &[block], wide: &[widened(&block)] };
-        sums.fill(&[], from, Screen::new(1.0, BLOCK), Wanted::WithinAndLeast);
+        let none = Rows { first: &[], rest: &[] };
+        sums.fill(none, from, Screen::new(1.0, BLOCK), Wanted::WithinAndLeast);
         assert_eq!(sums.place_of_least(), None);
     }
 }
