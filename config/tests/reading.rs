@@ -156,6 +156,8 @@ fn a_models_policy_replaces_the_top_levels_key_by_key() {
         tiers: BTreeMap::new(),
         digits: 3,
         delay: Duration::from_millis(500),
+        delay_max: Duration::from_secs(30),
+        step_rows: 10,
         requests_per_minute: 60,
     };
     assert_eq!(a.policy, defaults);

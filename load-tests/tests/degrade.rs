@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use checkgate_load_tests::attack::{ask, honest_row, sweep_row};
 use checkgate_load_tests::checkgate::{Checkgate, Start};
 use checkgate_load_tests::client::{Client, Reply, post};
-use checkgate_load_tests::inference::{infer_path, question};
+use checkgate_load_tests::inference::{answer, infer_path, question, rows};
 use checkgate_load_tests::model_server::{Answer, ModelServer};
 use checkgate_load_tests::whole;
 use http::Method;
@@ -21,6 +21,10 @@ const BYSTANDER: &str = "127.0.31.2";
 const ROWS: u32 = 20;
 
 async fn start(server: &ModelServer, mode: &str, policy: Value, more: Value) -> Checkgate {
+    Start::configured(config(server, mode, policy, more)).run().await.unwrap()
+}
+
+fn config(server: &ModelServer, mode: &str, policy: Value, more: Value) -> Value {
     let mut config = json!({
         "upstream": format!("http://{}", server.address),
         "mode": mode,
@@ -30,7 +34,7 @@ async fn start(server: &ModelServer, mode: &str, policy: Value, more: Value) -> 
         "models": [{"name": "pricing"}],
     });
     config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    Start::configured(config).run().await.unwrap()
+    config
 }
 
 /// Sweeps until there is a decision on the client.
@@ -42,8 +46,29 @@ async fn sweep(checkgate: &Checkgate, client: &mut Client) -> Value {
     checkgate.records_with(is_it).await.unwrap().into_iter().find(is_it).unwrap()
 }
 
+/// A ladder of one step, so that what is expected does not depend on how soon the decision came.
 fn degrade(delay: &str) -> Value {
-    json!({"on_tier_one": "degrade", "delay": delay})
+    json!({"on_tier_one": "degrade", "delay": delay, "step_rows": 100_000})
+}
+
+/// A model with a price of many digits for every row.
+async fn pricing() -> ModelServer {
+    let server = ModelServer::answering(|asked| {
+        let prices: Vec<_> = rows(&asked.body).iter().map(|row| vec![1_234.567_89 + row[0] / 1e3]).collect();
+        Answer::value(&answer("pricing", &prices))
+    });
+    server.await.unwrap()
+}
+
+/// Significant digits of the first price of an answer.
+fn digits(reply: &Reply) -> usize {
+    let price = reply.json().unwrap()["outputs"][0]["data"][0].as_f64().unwrap();
+    let written = format!("{price:e}");
+    written.split('e').next().unwrap().bytes().filter(u8::is_ascii_digit).count()
+}
+
+async fn refused_for_its_turn(checkgate: &Checkgate) -> f64 {
+    checkgate.metric("checkgate_degraded_answers_total", &["refused"]).await.unwrap()
 }
 
 async fn asks(client: &mut Client) -> Reply {
@@ -164,6 +189,108 @@ async fn what_cannot_be_coarsened_comes_later_and_as_it_is() {
         let after = checkgate.metric("checkgate_degraded_answers_total", &["delayed"]).await.unwrap();
         assert_eq!(after - before, 1.0, "{name}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_come_later_and_coarser_with_every_row_and_stay_what_clients_read() {
+    let server = pricing().await;
+    let ladder = json!({"on_tier_one": "degrade", "digits": 4, "delay": "10ms", "step_rows": 10, "delay_max": "160ms"});
+    let checkgate = start(&server, "enforce", ladder, json!({})).await;
+    let mut attacker = checkgate.client(ATTACKER);
+    sweep(&checkgate, &mut attacker).await;
+    let mut told = Vec::new();
+    for _ in 0..45 {
+        let begun = Instant::now();
+        let reply = asks(&mut attacker).await;
+        assert_eq!(reply.status, 200, "who asks one after the other is never refused");
+        told.push((digits(&reply), begun.elapsed()));
+    }
+    assert!(told[0].0 > 1 && told.is_sorted_by_key(|(digits, _)| std::cmp::Reverse(*digits)), "{told:?}");
+    let last = told.last().unwrap();
+    assert!(last.0 == 1 && last.1 >= Duration::from_millis(160), "{told:?}");
+    assert_eq!(refused_for_its_turn(&checkgate).await, 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn questions_side_by_side_do_not_divide_the_delay() {
+    let server = pricing().await;
+    let checkgate = start(&server, "enforce", degrade("400ms"), json!({})).await;
+    let mut attacker = checkgate.client(ATTACKER);
+    sweep(&checkgate, &mut attacker).await;
+    let (begun, before) = (Instant::now(), refused_for_its_turn(&checkgate).await);
+    let many = (0..16).map(|_| {
+        let mut client = checkgate.client(ATTACKER);
+        tokio::spawn(async move { asks(&mut client).await })
+    });
+    let (mut served, mut refused) = (0, 0);
+    for task in many.collect::<Vec<_>>() {
+        let reply = task.await.unwrap();
+        match reply.status.as_u16() {
+            200 => served += 1,
+            429 => {
+                assert_eq!(reply.header("retry-after"), "30", "as the ladder says");
+                refused += 1;
+            }
+            other => panic!("{other}: {}", reply.text()),
+        }
+    }
+    assert!(served > 0 && refused > 0 && served + refused == 16, "{served} served, {refused} refused");
+    assert!(begun.elapsed() >= Duration::from_millis(400) * served, "{served} in {:?}", begun.elapsed());
+    assert_eq!(refused_for_its_turn(&checkgate).await - before, f64::from(refused), "each is counted");
+    assert_eq!(asks(&mut checkgate.client(BYSTANDER)).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_of_many_rows_pays_for_each_of_them() {
+    let server = pricing().await;
+    let mut policy = degrade("50ms");
+    policy["delay_max"] = json!("500ms");
+    let checkgate = start(&server, "enforce", policy, json!({})).await;
+    let mut attacker = checkgate.client(ATTACKER);
+    sweep(&checkgate, &mut attacker).await;
+    let batch: Vec<Vec<f64>> = (0..40).map(|row| honest_row(4, row)).collect();
+    let begun = Instant::now();
+    let reply = attacker.post(&infer_path("pricing"), question(&batch).to_string()).await.unwrap();
+    assert!(begun.elapsed() >= Duration::from_millis(500), "held for the longest delay");
+    assert_eq!(reply.json().unwrap()["outputs"][0]["data"].as_array().unwrap().len(), 40);
+    let refusal = asks(&mut attacker).await;
+    assert_eq!(
+        (refusal.status.as_u16(), refusal.header("retry-after")),
+        (429, "1"),
+        "a second and a half is owed"
+    );
+    while asks(&mut attacker).await.status != 200 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(begun.elapsed() >= Duration::from_millis(40 * 50), "paid after {:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_kill_switch_lets_go_of_an_answer_that_is_held_and_a_reload_keeps_the_pace() {
+    let server = pricing().await;
+    let ladder = |delay: &str| json!({"on_tier_one": "degrade", "digits": 4, "delay": delay, "step_rows": 1});
+    let checkgate = start(&server, "enforce", ladder("0s"), json!({})).await;
+    let mut attacker = checkgate.client(ATTACKER);
+    sweep(&checkgate, &mut attacker).await;
+    for _ in 0..4 {
+        asks(&mut attacker).await;
+    }
+    let later = config(&server, "enforce", ladder("30s"), json!({}));
+    checkgate.reload(&later.to_string()).await.unwrap();
+    let begun = Instant::now();
+    let waiting = tokio::spawn(async move { asks(&mut attacker).await });
+    while checkgate.metric("checkgate_degraded_in_flight", &[]).await.unwrap() < 1.0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    checkgate.command(&["kill-switch", "on"]).unwrap();
+    let reply = waiting.await.unwrap();
+    assert_eq!((reply.status.as_u16(), digits(&reply)), (200, 1), "as coarse as its rows of before make it");
+    assert!(begun.elapsed() < Duration::from_secs(25), "held on for {:?}", begun.elapsed());
+    assert_eq!(
+        checkgate.metric("checkgate_degraded_in_flight", &[]).await.unwrap(),
+        0.0,
+        "its place is free"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

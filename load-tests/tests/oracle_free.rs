@@ -29,7 +29,8 @@ async fn pricing() -> ModelServer {
 
 async fn enforcing(server: &ModelServer, hold: &str, on_tier_one: &str) -> Checkgate {
     let config = json!({
-        "policy": {"on_tier_one": on_tier_one, "delay": "0s", "requests_per_minute": 1},
+        // The clients are degraded after different rows of theirs, so all of them stay on the first step.
+        "policy": {"on_tier_one": on_tier_one, "delay": "0s", "step_rows": 1000, "requests_per_minute": 1},
         "upstream": format!("http://{}", server.address),
         "mode": "enforce",
         "hold": hold,

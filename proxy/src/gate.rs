@@ -17,6 +17,7 @@ pub mod by_hand;
 mod kept;
 pub mod kill_switch;
 pub mod met;
+pub mod pace;
 mod proven;
 pub mod table;
 mod taken;
@@ -42,6 +43,7 @@ pub use self::brakes::BRAKE;
 use self::brakes::Brakes;
 pub use self::kept::SavedGate;
 use self::kill_switch::KillSwitch;
+use self::pace::Pace;
 use self::proven::ProvenKeys;
 use self::table::{ActiveBlock, BlockTable, Ended, InForce};
 pub use self::taken::{Applied, Handed, Origin, Reason};
@@ -151,6 +153,15 @@ pub struct Refusal {
     /// How long it should stay away: the whole rung of its decision or the whole minute of a throttle, however much of
     /// it is left.
     pub retry_after: Duration,
+}
+
+/// What degrades the answers to a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Degraded {
+    /// The decision.
+    pub decision: DecisionId,
+    /// Where the client stands on its ladder.
+    pub pace: Pace,
 }
 
 /// What came of a tick.
@@ -295,10 +306,12 @@ impl Gate {
         refusal(&self.in_force(asker, aim, now)?)
     }
 
-    /// Whether the answer to a request is degraded.
+    /// By what the answer to a request is degraded, if it is.
     #[must_use]
-    pub fn degrades(&self, asker: &Asker, aim: Aim<'_>, now: Time) -> bool {
-        self.in_force(asker, aim, now).is_some_and(|decision| decision.action == Action::Degrade)
+    pub fn degrades(&self, asker: &Asker, aim: Aim<'_>, now: Time) -> Option<Degraded> {
+        let decision = self.in_force(asker, aim, now)?;
+        let degrades = decision.action == Action::Degrade;
+        degrades.then_some(Degraded { decision: decision.id, pace: decision.pace })
     }
 
     /// The decision that the model server is told of with a request.

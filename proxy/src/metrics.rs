@@ -99,6 +99,8 @@ families! {
     pub connections: IntGauge = "checkgate_connections", [];
     /// Requests that are open.
     pub in_flight: IntGauge = "checkgate_in_flight", [];
+    /// Requests of degraded clients that are open; most of them wait for their turn.
+    pub degraded_in_flight: IntGauge = "checkgate_degraded_in_flight", [];
 
     // What was seen and said.
 
@@ -120,7 +122,7 @@ families! {
     decisions_by_action: IntCounterVec = "checkgate_decisions_by_action_total", ["model", "action"];
     /// Decisions on a client that were not acted on, by why not.
     would_block: IntCounterVec = "checkgate_would_block_total", ["model", "reason"];
-    /// Requests that a throttle refused.
+    /// Requests that a throttle refused, or that a degraded client sent beyond its turn.
     throttled: IntCounterVec = "checkgate_throttled_total", ["model"];
     /// Answers to degraded clients, by what became of them.
     degraded_answers: IntCounterVec = "checkgate_degraded_answers_total", ["model", "outcome"];

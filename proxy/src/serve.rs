@@ -175,6 +175,7 @@ struct Parts {
     /// TLS on the operators' listener, until that opens.
     operators_tls: Mutex<Option<TlsHandle>>,
     in_flight: Arc<InFlight>,
+    degraded: Arc<InFlight>,
     /// What holds for connections of clients.
     downstream: Arc<Downstream>,
     /// The settings in force.
@@ -228,6 +229,7 @@ impl Parts {
         let access = Arc::new(Access::new(settings.admin.listen, state.token(), &settings.admin));
         let inbound = Arc::new(Inbound::new(&settings.inbound, &metrics));
         let in_flight = InFlight::new(settings.limits.in_flight, metrics.in_flight.clone());
+        let degraded = InFlight::new(degraded_max(settings), metrics.degraded_in_flight.clone());
         let sinks = start_sinks(settings, &state, &ledger, &metrics)?;
         if !await_ownership {
             sinks.deliver();
@@ -235,6 +237,7 @@ impl Parts {
         let lapi = Lapi::new(settings, &gate, &ledger, &metrics);
         let parts = Self {
             in_flight,
+            degraded,
             downstream,
             state,
             metrics,
@@ -273,6 +276,7 @@ impl Parts {
             gate: Arc::clone(&self.gate),
             lanes: Arc::clone(&self.lanes),
             in_flight: Arc::clone(&self.in_flight),
+            degraded: Arc::clone(&self.degraded),
             tracing: self.telemetry.as_ref().and_then(Telemetry::tracing),
             metrics: Arc::clone(&self.metrics),
             limits: settings.limits,
@@ -524,6 +528,12 @@ impl Hears for Parts {
 fn is_named(model: &settings::Model, candidate: &Candidate) -> bool {
     let drift = model.drift.as_ref().is_some_and(|drift| drift.reference.is_some());
     candidate.query.is_some() && model.reference.is_some() || candidate.drift.is_some() && drift
+}
+
+/// How many requests of degraded clients may be open at once: a quarter of all, for they wait, and others must not find
+/// their places taken.
+fn degraded_max(settings: &Settings) -> usize {
+    (settings.limits.in_flight / 4).max(1)
 }
 
 /// The hasher of bodies; its values stand in captures, and nobody outside can aim at one.

@@ -54,6 +54,8 @@ impl Check<'_> {
             tiers: BTreeMap::new(),
             digits: own.digits.or(shared.digits)?,
             delay: own.delay.or(shared.delay)?.0,
+            delay_max: own.delay_max.or(shared.delay_max)?.0,
+            step_rows: own.step_rows.or(shared.step_rows)?,
             requests_per_minute: own.requests_per_minute.or(shared.requests_per_minute)?,
         };
         for (tier, typed) in tiers {

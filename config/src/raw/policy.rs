@@ -27,10 +27,20 @@ pub struct RawPolicy {
     /// What follows from findings on the clients of tenants, by the tier of the tenant; what is left out comes from the
     /// policy around it.
     pub tiers: Option<BTreeMap<String, RawTierPolicy>>,
-    /// Significant digits that a degraded answer keeps of a number with a fraction.
+    /// Significant digits that a degraded answer keeps of a number with a fraction, on the first step; on each further
+    /// step one fewer, but at least one.
     pub digits: Option<u8>,
-    /// By how much a degraded answer comes later: always by the same time.
+    /// By how much a degraded answer of one row comes later, on the first step; on each further step twice as much. One of
+    /// several rows comes later by the sum, and answers of one client come one after the other. With `0s` none comes
+    /// later.
     pub delay: Option<Period>,
+    /// The longest that one row delays, and that one answer is held for its rows; what they come to beyond it holds up the
+    /// answers after it. A request that would have to wait longer than this for its turn gets 429 with this time in
+    /// `Retry-After`. A `delay` that is longer counts instead.
+    pub delay_max: Option<Period>,
+    /// Rows that a degraded client is answered on each step. While it is answered none, it is taken back by one row in
+    /// twice `delay_max`.
+    pub step_rows: Option<u32>,
     /// Requests that a throttled client may send within a minute.
     pub requests_per_minute: Option<u32>,
 }

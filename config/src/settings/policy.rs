@@ -91,10 +91,14 @@ pub struct Policy {
     pub rules: Rules,
     /// What holds for the clients of tenants, by their tier.
     pub tiers: BTreeMap<String, TierPolicy>,
-    /// Significant digits that a degraded answer keeps, 1 to 15.
+    /// Significant digits that a degraded answer keeps on the first step, 1 to 15.
     pub digits: u8,
-    /// By how much a degraded answer comes later.
+    /// By how much each row of a degraded answer comes later on the first step; zero for not at all.
     pub delay: Duration,
+    /// The longest that a row delays; a longer `delay` is its own.
+    pub delay_max: Duration,
+    /// Rows of a step, at least one.
+    pub step_rows: u32,
     /// Requests that a throttled client may send within a minute, at least one.
     pub requests_per_minute: u32,
 }

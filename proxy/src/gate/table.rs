@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use super::allowance::Allowance;
 use super::met::Met;
+use super::pace::Pace;
 use crate::ledger::entry::Decided;
 
 /// A decision on a client that has not expired: a block, or something weaker.
@@ -52,6 +53,9 @@ pub struct ActiveBlock {
     /// What a throttled client used of its minute; another process begins a new one.
     #[serde(skip)]
     pub allowance: Allowance,
+    /// Where a degraded client stands on its ladder; another process begins a new one.
+    #[serde(skip)]
+    pub pace: Pace,
 }
 
 /// The part of a decision that a request needs.
@@ -69,6 +73,8 @@ pub struct InForce {
     pub id: DecisionId,
     /// What a throttled client used of its minute.
     pub allowance: Allowance,
+    /// Where a degraded client stands on its ladder.
+    pub pace: Pace,
     /// Requests of the client that came while it stood.
     pub met: Met,
 }
@@ -99,6 +105,7 @@ impl ActiveBlock {
             evidence,
             met: Met::default(),
             allowance: Allowance::default(),
+            pace: Pace::default(),
         }
     }
 
@@ -118,6 +125,7 @@ impl ActiveBlock {
             evidence: Arc::clone(&decided.evidence),
             met: Met::of(decided.requests),
             allowance: Allowance::default(),
+            pace: Pace::default(),
         }
     }
 
@@ -151,6 +159,7 @@ impl ActiveBlock {
             lasts: self.lasts,
             id: self.id,
             allowance: self.allowance.clone(),
+            pace: self.pace.clone(),
             met: self.met.clone(),
         }
     }

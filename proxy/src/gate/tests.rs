@@ -6,9 +6,11 @@ use std::net::IpAddr;
 use checkgate_detectors::engine::{Block, Outbox};
 use checkgate_detectors::finding::{Kind, Mode, Record, Scope};
 use checkgate_detectors::identity::{Address, Network, Standing};
-
+use checkgate_detectors::query::QUERY;
 use parking_lot::Mutex;
+use proptest::prelude::*;
 
+use super::pace::Ladder;
 use super::*;
 use crate::records;
 
@@ -136,7 +138,7 @@ fn a_block_on_an_address_that_is_shared_throttles_it_and_its_keys_stay_blocked()
     assert_eq!(enters("192.0.2.1", None), None, "the first of two requests a minute");
     assert_eq!(enters("192.0.2.1", None), None);
     assert_eq!(enters("192.0.2.1", None), Some(true), "it is throttled, not blocked");
-    assert!(!it.gate.degrades(&asker("192.0.2.1", None), AIM, NOW));
+    assert_eq!(it.gate.degrades(&asker("192.0.2.1", None), AIM, NOW), None);
     assert_eq!(enters("192.0.2.2", None), Some(false), "an address that nobody shares stays blocked");
     assert_eq!(enters("192.0.2.1", Some(7)), Some(false), "so does a key behind the shared address");
 }
@@ -378,7 +380,7 @@ impl Fixture {
     }
 
     fn degrades(&self, text: &str) -> bool {
-        self.gate.degrades(&asker(text, None), AIM, NOW)
+        self.gate.degrades(&asker(text, None), AIM, NOW).is_some()
     }
 }
 
@@ -408,6 +410,39 @@ fn a_degraded_client_is_let_in_and_its_answers_are_degraded() {
     assert_eq!((it.metrics.degrades_active.get(), it.metrics.blocks_active.get()), (1, 0));
     it.apply(&by_address(2, "192.0.2.1"), ENFORCE);
     assert_eq!(it.enters("192.0.2.1", NOW), Some((false, RUNG)), "the stronger decision acts");
+}
+
+fn detector() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(QUERY).prop_map(|spec| spec.name)
+}
+
+proptest! {
+    /// Two clients that did the same under decisions that have nothing else in common.
+    #[test]
+    fn the_turns_of_degraded_clients_are_the_same_for_whatever_was_found(
+        requests in prop::collection::vec((0..200_u64, 1..30_u64, any::<bool>()), 1..40),
+        detectors in (detector(), detector()),
+        values in (0.0..1e9_f64, 0.0..1e9_f64),
+    ) {
+        let it = fixture();
+        let clients = ["192.0.2.1", "192.0.2.2"];
+        for (id, (detector, value)) in [(1, (detectors.0, values.0)), (2, (detectors.1, values.1))] {
+            let lasts = RUNG * (1 + u32::from(value > 5e8));
+            let block = Block { lasts, until: NOW.plus(RUNG * 50), ..degrade(id, clients[id as usize - 1]) };
+            let why = Record { detector, statistic: value, ..records::tests::record(Kind::Decision, id) };
+            it.gate.apply(&block, &why, (ENFORCE, &it.gate.rules.load()), NOW, &mut it.told.lock());
+        }
+        let (ladder, mut now) = (Ladder::default(), NOW);
+        for (pause, rows, enters) in requests {
+            now = now.plus(Duration::from_secs(pause));
+            let told = clients.map(|client| {
+                let degraded = it.gate.degrades(&asker(client, None), AIM, now)?;
+                let place = enters.then(|| degraded.pace.enter(&ladder, now).is_some());
+                Some((place, degraded.pace.turn(&ladder, rows, now)))
+            });
+            prop_assert_eq!(told[0], told[1]);
+        }
+    }
 }
 
 #[test]

@@ -145,6 +145,8 @@ pub enum DegradeOutcome {
     Delayed,
     /// Coarsened, it would have broken its contract: it only came later.
     Contract,
+    /// Its client had as many requests open as it may, or its turn was too far off: it was refused.
+    Refused,
 }
 
 /// What became of a question that waited for its verdict.
@@ -461,6 +463,7 @@ label!(DegradeOutcome {
     Unchanged => "unchanged",
     Delayed => "delayed",
     Contract => "contract",
+    Refused => "refused",
 });
 label!(HeldOutcome {
     Passed => "passed",

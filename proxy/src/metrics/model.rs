@@ -39,7 +39,7 @@ pub struct ModelMetrics {
     pub shed: IntCounter,
     /// Requests that a block refused.
     pub refused: IntCounter,
-    /// Requests that a throttle refused.
+    /// Requests that a throttle refused, or that a degraded client sent beyond its turn.
     pub throttled: IntCounter,
     /// Answers to degraded clients.
     pub degraded_answers: PerLabel<DegradeOutcome>,

@@ -12,7 +12,7 @@ use checkgate_detectors::finding::{Action, Kind, Record};
 use parking_lot::Mutex;
 use serde::Serialize;
 
-use super::paces::Paces;
+use super::paces::{ModelPace, Paces};
 use super::pack::{ATTACKS, Packed};
 use super::report::AttackRun;
 use super::runner::{Fate, Runner};
@@ -68,6 +68,8 @@ pub struct AttackVerdict {
     pub rows_answered: u64,
     /// Rows that were answered coarse and late.
     pub rows_degraded: u64,
+    /// By how many seconds answers came later together, to an attacker that asks as before.
+    pub seconds_later: f64,
     /// The share of its rows that were answered, 0 to 1.
     pub share_answered: f64,
 }
@@ -208,7 +210,7 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    fn run(&self, ground: &Plan, pace: u32) -> anyhow::Result<AttackVerdict> {
+    fn run(&self, ground: &Plan, pace: ModelPace) -> anyhow::Result<AttackVerdict> {
         let (stream, model) = match self.source {
             Source::Pack(packed) => {
                 let reference = Some(packed.reference()?);
@@ -245,6 +247,7 @@ impl Job<'_> {
             requests_answered: 0,
             rows_answered: 0,
             rows_degraded: 0,
+            seconds_later: 0.0,
             share_answered: 0.0,
         }
     }
@@ -262,6 +265,7 @@ impl AttackVerdict {
                 self.requests_answered += 1;
                 self.rows_answered += rows;
                 self.rows_degraded += if fate == Fate::Degraded { rows } else { 0 };
+                self.seconds_later += taken.delay.as_secs_f64();
             }
             let (told, acting) = (taken.records.to_vec(), taken.acting);
             let mut records: Vec<(Record, bool)> =

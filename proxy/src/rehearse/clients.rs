@@ -1,6 +1,7 @@
 //! What a rehearsal counts of each client.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use checkgate_detectors::facts::Time;
 use checkgate_detectors::finding::{Action, DecisionId, Kind, Record};
@@ -33,6 +34,7 @@ struct Tally {
     rows: u64,
     answered: u64,
     degraded: u64,
+    later: Duration,
     refused: u64,
     unknown: u64,
     first: Option<Time>,
@@ -78,6 +80,7 @@ impl Clients {
                 Fate::Degraded => {
                     tally.answered += 1;
                     tally.degraded += 1;
+                    tally.later = tally.later.saturating_add(taken.delay);
                 }
                 Fate::Refused => tally.refused += 1,
                 Fate::Unknown => tally.unknown += 1,
@@ -175,6 +178,7 @@ impl Tally {
             answered_before_decision: self.decision.is_some().then_some(self.answered_before_decision),
             refused: self.refused,
             degraded: self.degraded,
+            seconds_later: self.later.as_secs_f64(),
             refused_when_recorded: self.unknown,
             first_request: self.first.unwrap_or_default().seconds(),
             last_request: self.last.seconds(),
@@ -235,6 +239,7 @@ mod tests {
             time: Time(5_000_000),
             fate,
             rows: 2,
+            delay: Duration::ZERO,
             model: None,
             records,
             drifts: &[],

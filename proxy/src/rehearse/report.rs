@@ -179,6 +179,8 @@ pub struct ClientVerdict {
     pub refused: u64,
     /// Answers that came coarse and late.
     pub degraded: u64,
+    /// By how many seconds they came later together, to a client that asks as before.
+    pub seconds_later: f64,
     /// Questions that were refused when they were recorded.
     pub refused_when_recorded: u64,
     /// When it first asked, Unix seconds.

@@ -49,6 +49,8 @@ pub struct Taken<'a> {
     pub drifts: &'a [DriftRecord],
     /// Whether the brake is on after a decision of this step.
     pub brake: bool,
+    /// By how much the answer to a degraded question comes later, by the rows that were seen in the question.
+    pub delay: Duration,
     /// Decisions of this step that act.
     pub acting: Vec<DecisionId>,
     /// What was not looked into.
@@ -92,11 +94,11 @@ impl Runner {
     pub fn take(&mut self, entry: Entry) -> Taken<'_> {
         let time = entry.time();
         let mut acting = Vec::new();
-        let mut fate = None;
+        let (mut fate, mut delay) = (None, Duration::ZERO);
         match entry {
             Entry::Asked(asked) => {
-                let (asker, became, acts) = self.ask(asked);
-                (fate, acting) = (Some((asker, became)), acts);
+                let (asker, (became, later), acts) = self.ask(asked);
+                (fate, delay, acting) = (Some((asker, became)), later, acts);
             }
             Entry::Answered(answered) if self.refused.remove(&answered.id) => self.step = Step::default(),
             other => acting = self.step(other),
@@ -106,6 +108,7 @@ impl Runner {
             time,
             fate,
             rows: *rows,
+            delay,
             model: name.as_deref(),
             records: &outbox.records,
             drifts: &outbox.drifts,
@@ -146,7 +149,7 @@ impl Runner {
 
     /// A question: refused before the model is asked, or judged; and held until it is judged where its model holds
     /// questions.
-    fn ask(&mut self, mut asked: Asked) -> (Asker, Fate, Vec<DecisionId>) {
+    fn ask(&mut self, mut asked: Asked) -> (Asker, (Fate, Duration), Vec<DecisionId>) {
         let (id, asker, time, model) = (asked.id, asked.asker, asked.time, asked.model);
         let plan = self.desk.plan().model(model);
         let configured = plan.map(|plan| plan.name.clone()).filter(|_| model.is_some());
@@ -157,23 +160,23 @@ impl Runner {
         let pace = self.paces.of(plan.map_or("", |model| model.name.as_str()));
         let models = [&*name];
         let aim = Aim { models: &models, acts };
-        if let Some(refusal) = self.gate.enter(&asker, aim, pace, time) {
+        if let Some(refusal) = self.gate.enter(&asker, aim, pace.per_minute, time) {
             asked.admission = Admission::Refused(refusal.decision);
             asked.body = Body::Not(NotInspected::NoPrediction);
             self.remember_refused(id);
             let acting = self.step(Entry::Asked(asked));
-            return (asker, Fate::Refused, acting);
+            return (asker, (Fate::Refused, Duration::ZERO), acting);
         }
         let acting = self.step(Entry::Asked(asked));
         let fate = if was_refused {
-            Fate::Unknown
+            (Fate::Unknown, Duration::ZERO)
         } else if holds && self.refuses_held(&asker, aim, time) {
             self.remember_refused(id);
-            Fate::Refused
-        } else if self.gate.degrades(&asker, aim, time) {
-            Fate::Degraded
+            (Fate::Refused, Duration::ZERO)
+        } else if let Some(degraded) = self.gate.degrades(&asker, aim, time) {
+            (Fate::Degraded, degraded.pace.patient_turn(&pace.ladder, self.step.rows, time).cost)
         } else {
-            Fate::Answered
+            (Fate::Answered, Duration::ZERO)
         };
         (asker, fate, acting)
     }

@@ -172,6 +172,7 @@ impl Reloader {
         self.parts.inbound.adopt(&settings.inbound);
         self.parts.lapi.adopt(&settings);
         self.parts.in_flight.bound(settings.limits.in_flight);
+        self.parts.degraded.bound(super::degraded_max(&settings));
         self.parts.ledger.retain(Retention::of(settings.ledger));
         self.parts.sinks.adopt(sinks);
         self.parts.settings.store(Arc::new(settings.clone()));

@@ -370,7 +370,7 @@ impl World {
         let now = self.now();
         self.counts.requests += u64::from(enters);
         self.counts.refused += u64::from(refusal.is_some());
-        let degraded = self.process.gate.degrades(&asker, aim, now);
+        let degraded = self.process.gate.degrades(&asker, aim, now).is_some();
         let tagged = self.process.gate.tags(&asker, aim, now);
         let acts = aim.acts && !self.is(Mutant::ActsInObserve);
         let model = aim.models.concat();

@@ -29,8 +29,6 @@ const EXACT_DIGITS: u8 = 15;
 pub struct Coarse<'a> {
     /// Reads the body.
     pub decoder: &'a dyn Decoder,
-    /// Significant digits that are kept, at least one.
-    pub digits: u8,
     /// Columns of a row that are read.
     pub columns_max: usize,
 }
@@ -54,52 +52,55 @@ struct Score {
 }
 
 impl Coarse<'_> {
-    /// Makes a whole body coarse.
-    pub fn coarsen(&self, headers: &HeaderMap, body: &[u8]) -> Coarsened {
-        let mut features = Features::default();
+    /// Reads a whole body.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn read(&self, headers: &HeaderMap, body: &[u8], out: &mut Features) -> Result<(), NotInspected> {
         let (rows_max, columns_max) = (usize::MAX, self.columns_max);
-        let head = Head { headers, part: Part::Answer, rows_max, columns_max };
-        if let Err(reason) = self.decoder.decode(&head, body, &mut features) {
-            return Coarsened::Unreadable(reason);
-        }
+        self.decoder.decode(&Head { headers, part: Part::Answer, rows_max, columns_max }, body, out)
+    }
+
+    /// Makes a body coarse of which `features` were read: at least one significant digit is kept, and otherwise `digits`.
+    pub fn coarsen(&self, features: &Features, body: &[u8], digits: u8) -> Coarsened {
         if features.spans.len() != features.cells.len() {
             // It was transcoded: no value has a place in the body as it stands.
             return Coarsened::Unreadable(NotInspected::Encoding);
         }
-        let edits = self.edits(&features, body);
+        let edits = edits(features, body, digits);
         if edits.is_empty() {
             return Coarsened::Unchanged;
         }
         spliced(body, edits).map_or(Coarsened::Unreadable(NotInspected::Shape), Coarsened::Changed)
     }
+}
 
-    fn edits(&self, features: &Features, body: &[u8]) -> Vec<(Span, String)> {
-        let (named, whole_row) = (groups(features), 0..features.width);
-        let together = named.iter().any(|group| group.len() > 1);
-        let groups = if together { named.as_slice() } else { std::slice::from_ref(&whole_row) };
-        let mut edits = Vec::new();
-        for row in 0..features.rows() {
-            for group in groups {
-                let mut scores = scores(features, body, row, group);
-                if !together {
-                    scores.retain(|score| score.value.fract() != 0.0 || !is_share(score.value));
-                }
-                self.rewrite(&scores, &mut edits);
+fn edits(features: &Features, body: &[u8], digits: u8) -> Vec<(Span, String)> {
+    let (named, whole_row) = (groups(features), 0..features.width);
+    let together = named.iter().any(|group| group.len() > 1);
+    let groups = if together { named.as_slice() } else { std::slice::from_ref(&whole_row) };
+    let mut edits = Vec::new();
+    for row in 0..features.rows() {
+        for group in groups {
+            let mut scores = scores(features, body, row, group);
+            if !together {
+                scores.retain(|score| score.value.fract() != 0.0 || !is_share(score.value));
             }
+            rewrite(&scores, digits, &mut edits);
         }
-        edits
     }
+    edits
+}
 
-    fn rewrite(&self, scores: &[Score], edits: &mut Vec<(Span, String)>) {
-        let shares = if is_distribution(scores) { best_alone(scores, self.digits) } else { None };
-        for (place, score) in scores.iter().enumerate() {
-            let coarse = match shares {
-                Some((best, share, rest)) => Some(if place == best { share } else { rest }),
-                None => rounded(score.value, self.digits),
-            };
-            if let Some(coarse) = coarse.filter(|coarse| *coarse != score.value) {
-                edits.push((score.span, written(coarse)));
-            }
+fn rewrite(scores: &[Score], digits: u8, edits: &mut Vec<(Span, String)>) {
+    let shares = if is_distribution(scores) { best_alone(scores, digits) } else { None };
+    for (place, score) in scores.iter().enumerate() {
+        let coarse = match shares {
+            Some((best, share, rest)) => Some(if place == best { share } else { rest }),
+            None => rounded(score.value, digits),
+        };
+        if let Some(coarse) = coarse.filter(|coarse| *coarse != score.value) {
+            edits.push((score.span, written(coarse)));
         }
     }
 }

@@ -16,16 +16,17 @@ use tokio::sync::Notify;
 
 use super::Way;
 use super::body::{End, Kept, WayBody};
+use super::degrade::{self, Admitted};
 use super::in_flight::Permit;
 use super::problem::{Form, Problem};
 use super::route::{Guard, Route};
 use crate::capture::{Admission, Answered, Asked, Body, Entry, Judged, Outcome};
 use crate::clock;
 use crate::decode::{KeptLines, Part, keep_headers};
-use crate::gate::{Aim, Refusal};
+use crate::gate::{Aim, Degraded, Refusal};
 use crate::identity::allowance;
 use crate::lane::queue::{Bell, Offered, Parcel};
-use crate::metrics::labels::CodeClass;
+use crate::metrics::labels::{CodeClass, DegradeOutcome};
 use crate::metrics::{DISCOVERED, ModelMetrics};
 use crate::telemetry::trace::Trace;
 
@@ -50,6 +51,8 @@ pub struct Exchange {
     task: Option<tokio::task::Id>,
     /// Whether the lane knows how it ended.
     answered: AtomicBool,
+    /// Its place among those of a degraded client, until it is answered.
+    admitted: Mutex<Option<Admitted>>,
     /// What is known of it where its caller wants to see its trace.
     trace: Option<Box<Trace>>,
     /// Its place among the requests that are open.
@@ -133,6 +136,7 @@ impl Exchange {
             asked_bell: Notify::new(),
             task: tokio::task::try_id(),
             answered: AtomicBool::new(false),
+            admitted: Mutex::new(None),
             _permit: permit,
         })
     }
@@ -158,18 +162,37 @@ impl Exchange {
     }
 
     /// A decision that refuses this request as it comes; to be asked once, for a throttle counts, and so do the requests
-    /// that meet an observation.
+    /// that meet an observation. One of a degraded client takes its place here, or is refused where there is none.
     pub fn entry_refusal(&self) -> Option<Refusal> {
         let (gate, per_minute) = (&self.way.gate, self.route.guard.policy.requests_per_minute);
         if gate.holds_nothing() {
             return None;
         }
-        self.aimed(|aim| gate.enter(&self.asker, aim, per_minute, clock::now()))
+        let refusal = self.aimed(|aim| gate.enter(&self.asker, aim, per_minute, clock::now()));
+        refusal.or_else(|| self.without_a_place())
     }
 
-    /// Whether a decision degrades the answers to this client at this moment.
-    pub fn is_degraded(&self) -> bool {
-        self.is_decided_on() && self.aimed(|aim| self.way.gate.degrades(&self.asker, aim, clock::now()))
+    fn without_a_place(&self) -> Option<Refusal> {
+        let degraded = self.degraded().filter(|_| self.route.inspected)?;
+        match degrade::admit(self, &degraded) {
+            Ok(admitted) => *self.admitted.lock() = Some(admitted),
+            Err(refusal) => {
+                self.metrics().degraded_answers.inc(DegradeOutcome::Refused);
+                return Some(refusal);
+            }
+        }
+        None
+    }
+
+    /// The place that the request took as one of a degraded client, to be given back once it is answered.
+    pub fn take_admitted(&self) -> Option<Admitted> {
+        self.admitted.lock().take()
+    }
+
+    /// What degrades the answers to this client at this moment, if anything does.
+    pub fn degraded(&self) -> Option<Degraded> {
+        let degrades = || self.aimed(|aim| self.way.gate.degrades(&self.asker, aim, clock::now()));
+        self.is_decided_on().then(degrades).flatten()
     }
 
     /// Asks something about what is asked of which model.

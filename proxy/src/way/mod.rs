@@ -2,7 +2,7 @@
 //!
 //! Who asks (`identity`), where it goes ([`route`]), whether it may ([`exchange`] asks the gate), the question
 //! ([`question`]), the upstream ([`upstream`]), the answer ([`answer`], or held for its contract: [`hold`], event by
-//! event: [`events`]; to a degraded client coarse and late: [`degrade`]). Outside of these no byte waits for analysis;
+//! event: [`events`]; to a degraded client coarse and in its turn: [`degrade`]). Outside of these no byte waits for analysis;
 //! whatever fails in analysis, the request flows.
 
 pub mod answer;
@@ -65,6 +65,8 @@ pub struct Way {
     pub lanes: Arc<Lanes>,
     /// The requests that are open.
     pub in_flight: Arc<InFlight>,
+    /// Those of them that are of degraded clients.
+    pub degraded: Arc<InFlight>,
     /// Who traces requests, where traces are exported.
     pub tracing: Option<Arc<Tracing>>,
     /// Counts.
@@ -143,7 +145,10 @@ async fn routed(
         Err(Failure::Blocked(refusal)) => return blocked(&exchange, &refusal),
         Err(failure) => failed(&exchange, &failure),
     };
-    if exchange.is_degraded() { Box::pin(degrade::answer(&exchange, &method, answer)).await } else { answer }
+    match exchange.degraded() {
+        Some(degraded) => Box::pin(degrade::answer(&exchange, degraded, &method, answer)).await,
+        None => answer,
+    }
 }
 
 /// The answer to a request whose body nobody wants. Few requests have one, so that the others carry no room for it.

@@ -60,7 +60,7 @@ pub fn addressed(exchange: &Exchange, mut head: request::Parts, body: WayBody) -
     let path = head.uri.into_parts().path_and_query;
     head.uri = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
     head.version = Version::HTTP_11;
-    if exchange.route.inspected && (exchange.route.guard.holds_answers() || exchange.is_degraded()) {
+    if exchange.route.inspected && (exchange.route.guard.holds_answers() || exchange.degraded().is_some()) {
         head.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         head.headers.remove(GRPC_ACCEPT_ENCODING);
     }

@@ -33,6 +33,7 @@ fn verdict(text: &str) -> ClientVerdict {
         answered_before_decision: Some(12),
         refused: 8,
         degraded: 0,
+        seconds_later: 0.0,
         refused_when_recorded: 0,
         first_request: 1_700_000_000.0,
         last_request: 1_700_000_020.0,

@@ -175,16 +175,22 @@ pub fn attack(attack: &AttackVerdict) -> String {
             format!("not acted on; a block was due at row {} by {}", grouped(block.row), block.detector)
         }
         (None, Some(told), _) => format!(
-            "{} from row {} by {}, {got} answered",
+            "{} from row {} by {}, {got} answered{}",
             if told.acts { done(told.action) } else { "not acted on" },
             grouped(told.row),
-            told.detector
+            told.detector,
+            later(", ", attack.seconds_later)
         ),
         (None, None, Some(told)) => {
             format!("told of from row {} by {}, {got} answered", grouped(told.row), told.detector)
         }
         (None, None, None) => "never noticed".to_owned(),
     }
+}
+
+/// By how much degraded answers came later together, behind `sign`.
+fn later(sign: &str, seconds: f64) -> String {
+    if seconds > 0.0 { format!("{sign}{} later", span(seconds)) } else { String::new() }
 }
 
 fn done(action: Action) -> &'static str {
@@ -201,6 +207,7 @@ pub fn client(verdict: &ClientVerdict) -> String {
         0 => String::new(),
         refused => format!("; {} refused", grouped(refused)),
     };
+    let refused = refused + &later("; ", verdict.seconds_later);
     match (&verdict.decision, verdict.outcome) {
         (Some(told), Outcome::WouldAct) => {
             format!("{} decided{by}{after}, but not acted on{refused}", told.action.as_str())

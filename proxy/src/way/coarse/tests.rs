@@ -8,7 +8,11 @@ use crate::decode;
 
 fn coarsen(protocol: &str, parameters: &Value, digits: u8, body: &[u8]) -> Coarsened {
     let decoder = (decode::spec(protocol).unwrap().build)(parameters).unwrap();
-    Coarse { decoder: &*decoder, digits, columns_max: 4096 }.coarsen(&HeaderMap::new(), body)
+    let (coarse, mut features) = (Coarse { decoder: &*decoder, columns_max: 4096 }, Features::default());
+    match coarse.read(&HeaderMap::new(), body, &mut features) {
+        Ok(()) => coarse.coarsen(&features, body, digits),
+        Err(reason) => Coarsened::Unreadable(reason),
+    }
 }
 
 fn changed(protocol: &str, parameters: &Value, body: &str) -> String {
