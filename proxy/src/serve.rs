@@ -5,7 +5,6 @@ mod fixed;
 mod hand_over;
 mod house;
 mod link;
-mod listeners;
 mod log;
 mod notes;
 mod notify;
@@ -13,6 +12,7 @@ mod reload;
 mod sockets;
 mod source;
 mod stop;
+mod threads;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -1,16 +1,21 @@
 //! A door: one service that accepts on its listeners while it is open. It can be closed for a hand-over and opened
-//! again where that fails, which pingora's own services cannot.
+//! again where that fails.
 
+use std::future::{Future, pending};
+use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use checkgate_config::settings::Listen;
+use futures_util::FutureExt;
+use futures_util::future::join_all;
 use pingora_core::server::{ListenFds, ShutdownWatch};
 use pingora_core::services::Service;
 use tokio::sync::watch;
 
 use super::house::Levers;
 use super::sockets::Sockets;
+use crate::transport::listener::Listener;
 
 /// Whether connections are accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,12 +47,15 @@ impl Until {
     }
 }
 
+/// Accepts on a listener for as long as it is polled.
+type Accepting = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// A service with a door in front.
 pub struct Doorway {
     name: String,
     threads: Option<usize>,
-    /// Makes the service behind: each serves from one opening to the next closing.
-    make: Box<dyn Fn() -> Box<dyn Service> + Send + Sync>,
+    /// Serves whoever comes by a listener, from one opening to the next closing.
+    serve: Box<dyn Fn(Listener) -> Accepting + Send + Sync>,
     sockets: Arc<Sockets>,
     listen: Vec<Listen>,
     door: watch::Receiver<Door>,
@@ -56,17 +64,17 @@ pub struct Doorway {
 }
 
 impl Doorway {
-    /// A doorway whose services `make` makes, which accept on `listen`.
+    /// A doorway to what `serve` serves, which accepts on `listen`.
     pub fn new(
         (name, threads): (&str, Option<usize>),
         (sockets, listen): (&Arc<Sockets>, &[Listen]),
         (levers, until): (&Arc<Levers>, Until),
-        make: impl Fn() -> Box<dyn Service> + Send + Sync + 'static,
+        serve: impl Fn(Listener) -> Accepting + Send + Sync + 'static,
     ) -> Self {
         Self {
             name: name.to_owned(),
             threads,
-            make: Box::new(make),
+            serve: Box::new(serve),
             sockets: Arc::clone(sockets),
             listen: listen.to_vec(),
             door: levers.doors.subscribe(),
@@ -76,21 +84,17 @@ impl Doorway {
     }
 
     /// Accepts until the door is no longer open.
-    async fn accept(&mut self, sockets: ListenFds, listeners_per_socket: usize) {
-        let (stop, stopping) = watch::channel(false);
-        let mut service = (self.make)();
+    async fn accept(&mut self, listeners: Vec<Listener>) {
+        let accepts = join_all(listeners.into_iter().map(&self.serve)).then(|_| pending::<()>());
         self.levers.accepting.send_modify(|doors| *doors += 1);
-        let (mut door, until) = (self.door.clone(), self.until);
-        let accepts = service.start_service(Some(sockets), stopping, listeners_per_socket);
-        let shuts = async move {
+        let until = self.until;
+        let shuts = async {
             // Without anybody who could move the door it stays as it is.
-            if door.wait_for(|door| !until.is_open(*door)).await.is_err() {
-                std::future::pending::<()>().await;
+            if self.door.wait_for(|door| !until.is_open(*door)).await.is_err() {
+                pending::<()>().await;
             }
-            stop.send_replace(true);
-            // The service ends by itself; until then it must not lose its signal.
-            std::future::pending::<()>().await;
         };
+        // The listeners are let go of here.
         tokio::select! {
             () = accepts => {}
             () = shuts => {}
@@ -105,7 +109,7 @@ impl Service for Doorway {
         &mut self,
         _own: Option<ListenFds>,
         _stop: ShutdownWatch,
-        listeners_per_socket: usize,
+        _listeners_per_socket: usize,
     ) {
         loop {
             let until = self.until;
@@ -113,8 +117,8 @@ impl Service for Doorway {
             if !moved.is_ok_and(|door| until.is_open(*door)) {
                 return;
             }
-            match self.sockets.table(&self.listen) {
-                Ok(sockets) => self.accept(sockets, listeners_per_socket).await,
+            match self.sockets.listeners(&self.listen) {
+                Ok(listeners) => self.accept(listeners).await,
                 Err(error) => {
                     return tracing::error!(%error, "no descriptors left to accept connections with");
                 }

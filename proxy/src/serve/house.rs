@@ -11,9 +11,9 @@ use tokio::sync::watch;
 
 use super::doors::{Door, Doorway, Until};
 use super::hand_over::Giver;
-use super::listeners::{server_conf, service};
 use super::sockets::Sockets;
 use super::stop::{Ending, Stop};
+use super::threads::server_conf;
 use super::{Admin, Parts, Proxy};
 use crate::admin;
 use crate::authz::{Authz, Terms};
@@ -174,9 +174,8 @@ impl House {
         app: impl Fn() -> App<H> + Send + Sync + 'static,
     ) -> Doorway {
         let sockets = (&self.sockets, listen.as_slice());
-        let behind = listen.clone();
-        Doorway::new((name, threads), sockets, (&self.levers, until), move || {
-            Box::new(service(name, &behind, app(), threads))
+        Doorway::new((name, threads), sockets, (&self.levers, until), move |listener| {
+            Box::pin(listener.serve(Arc::new(app())))
         })
     }
 }

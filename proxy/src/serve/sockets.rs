@@ -1,20 +1,27 @@
 //! Listening sockets: bound here, so that a taken address is an error at the start, or taken over from the process
 //! before, and kept to be handed to the next.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::os::fd::{IntoRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::{Context, ensure};
 use checkgate_config::settings::Listen;
 use parking_lot::Mutex;
-use pingora_core::server::{Fds, ListenFds};
+use socket2::SockRef;
 
-/// A listening socket under the name that pingora finds it by.
+use crate::transport::listener::Listener;
+
+/// Who may connect to a unix socket: its owner and its group.
+const SOCKET_MODE: u32 = 0o660;
+/// Connections that wait to be accepted, as far as the system allows as many.
+const WAITING_MAX: i32 = 65_535;
+
+/// A listening socket by its name.
 #[derive(Debug)]
 pub struct Named {
     /// Its address or path.
@@ -48,18 +55,17 @@ impl Sockets {
         Ok((Self { held: Mutex::new(held) }, opened))
     }
 
-    /// Further handles to the sockets of `listen`, in the form in which pingora takes them: it owns and closes those
-    /// that its services ask for, so there must be no others among them.
+    /// Further handles to the sockets of `listen`, to accept on in the runtime at hand.
     ///
     /// # Errors
     /// Where there are no descriptors left.
-    pub fn table(&self, listen: &[Listen]) -> io::Result<ListenFds> {
-        let wanted: Vec<_> = listen.iter().map(name).collect();
-        let mut table = Fds::new();
-        for named in self.held.lock().iter().filter(|named| wanted.contains(&named.name)) {
-            table.add(named.name.clone(), named.socket.try_clone()?.into_raw_fd());
-        }
-        Ok(Arc::new(Mutex::new(table)))
+    pub fn listeners(&self, listen: &[Listen]) -> io::Result<Vec<Listener>> {
+        let held = self.held.lock();
+        let wanted = held.iter().filter_map(|named| {
+            let listen = listen.iter().find(|listen| name(listen) == named.name)?;
+            Some(named.socket.try_clone().and_then(|socket| listener(listen, socket)))
+        });
+        wanted.collect()
     }
 
     /// Further handles to all sockets, to hand over.
@@ -77,7 +83,14 @@ impl Sockets {
     }
 }
 
-/// The name of a listener in pingora's table.
+fn listener(listen: &Listen, socket: OwnedFd) -> io::Result<Listener> {
+    match listen {
+        Listen::Tcp(_) => TcpListener::from(socket).try_into(),
+        Listen::Unix(_) => UnixListener::from(socket).try_into(),
+    }
+}
+
+/// The name of a listener.
 fn name(listen: &Listen) -> String {
     match listen {
         Listen::Tcp(address) => address.to_string(),
@@ -108,13 +121,14 @@ fn bind(listen: &Listen) -> anyhow::Result<(Named, Listen)> {
             let listener = TcpListener::bind(address).with_context(|| {
                 format!("{address} cannot be used; choose another with --listen or --admin")
             })?;
-            listener.set_nonblocking(true)?;
+            SockRef::from(&listener).listen(WAITING_MAX)?;
             let listen = Listen::Tcp(listener.local_addr()?);
             Ok((Named { name: name(&listen), socket: listener.into() }, listen))
         }
         Listen::Unix(path) => {
             let listener = bind_path(path).with_context(|| format!("{} cannot be used", path.display()))?;
-            listener.set_nonblocking(true)?;
+            fs::set_permissions(path, Permissions::from_mode(SOCKET_MODE))?;
+            SockRef::from(&listener).listen(WAITING_MAX)?;
             Ok((Named { name: name(listen), socket: listener.into() }, listen.clone()))
         }
     }

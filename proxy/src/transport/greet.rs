@@ -2,12 +2,11 @@
 
 use std::io;
 
-use pingora_core::protocols::Stream;
-
 use super::introduced::Caller;
 use super::peer::{LOCAL, Peer};
 use super::rules::Rules;
 use super::socket::Socket;
+use super::stream::Stream;
 use super::tls::{ALPN_HTTP2, TlsHandle, certificate_names, public_key_hash};
 use super::wire::Wire;
 

@@ -7,11 +7,11 @@
 use std::io;
 use std::net::IpAddr;
 
-use pingora_core::protocols::Stream;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::rejected::Rejected;
 use super::rules::Rules;
+use super::stream::Stream;
 use crate::screen::proxy_header::{self, Need, Told};
 
 /// Whom a connection is from.

@@ -1,9 +1,9 @@
-//! Between pingora's sockets and hyper's HTTP: one accepted stream is one hyper connection.
+//! Between sockets and hyper's HTTP: one accepted stream is one hyper connection.
 //!
-//! pingora owns the process, the listeners and the threads; hyper owns HTTP. This room is the only one that knows
-//! both. A stream passes, in this order: the caps on connections ([`caps`]), the header by which a load balancer says
-//! whom it is from ([`introduced`]), the handshake and the choice of the
-//! protocol ([`greet`]), the screen with its deadlines ([`screened`], [`framed`]), and hyper ([`http1`], [`http2`]).
+//! A [`listener`] accepts; hyper owns HTTP, and this room is the only one that speaks it with clients. A stream passes,
+//! in this order: the caps on connections ([`caps`]), the header by which a load balancer says whom it is from
+//! ([`introduced`]), the handshake and the choice of the protocol ([`greet`]), the screen with its deadlines
+//! ([`screened`], [`framed`]), and hyper ([`http1`], [`http2`]).
 
 pub mod alarm;
 pub mod caps;
@@ -15,6 +15,7 @@ mod http1;
 mod http2;
 mod introduced;
 mod ledger;
+pub mod listener;
 mod pace;
 mod peer;
 mod received;
@@ -24,6 +25,7 @@ pub mod rules;
 mod screened;
 mod sent;
 mod socket;
+mod stream;
 pub mod tls;
 mod turns;
 mod wire;
@@ -33,13 +35,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Bytes;
-use pingora_core::apps::ServerApp;
-use pingora_core::protocols::Stream;
-use pingora_core::server::ShutdownWatch;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -53,6 +51,7 @@ pub use self::received::Received;
 use self::rejected::Rejected;
 use self::rules::Rules;
 use self::screened::{End, Screened};
+use self::stream::Stream;
 
 /// How long a client that has said nothing yet may still begin once the process drains: what it sent may be on its way.
 const DRAINING_GREETING: Duration = Duration::from_millis(250);
@@ -161,15 +160,6 @@ impl<H: Handler> App<H> {
     async fn drains(&self) {
         turned(&mut self.draining.clone()).await;
         sleep(DRAINING_GREETING).await;
-    }
-}
-
-#[async_trait]
-impl<H: Handler> ServerApp for App<H> {
-    async fn process_new(self: &Arc<Self>, session: Stream, _shutdown: &ShutdownWatch) -> Option<Stream> {
-        let ip = peer::remote_ip(&session);
-        self.serve(session, ip).await;
-        None
     }
 }
 

@@ -4,7 +4,6 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use http::HeaderValue;
-use pingora_core::protocols::Stream;
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Debug)]
@@ -68,12 +67,6 @@ impl Peer {
 /// Addresses are visible ASCII, so the other case cannot come.
 fn value(text: String) -> HeaderValue {
     HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
-}
-
-/// The address of the other end; a unix socket has none.
-pub(super) fn remote_ip(session: &Stream) -> Option<IpAddr> {
-    let digest = session.get_socket_digest()?;
-    digest.peer_addr()?.as_inet().map(|address| address.ip().to_canonical())
 }
 
 /// The address by which a peer is known, where it has none of its own: this machine's.

@@ -4,14 +4,15 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use pingora_core::protocols::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
+
+use super::stream::Stream;
 
 /// What a connection is read from and written to.
 #[derive(Debug)]
 pub enum Socket {
-    /// As pingora accepted it.
+    /// As it was accepted.
     Plain(Stream),
     /// Through TLS.
     Tls(Box<TlsStream<Stream>>),

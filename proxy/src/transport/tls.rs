@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use checkgate_config::settings::{CertificateFiles, ClientCertificate, Tls};
-use pingora_core::protocols::Stream;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -19,6 +18,8 @@ use thiserror::Error;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+use super::stream::Stream;
 
 /// HTTP/2 in ALPN (RFC 9113, 3.2).
 pub const ALPN_HTTP2: &[u8] = b"h2";
