@@ -36,7 +36,8 @@ use checkgate_detectors::finding::{Action, DecisionId};
 use checkgate_detectors::identity::{Address, Asker, Identity};
 use checkgate_detectors::networks::Networks;
 use ipnet::IpNet;
-use tokio::sync::watch;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 use self::brake::BrakeLimits;
 pub use self::brakes::BRAKE;
@@ -184,7 +185,7 @@ pub struct Gate {
     spared_by_hand: ArcSwap<Networks>,
     kill_switch: KillSwitch,
     brakes: Brakes,
-    changed: watch::Sender<u64>,
+    changed: Notify,
     /// Counts changes of whom decisions leave alone, each after it was made.
     revision: AtomicU64,
     metrics: Arc<Metrics>,
@@ -206,7 +207,7 @@ impl Gate {
             spared_by_hand: ArcSwap::default(),
             kill_switch: KillSwitch::open(settings.kill_switch),
             brakes: Brakes::default(),
-            changed: watch::Sender::new(0),
+            changed: Notify::new(),
             revision: AtomicU64::new(0),
             metrics,
         };
@@ -379,7 +380,7 @@ impl Gate {
 
     /// Requests that wait look again whether they are refused.
     fn tell_change(&self) {
-        self.changed.send_modify(|count| *count = count.wrapping_add(1));
+        self.changed.notify_waiters();
     }
 
     /// Remembers that a key is an identity of its own.
@@ -401,10 +402,9 @@ impl Gate {
         self.table.list(now)
     }
 
-    /// Counts up whenever a block begins to act: a request that waits asks [`Gate::admit`] again.
-    #[must_use]
-    pub fn changed(&self) -> watch::Receiver<u64> {
-        self.changed.subscribe()
+    /// Resolves when a block begins to act after this call: a request that waits asks [`Gate::admit`] again.
+    pub fn changed(&self) -> Notified<'_> {
+        self.changed.notified()
     }
 
     /// Switches enforcement off or back on. Blocks taken meanwhile stay observations.

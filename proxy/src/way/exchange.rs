@@ -343,14 +343,12 @@ impl Exchange {
         if !self.route.guard.enforces {
             return std::future::pending().await;
         }
-        let mut changed = self.way.gate.changed();
         loop {
+            let changed = self.way.gate.changed();
             if let Some(refusal) = self.refusal() {
                 return refusal;
             }
-            if changed.changed().await.is_err() {
-                return std::future::pending().await;
-            }
+            changed.await;
         }
     }
 
