@@ -24,6 +24,7 @@ mod ledger;
 mod metrics;
 mod parts;
 mod plan;
+mod quiet;
 mod records;
 mod reference;
 mod rehearse;

@@ -10,14 +10,76 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
 use bytes::Bytes;
-use futures_util::task::AtomicWaker;
 use http_body::{Body, Frame};
 use hyper::body::Incoming;
+use parking_lot::Mutex;
+
+/// A task that is woken as often as there is reason to. It is known until another takes its place, so that one that
+/// stays the same is not told at each turn.
+#[derive(Debug)]
+pub struct Sleeper(Mutex<Waker>);
+
+impl Default for Sleeper {
+    fn default() -> Self {
+        Self(Mutex::new(Waker::noop().clone()))
+    }
+}
+
+impl Sleeper {
+    /// Wakes `task` from now on.
+    pub fn is_now(&self, task: &Waker) {
+        let before = std::mem::replace(&mut *self.0.lock(), task.clone());
+        // What goes with it may have a lock of its own.
+        drop(before);
+    }
+
+    /// Wakes the task.
+    pub fn wake(&self) {
+        self.0.lock().wake_by_ref();
+    }
+}
+
+impl Wake for Sleeper {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        Sleeper::wake(self);
+    }
+}
+
+/// A waker that stays the same while the task behind it changes. What was told once whom to wake, such as a socket or a
+/// timer, need not be told anew.
+#[derive(Debug)]
+pub struct Standing {
+    sleeper: Arc<Sleeper>,
+    waker: Waker,
+    task: Option<Waker>,
+}
+
+impl Default for Standing {
+    fn default() -> Self {
+        let sleeper = Arc::new(Sleeper::default());
+        Self { waker: Waker::from(Arc::clone(&sleeper)), sleeper, task: None }
+    }
+}
+
+impl Standing {
+    /// The context of a task that goes by this waker from now on.
+    pub fn before(&mut self, context: &Context<'_>) -> Context<'_> {
+        if !self.task.as_ref().is_some_and(|task| task.will_wake(context.waker())) {
+            self.sleeper.is_now(context.waker());
+            self.task = Some(context.waker().clone());
+        }
+        Context::from_waker(&self.waker)
+    }
+}
 
 /// Stands between a task and whatever wakes it; [`piece`] can keep back a wake that it gives.
 #[derive(Debug, Default)]
 pub struct Relay {
-    task: AtomicWaker,
+    task: Sleeper,
 }
 
 impl Relay {
@@ -28,9 +90,9 @@ impl Relay {
         (Arc::clone(&relay), Waker::from(relay))
     }
 
-    /// Passes wakes on to this task from now on; to be told whenever the task is polled.
+    /// Passes wakes on to this task from now on; to be told whenever another task is polled.
     pub fn wakes(&self, task: &Waker) {
-        self.task.register(task);
+        self.task.is_now(task);
     }
 }
 
@@ -134,6 +196,21 @@ mod tests {
         let (relay, waker) = Relay::new();
         relay.wakes(&Waker::from(Arc::clone(&count)));
         (relay, waker, count)
+    }
+
+    #[test]
+    fn whoever_waits_last_is_woken_by_the_waker_that_stays() {
+        let (first, second) = (Arc::new(Count::default()), Arc::new(Count::default()));
+        let tasks = [&first, &second].map(|task| Waker::from(Arc::clone(task)));
+        let mut standing = Standing::default();
+        let told = standing.before(&Context::from_waker(&tasks[0])).waker().clone();
+        told.wake_by_ref();
+        let again = standing.before(&Context::from_waker(&tasks[1])).waker().clone();
+        assert!(told.will_wake(&again), "it need not be told anew");
+        told.wake_by_ref();
+        told.wake();
+        let counts = [first, second].map(|count| count.0.load(Ordering::Relaxed));
+        assert_eq!(counts, [1, 2], "each of them as long as it waits");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -92,9 +92,12 @@ where
     let turns = draining.clone();
     let mut drains = pin!(turned(&mut draining));
     let (mut drained, mut waits) = (false, false);
-    let (relay, waker) = Relay::new();
+    let ((relay, waker), mut task) = (Relay::new(), None::<Waker>);
     poll_fn(|context| {
-        relay.wakes(context.waker());
+        if !task.as_ref().is_some_and(|task| task.will_wake(context.waker())) {
+            relay.wakes(context.waker());
+            task = Some(context.waker().clone());
+        }
         let context = &mut Context::from_waker(&waker);
         // Whoever waits is woken by the same waker however often it asks, so it need not ask before there is news.
         if !drained && (!waits || !matches!(turns.has_changed(), Ok(false))) {

@@ -19,6 +19,7 @@ use hyper_util::rt::TokioIo;
 use super::connect::Origin;
 use super::socket::{Counted, Watch};
 use crate::transport::alarm::Alarm;
+use crate::wakes::Standing;
 use crate::way::body::WayBody;
 
 /// Requests that one HTTP/2 connection carries at once, where the server allows as many.
@@ -144,6 +145,8 @@ pub struct Exclusive {
     /// Rings when a try on it is overdue. Deadlines of later tries are later, so that a busy connection hardly ever
     /// touches the timers.
     alarm: Alarm,
+    /// Wakes whoever moves it along.
+    mover: Standing,
 }
 
 impl fmt::Debug for Exclusive {
@@ -155,7 +158,8 @@ impl fmt::Debug for Exclusive {
 impl Exclusive {
     /// A new connection.
     pub fn new(sender: http1::SendRequest<WayBody>, driver: Driver, watch: Arc<Watch>) -> Self {
-        Self { sender, driver: Some(Box::new(driver)), watch, alarm: Alarm::default() }
+        let (alarm, mover) = (Alarm::default(), Standing::default());
+        Self { sender, driver: Some(Box::new(driver)), watch, alarm, mover }
     }
 
     /// Whether it can take a request at once, as far as it was moved along: the last one was written and its answer
@@ -193,7 +197,7 @@ impl Exclusive {
     /// Reads and writes what can be read and written, and has the task woken when there is more.
     pub fn drive(&mut self, context: &mut Context<'_>) {
         if let Some(driver) = &mut self.driver
-            && Pin::new(driver).poll(context).is_ready()
+            && Pin::new(driver).poll(&mut self.mover.before(context)).is_ready()
         {
             // Its end, and its error as well, reaches the request that is open on it.
             self.driver = None;
@@ -230,7 +234,9 @@ impl Exclusive {
             poll_fn(|context| {
                 self.drive(context);
                 match answer.as_mut().poll(&mut self.told_by(context)) {
-                    Poll::Pending => overdue.poll(&mut self.alarm, context).map(|()| None),
+                    Poll::Pending => {
+                        overdue.poll(&mut self.alarm, &mut self.mover.before(context)).map(|()| None)
+                    }
                     Poll::Ready(answer) => Poll::Ready(Some(answer.map_err(Unanswered::from))),
                 }
             })

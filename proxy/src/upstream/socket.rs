@@ -13,6 +13,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
 use super::interim::Interim;
+use crate::quiet::Quiet;
 
 /// What the pool and the socket of one connection tell each other.
 #[derive(Debug, Default)]
@@ -53,12 +54,13 @@ pub enum Socket {
 pub struct Watched {
     socket: Socket,
     watch: Arc<Watch>,
+    quiet: Quiet,
 }
 
 impl Watched {
     /// Watches `socket`.
     pub fn new(socket: Socket, watch: Arc<Watch>) -> Self {
-        Self { socket, watch }
+        Self { socket, watch, quiet: Quiet::default() }
     }
 
     /// Reads from the kernel; `None` where it has nothing.
@@ -99,10 +101,11 @@ impl AsyncRead for Watched {
             }
             self.watch.looks.store(false, Ordering::Relaxed);
         }
-        match &mut self.socket {
+        let Self { socket, quiet, .. } = &mut *self;
+        quiet.poll(context, |context| match socket {
             Socket::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
             Socket::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
-        }
+        })
     }
 }
 
