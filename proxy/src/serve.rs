@@ -16,7 +16,6 @@ mod threads;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -33,8 +32,7 @@ use checkgate_detectors::finding::{DecisionId, Kind};
 use checkgate_detectors::query;
 use checkgate_detectors::reference::Trust;
 use checkgate_detectors::{campaign, contract, drift};
-use http::header::{CONNECTION, HeaderValue};
-use http::{Request, Response, Version};
+use http::{Request, Response};
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use parking_lot::{Mutex, RwLock};
@@ -593,14 +591,12 @@ struct Proxy {
 impl Handler for Proxy {
     type Body = WayBody;
 
-    async fn handle(&self, peer: &Peer, request: Request<Received>) -> Response<WayBody> {
-        let version = request.version();
-        let mut response = pin!(way::handle(self.way.load_full(), peer, request)).await;
-        // HTTP/2 has a frame for that, which the drain sends.
-        if self.leaving.load(Ordering::Relaxed) && version <= Version::HTTP_11 {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        response
+    fn handle(&self, peer: &Peer, request: Request<Received>) -> impl Future<Output = Response<WayBody>> {
+        way::handle(self.way.load_full(), peer, request)
+    }
+
+    fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
     }
 
     fn connection(&self, open: bool) {

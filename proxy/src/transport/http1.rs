@@ -48,7 +48,7 @@ pub async fn serve<H: Handler>(
             // Pinned where it is made: what is awaited by value is moved first, with all the room that it may need.
             let request = request.map(|body| Received::new(body, None).told_to(ledger));
             let mut response: Response<H::Body> = pin!(handler.handle(peer, request)).await;
-            if ledger.has_unread() {
+            if ledger.has_unread() || handler.is_leaving() {
                 // The client would send its next request into a connection that is being closed.
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }

@@ -71,6 +71,12 @@ pub trait Handler: Send + Sync + 'static {
         request: Request<Received>,
     ) -> impl Future<Output = Response<Self::Body>> + Send;
 
+    /// Whether the process is about to end: clients shall send what comes next on another connection. HTTP/2 has a
+    /// frame for that, which the drain sends.
+    fn is_leaving(&self) -> bool {
+        false
+    }
+
     /// A connection was accepted (`true`) or closed.
     fn connection(&self, open: bool);
 }

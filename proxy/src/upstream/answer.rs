@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -17,6 +17,28 @@ use crate::wakes;
 
 /// How long a connection may still be busy with a request whose answer was read to its end.
 const LINGER_MAX: Duration = Duration::from_secs(4);
+
+/// An answer whose head has come.
+pub struct Came(Held);
+
+impl Came {
+    /// The answer to the request of `visit`, which `connection` keeps.
+    pub fn new(visit: Visit, connection: Connection) -> Self {
+        Self(Held { visit, connection })
+    }
+
+    /// The rest of the question goes on by itself: from now on either may stand still while the other goes on.
+    pub fn drive_apart(&mut self) {
+        self.0.connection.drive_apart();
+    }
+
+    /// The answer; `None` where there is none after all.
+    pub fn response(self) -> Option<Response<AnswerBody>> {
+        let Self(mut held) = self;
+        let (head, incoming) = held.connection.answer().take()?.into_parts();
+        Some(Response::from_parts(head, AnswerBody::new(incoming, held)))
+    }
+}
 
 /// An answer's body. It holds its place at the server until it ends.
 pub struct AnswerBody {
@@ -31,18 +53,10 @@ struct Held {
 }
 
 impl AnswerBody {
-    /// The body of an answer that came on `connection`.
-    pub fn new(incoming: Incoming, visit: Visit, connection: Connection) -> Self {
-        let mut body = Self { incoming, held: Some(Held { visit, connection }) };
+    fn new(incoming: Incoming, held: Held) -> Self {
+        let mut body = Self { incoming, held: Some(held) };
         body.end_if_empty();
         body
-    }
-
-    /// The rest of the question goes on by itself: from now on either may stand still while the other goes on.
-    pub fn drive_apart(&mut self) {
-        if let Some(held) = &mut self.held {
-            held.connection.drive_apart();
-        }
     }
 
     /// Asks for more, and where there is none yet, moves the connection along.
@@ -85,7 +99,7 @@ impl AnswerBody {
 }
 
 /// Keeps a connection for the next request, as soon as this one is written to its end.
-fn keep(visit: Visit, mut connection: Exclusive) {
+fn keep(visit: Visit, mut connection: Box<Exclusive>) {
     if connection.is_ready() || connection.settles() {
         visit.server().keep(connection);
     } else if !connection.is_closed() {
@@ -134,26 +148,23 @@ pub fn unsound<B>(answer: &Response<B>) -> Option<&'static str> {
     if !(200..=599).contains(&answer.status().as_u16()) {
         return Some("its status is outside of 200 to 599");
     }
-    let headers = answer.headers();
-    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
-    let length = lengths.next();
-    let digits = length.is_none_or(|length| length.as_bytes().iter().all(u8::is_ascii_digit));
-    if lengths.next().is_some() || !digits {
+    // One walk along the few lines of an answer costs less than looking each of the two names up.
+    let (mut lengths, mut codings) = (0_u32, 0_u32);
+    let (mut digits, mut chunked) = (true, true);
+    for (name, value) in answer.headers() {
+        if *name == CONTENT_LENGTH {
+            lengths += 1;
+            digits &= value.as_bytes().iter().all(u8::is_ascii_digit);
+        } else if *name == TRANSFER_ENCODING {
+            codings += 1;
+            chunked &= value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+        }
+    }
+    if lengths > 1 || !digits {
         return Some("it does not announce its length as one number");
     }
-    let encoded = headers.contains_key(TRANSFER_ENCODING);
-    if encoded && (length.is_some() || answer.version() == Version::HTTP_10 || !is_chunked(headers)) {
-        return Some("its framing is ambiguous");
-    }
-    None
-}
-
-/// Whether the body is chunked and nothing besides.
-fn is_chunked(headers: &HeaderMap) -> bool {
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    let first = codings.next();
-    codings.next().is_none()
-        && first.is_some_and(|coding| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"))
+    let is_plain = lengths == 0 && codings == 1 && chunked && answer.version() != Version::HTTP_10;
+    (codings > 0 && !is_plain).then_some("its framing is ambiguous")
 }
 
 #[cfg(test)]

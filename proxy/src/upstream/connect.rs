@@ -205,7 +205,7 @@ async fn speak_http1(stream: Stream, watch: Arc<Watch>) -> hyper::Result<Connect
         .max_headers(HEADER_LINES_MAX)
         .handshake(TokioIo::new(Counted::new(stream, Arc::clone(&watch))))
         .await?;
-    Ok(Connection::Exclusive(Exclusive::new(sender, connection, watch)))
+    Ok(Connection::Exclusive(Box::new(Exclusive::new(sender, connection, watch))))
 }
 
 /// The connection is ready once the server has sent its settings, its first frame (RFC 9113, 3.4): before that nobody
@@ -231,7 +231,7 @@ async fn speak_http2(stream: Stream) -> Result<Connection, ConnectError> {
         open_max.store(connection.current_max_send_streams(), Ordering::Relaxed);
         polled.map(drop)
     }));
-    Ok(Connection::Shared(shared.stream()))
+    Ok(Connection::Shared(Box::new(shared.stream())))
 }
 
 /// The host as certificates and URLs name it; a unix socket is this machine's own.

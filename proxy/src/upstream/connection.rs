@@ -36,13 +36,14 @@ pub enum Wanted {
     Agreed,
 }
 
-/// A connection that can take a request.
+/// A connection that can take a request. It is small, and keeps the head of an answer, because both are handed through
+/// many hands.
 #[derive(Debug)]
 pub enum Connection {
     /// HTTP/1.1: one request at a time.
-    Exclusive(Exclusive),
+    Exclusive(Box<Exclusive>),
     /// A place for one request on an HTTP/2 connection.
-    Shared(Stream),
+    Shared(Box<Stream>),
 }
 
 /// Why a request that was sent has no answer.
@@ -51,12 +52,12 @@ pub struct Unanswered {
     /// What went wrong.
     pub error: hyper::Error,
     /// The request itself, where nothing of it was written.
-    pub unsent: Option<Request<WayBody>>,
+    pub unsent: Option<Box<Request<WayBody>>>,
 }
 
 impl From<TrySendError<Request<WayBody>>> for Unanswered {
     fn from(mut error: TrySendError<Request<WayBody>>) -> Self {
-        Self { unsent: error.take_message(), error: error.into_error() }
+        Self { unsent: error.take_message().map(Box::new), error: error.into_error() }
     }
 }
 
@@ -78,7 +79,8 @@ impl Overdue for Unbounded {
 }
 
 impl Connection {
-    /// Sends a request and waits for the head of its answer; `None` where it is overdue.
+    /// Sends a request and waits for the head of its answer, which [`Connection::answer`] gives; `None` where it is
+    /// overdue.
     ///
     /// # Errors
     /// Where there is none; with the request, where nothing of it was written.
@@ -87,7 +89,7 @@ impl Connection {
         mut request: Request<WayBody>,
         origin: &Origin,
         overdue: &'a mut O,
-    ) -> impl Future<Output = Option<Result<Response<Incoming>, Unanswered>>> + use<'a, O> {
+    ) -> impl Future<Output = Option<Result<(), Unanswered>>> + use<'a, O> {
         // The request is handed over before the first poll: a future that held it would be copied along with it.
         match self {
             Self::Exclusive(exclusive) => {
@@ -101,11 +103,19 @@ impl Connection {
                     let (mut answer, mut alarm) = (pin!(answer), Alarm::default());
                     poll_fn(|context| match answer.as_mut().poll(context) {
                         Poll::Pending => overdue.poll(&mut alarm, context).map(|()| None),
-                        Poll::Ready(answer) => Poll::Ready(Some(answer.map_err(Unanswered::from))),
+                        Poll::Ready(answer) => Poll::Ready(Some(came(&mut stream.answer, answer))),
                     })
                     .await
                 })
             }
+        }
+    }
+
+    /// The answer to the request that was sent on it, once its head has come and until somebody takes it.
+    pub fn answer(&mut self) -> &mut Option<Response<Incoming>> {
+        match self {
+            Self::Exclusive(exclusive) => &mut exclusive.answer,
+            Self::Shared(stream) => &mut stream.answer,
         }
     }
 
@@ -129,6 +139,15 @@ impl Connection {
     }
 }
 
+/// Keeps the answer that came.
+fn came(
+    kept: &mut Option<Response<Incoming>>,
+    answer: Result<Response<Incoming>, TrySendError<Request<WayBody>>>,
+) -> Result<(), Unanswered> {
+    *kept = Some(answer?);
+    Ok(())
+}
+
 /// What reads from and writes to the socket of an HTTP/1.1 connection.
 pub type Driver = http1::Connection<TokioIo<Counted>, WayBody>;
 
@@ -140,8 +159,10 @@ pub type Driver = http1::Connection<TokioIo<Counted>, WayBody>;
 pub struct Exclusive {
     sender: http1::SendRequest<WayBody>,
     /// `None` once a task of its own moves it.
-    driver: Option<Box<Driver>>,
+    driver: Option<Driver>,
     watch: Arc<Watch>,
+    /// The answer to the request that is open, as far as nobody has taken it.
+    answer: Option<Response<Incoming>>,
     /// Rings when a try on it is overdue. Deadlines of later tries are later, so that a busy connection hardly ever
     /// touches the timers.
     alarm: Alarm,
@@ -159,7 +180,7 @@ impl Exclusive {
     /// A new connection.
     pub fn new(sender: http1::SendRequest<WayBody>, driver: Driver, watch: Arc<Watch>) -> Self {
         let (alarm, mover) = (Alarm::default(), Standing::default());
-        Self { sender, driver: Some(Box::new(driver)), watch, alarm, mover }
+        Self { sender, driver: Some(driver), watch, answer: None, alarm, mover }
     }
 
     /// Whether it can take a request at once, as far as it was moved along: the last one was written and its answer
@@ -226,7 +247,7 @@ impl Exclusive {
         &'a mut self,
         request: Request<WayBody>,
         overdue: &'a mut O,
-    ) -> impl Future<Output = Option<Result<Response<Incoming>, Unanswered>>> + use<'a, O> {
+    ) -> impl Future<Output = Option<Result<(), Unanswered>>> + use<'a, O> {
         self.watch.begin();
         let answer = self.sender.try_send_request(request);
         async move {
@@ -237,7 +258,7 @@ impl Exclusive {
                     Poll::Pending => {
                         overdue.poll(&mut self.alarm, &mut self.mover.before(context)).map(|()| None)
                     }
-                    Poll::Ready(answer) => Poll::Ready(Some(answer.map_err(Unanswered::from))),
+                    Poll::Ready(answer) => Poll::Ready(Some(came(&mut self.answer, answer))),
                 }
             })
             .await
@@ -264,7 +285,7 @@ impl Shared {
     /// A place for one more request, whether or not there is room.
     pub fn stream(self: &Arc<Self>) -> Stream {
         self.open.fetch_add(1, Ordering::Relaxed);
-        Stream { shared: Arc::clone(self) }
+        Stream { shared: Arc::clone(self), answer: None }
     }
 
     /// Whether it takes requests at all.
@@ -287,6 +308,8 @@ impl Shared {
 #[derive(Debug)]
 pub struct Stream {
     shared: Arc<Shared>,
+    /// The answer to the request, as far as nobody has taken it.
+    answer: Option<Response<Incoming>>,
 }
 
 impl Stream {

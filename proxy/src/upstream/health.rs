@@ -79,7 +79,8 @@ async fn answered(connector: &Connector, check: &HealthCheck, http: HttpVersion)
     connection.drive_apart();
     let request = request(connector, check).map_err(|error| error.to_string())?;
     let sent = connection.send(request, connector.origin(), &mut Unbounded).await;
-    let answer = sent.ok_or("no answer")?.map_err(|unanswered| unanswered.error.to_string())?;
+    sent.ok_or("no answer")?.map_err(|unanswered| unanswered.error.to_string())?;
+    let answer = connection.answer().take().ok_or("no answer")?;
     let date =
         answer.headers().get(DATE).and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
     let looked = Looked { status: answer.status().as_u16(), date };

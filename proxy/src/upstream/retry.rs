@@ -91,6 +91,9 @@ impl Outgoing {
     /// `shared` says that it goes out on HTTP/2, where a server can say that it did not look at it: then its body is
     /// kept as well.
     pub fn take(&mut self, shared: bool) -> Option<Request<WayBody>> {
+        if self.spare.is_none() && !(shared && self.is_kept) {
+            return self.request.take();
+        }
         let request = self.request.take().or_else(|| self.spare.as_ref().and_then(Spare::request))?;
         if !shared || !self.is_kept || self.spare.is_some() {
             return Some(request);

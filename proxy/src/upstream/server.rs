@@ -48,7 +48,7 @@ pub struct Server {
 
 #[derive(Debug)]
 struct Idle {
-    connection: Exclusive,
+    connection: Box<Exclusive>,
     since: Instant,
 }
 
@@ -184,11 +184,11 @@ impl Server {
         let with_room = shared.iter().find(|busy| busy.connection.has_room());
         let is_full = shared.len() >= SHARED_MAX;
         let least = || is_full.then(|| shared.iter().min_by_key(|busy| busy.connection.open())).flatten();
-        with_room.or_else(least).map(|busy| Connection::Shared(busy.connection.stream()))
+        with_room.or_else(least).map(|busy| Connection::Shared(Box::new(busy.connection.stream())))
     }
 
     /// The connection that was used last: the others may grow old and be dropped.
-    fn kept_idle(&self, now: Instant) -> Option<Exclusive> {
+    fn kept_idle(&self, now: Instant) -> Option<Box<Exclusive>> {
         let mut idle = self.idle.lock();
         while let Some(Idle { connection, since }) = idle.pop() {
             let age = now.saturating_duration_since(since);
@@ -208,7 +208,7 @@ impl Server {
     }
 
     /// Keeps a connection on which nothing is open any more.
-    pub fn keep(&self, connection: Exclusive) {
+    pub fn keep(&self, connection: Box<Exclusive>) {
         let mut idle = self.idle.lock();
         if idle.len() < IDLE_CONNECTIONS_MAX {
             idle.push(Idle { connection, since: Instant::now() });

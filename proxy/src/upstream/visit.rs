@@ -7,11 +7,10 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
-use http::{Response, Version};
-use hyper::body::Incoming;
+use http::Version;
 
 use super::Pool;
-use super::answer::{AnswerBody, unsound};
+use super::answer::{Came, unsound};
 use super::connect::{ConnectError, Patience};
 use super::connection::{Connection, Overdue, Unanswered, Wanted};
 use super::retry::{self, Outgoing, Stage};
@@ -117,14 +116,10 @@ impl Visit {
         patience: Patience,
         overdue: &mut impl Overdue,
         now: Instant,
-    ) -> Result<Response<AnswerBody>, Missed> {
+    ) -> Result<Came, Missed> {
         let answered = pin!(self.answered(outgoing, patience, overdue, now)).await;
-        let answered = match answered {
-            Ok((connection, answer)) => believed(connection, answer),
-            Err(missed) => Err(missed),
-        };
-        match answered {
-            Ok((connection, answer)) => Ok(answer.map(|body| AnswerBody::new(body, self, connection))),
+        match answered.and_then(believed) {
+            Ok(connection) => Ok(Came::new(self, connection)),
             Err(missed) => {
                 if missed.cause.is_the_servers() {
                     self.failed(&missed.cause.to_string());
@@ -140,7 +135,7 @@ impl Visit {
         patience: Patience,
         overdue: &mut impl Overdue,
         now: Instant,
-    ) -> Result<(Connection, Response<Incoming>), Missed> {
+    ) -> Result<Connection, Missed> {
         let wanted = self.pool.wanted(&self.server, outgoing.headers());
         let mut kept = self.server.kept(wanted, now);
         loop {
@@ -179,13 +174,13 @@ impl Visit {
         mut connection: Connection,
         outgoing: &mut Outgoing,
         overdue: &mut impl Overdue,
-    ) -> Result<(Connection, Response<Incoming>), Missed> {
+    ) -> Result<Connection, Missed> {
         let Some(request) = outgoing.take(connection.is_shared()) else {
             return Err(Missed { stage: Stage::Sent, cause: Cause::Gone });
         };
         let sent = pin!(connection.send(request, self.server.connector().origin(), overdue)).await;
         match sent {
-            Some(Ok(answer)) => Ok((connection, answer)),
+            Some(Ok(())) => Ok(connection),
             Some(Err(unanswered)) => Err(missed(unanswered, outgoing)),
             None => {
                 // Whatever is wrong with an HTTP/2 connection would befall the next request as well.
@@ -212,17 +207,16 @@ impl Drop for Visit {
     }
 }
 
-/// The answer, unless there is a reason not to believe it.
-fn believed(
-    connection: Connection,
-    mut answer: Response<Incoming>,
-) -> Result<(Connection, Response<Incoming>), Missed> {
-    if let Some(reason) = unsound(&answer) {
-        return Err(Missed { stage: Stage::Sent, cause: Cause::Unsound(reason) });
+/// The connection with its answer, unless there is a reason not to believe that.
+fn believed(mut connection: Connection) -> Result<Connection, Missed> {
+    if let Some(answer) = connection.answer() {
+        if let Some(reason) = unsound(answer) {
+            return Err(Missed { stage: Stage::Sent, cause: Cause::Unsound(reason) });
+        }
+        // The version is that of one hop.
+        *answer.version_mut() = Version::HTTP_11;
     }
-    // The version is that of one hop.
-    *answer.version_mut() = Version::HTTP_11;
-    Ok((connection, answer))
+    Ok(connection)
 }
 
 /// The client's own failure, where that is the root of an error.
@@ -242,7 +236,7 @@ fn missed(unanswered: Unanswered, outgoing: &mut Outgoing) -> Missed {
     let Unanswered { error, unsent } = unanswered;
     let stage = match unsent {
         Some(request) => {
-            outgoing.put_back(request);
+            outgoing.put_back(*request);
             Stage::Unsent
         }
         None => retry::stage(&error),

@@ -27,7 +27,7 @@ pub fn stream(
     let kept_max = if predicts { way.limits.inspect_bytes } else { 0 };
     let headers = if predicts { keep_headers(&head.headers, Part::Answer) } else { KeptLines::default() };
     let (teller, status, first_byte) = (Arc::clone(exchange), head.status.as_u16(), Instant::now());
-    let tee = Tee::new(body, kept_max, way.timeouts.idle, move |kept: Kept, end| {
+    let mut tee = Tee::new(body, kept_max, way.timeouts.idle, move |kept: Kept, end| {
         teller.answered(Answer {
             status,
             headers,
@@ -38,8 +38,8 @@ pub fn stream(
             outcome: if end == End::Whole { Outcome::Answered } else { Outcome::Cut },
         });
         teller.finished(status);
-    })
-    .until(exchange.deadline());
+    });
+    tee.cut_at(exchange.deadline());
     Response::from_parts(head, tee.boxed_unsync())
 }
 

@@ -138,18 +138,14 @@ where
         tee
     }
 
-    /// The same body, cut as soon as more than `length_max` bytes have come.
-    #[must_use]
-    pub fn no_longer_than(mut self, length_max: u64) -> Self {
+    /// Cuts the body as soon as more than `length_max` bytes have come.
+    pub fn cut_beyond(&mut self, length_max: u64) {
         self.length_max = length_max;
-        self
     }
 
-    /// The same body, cut where it has not ended at `deadline`.
-    #[must_use]
-    pub fn until(mut self, deadline: std::time::Instant) -> Self {
+    /// Cuts the body where it has not ended at `deadline`.
+    pub fn cut_at(&mut self, deadline: std::time::Instant) {
         self.deadline = Some(deadline.into());
-        self
     }
 
     fn is_too_long(&self) -> bool {

@@ -222,7 +222,8 @@ fn unjudged(
     let upstream_status = head.status.as_u16();
     let (outcome, response) = match rest {
         Some((collected, rest)) if exchange.route.guard.on_error == OnError::Pass => {
-            let rest = Tee::new(rest, 0, exchange.way().timeouts.idle, |_, _| {}).until(exchange.deadline());
+            let mut rest = Tee::new(rest, 0, exchange.way().timeouts.idle, |_, _| {});
+            rest.cut_at(exchange.deadline());
             (Outcome::Answered, Response::from_parts(head, prefixed(collected, rest)))
         }
         _ => (Outcome::Unjudged, exchange.told(&Problem::UNJUDGED)),

@@ -33,17 +33,18 @@ pub async fn ask(exchange: &Arc<Exchange>, body: Received) -> Asking {
         return Asking::TooLarge;
     }
     if !exchange.route.guard.holds_questions() || !exchange.route.inspected {
-        return Asking::Goes(teed(exchange, body).boxed_unsync());
+        return Asking::Goes(teed(exchange, body));
     }
     Box::pin(held(exchange, body)).await
 }
 
-fn teed(exchange: &Arc<Exchange>, body: Received) -> Tee<Received, impl FnOnce(Kept, End) + use<>> {
+fn teed(exchange: &Arc<Exchange>, body: Received) -> WayBody {
     let way = exchange.way();
     let kept_max = if exchange.route.inspected { way.limits.inspect_bytes } else { 0 };
     let teller = Arc::clone(exchange);
-    Tee::new(body, kept_max, way.timeouts.idle, move |kept, end| teller.asked(kept, end))
-        .no_longer_than(exchange.route.guard.body_bytes_max)
+    let mut tee = Tee::new(body, kept_max, way.timeouts.idle, move |kept, end| teller.asked(kept, end));
+    tee.cut_beyond(exchange.route.guard.body_bytes_max);
+    tee.boxed_unsync()
 }
 
 /// Collects the question, hands it to the lane and waits for the verdict, within bounds: a question that is longer
@@ -65,7 +66,8 @@ async fn held(exchange: &Arc<Exchange>, mut body: Received) -> Asking {
             way.metrics.held_questions.inc(HeldOutcome::TooLarge);
             let left_max = exchange.route.guard.body_bytes_max.saturating_sub(kept.length);
             exchange.asked(kept, End::Whole);
-            let rest = Tee::new(body, 0, way.timeouts.idle, |_, _| {}).no_longer_than(left_max);
+            let mut rest = Tee::new(body, 0, way.timeouts.idle, |_, _| {});
+            rest.cut_beyond(left_max);
             return Asking::Goes(prefixed(collected.freeze(), rest));
         }
     }

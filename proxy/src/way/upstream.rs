@@ -16,7 +16,7 @@ use crate::gate::Refusal;
 use crate::identity::allowance;
 use crate::transport::alarm::Alarm;
 pub use crate::upstream::Upstreams;
-use crate::upstream::answer::AnswerBody;
+use crate::upstream::answer::{AnswerBody, Came};
 use crate::upstream::retry::{Outgoing, may_go_again};
 use crate::upstream::{Cause, ClientFault, Missed, Overdue, Patience, Visit};
 
@@ -47,11 +47,11 @@ pub enum Failure {
 /// Says why there is none.
 pub async fn ask(exchange: &Arc<Exchange>, outgoing: &mut Outgoing) -> Result<Response<AnswerBody>, Failure> {
     let (mut answer, mut blocked) = (pin!(tried(exchange, outgoing)), pin!(exchange.blocked_meanwhile()));
-    poll_fn(|context| match answer.as_mut().poll(context) {
+    let came = poll_fn(|context| match answer.as_mut().poll(context) {
         Poll::Pending => blocked.as_mut().poll(context).map(|refusal| Err(Failure::Blocked(refusal))),
         answered => answered,
-    })
-    .await
+    });
+    came.await?.response().ok_or(Failure::Broken)
 }
 
 /// The request as it is sent to its upstream.
@@ -68,7 +68,7 @@ pub fn addressed(exchange: &Exchange, mut head: request::Parts, body: WayBody) -
 }
 
 /// Asks one server after the other, as often as the rules for sending again allow.
-async fn tried(exchange: &Exchange, outgoing: &mut Outgoing) -> Result<Response<AnswerBody>, Failure> {
+async fn tried(exchange: &Exchange, outgoing: &mut Outgoing) -> Result<Came, Failure> {
     let pool = &exchange.route.guard.upstream;
     let (mut tried, mut began) = (Vec::new(), exchange.first_try());
     let mut visit = visit(exchange, &[]).ok_or(Failure::Full)?;
@@ -117,7 +117,7 @@ async fn one_try(
     visit: Visit,
     outgoing: &mut Outgoing,
     began: Instant,
-) -> Result<Response<AnswerBody>, Missed> {
+) -> Result<Came, Missed> {
     if let Some(trace) = exchange.trace() {
         trace.asks_server(visit.server_name());
     }
@@ -127,7 +127,7 @@ async fn one_try(
     let mut overdue = TryEnds { exchange, began, bell };
     let mut answer = pin!(visit.ask(outgoing, patience, &mut overdue, began)).await?;
     if !exchange.is_asked() {
-        answer.body_mut().drive_apart();
+        answer.drive_apart();
     }
     Ok(answer)
 }
