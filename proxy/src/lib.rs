@@ -22,6 +22,7 @@ mod lane;
 mod lapi;
 mod ledger;
 mod metrics;
+mod moment;
 mod parts;
 mod plan;
 mod quiet;

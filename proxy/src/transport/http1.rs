@@ -27,6 +27,7 @@ use super::received::Received;
 use super::rejected::Rejected;
 use super::rules::Rules;
 use super::screened::Screened;
+use crate::moment;
 use crate::wakes::Relay;
 
 type Io<'a> = TokioIo<&'a mut Screened>;
@@ -107,7 +108,7 @@ where
                 connection.as_mut().graceful_shutdown();
             }
         }
-        if let Poll::Ready(result) = connection.as_mut().poll(context) {
+        if let Poll::Ready(result) = moment::at_one_go(|| connection.as_mut().poll(context)) {
             // An error is the client's affair: it left in the middle of something.
             result.unwrap_or_else(|error| tracing::debug!(%error, "connection ended early"));
             return Poll::Ready(None);

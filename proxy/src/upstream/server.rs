@@ -13,6 +13,7 @@ use super::connection::{Connection, Exclusive, Shared, Wanted};
 use super::ejection::Ejection;
 use super::health::Health;
 use crate::metrics::labels::{Condition, ConnectionUse};
+use crate::moment;
 
 /// Idle connections are dropped before any usual model server drops them (uvicorn after 5 s), so that hardly a request
 /// is sent into a connection that is being closed.
@@ -211,7 +212,7 @@ impl Server {
     pub fn keep(&self, connection: Box<Exclusive>) {
         let mut idle = self.idle.lock();
         if idle.len() < IDLE_CONNECTIONS_MAX {
-            idle.push(Idle { connection, since: Instant::now() });
+            idle.push(Idle { connection, since: moment::now() });
         }
     }
 

@@ -1,7 +1,6 @@
 //! The answer on its way: streamed to the client as it comes, with a copy for the lane.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use checkgate_detectors::facts::NotInspected;
 use http::{Method, Response, StatusCode};
@@ -12,6 +11,7 @@ use super::exchange::{Answer, Exchange};
 use super::headers::remove_hop_by_hop;
 use crate::capture::{Body, Outcome};
 use crate::decode::{KeptLines, Part, keep_headers};
+use crate::moment;
 use crate::upstream::answer::AnswerBody;
 
 /// Streams the answer.
@@ -26,7 +26,7 @@ pub fn stream(
     let predicts = exchange.route.inspected && carries_prediction(method, head.status);
     let kept_max = if predicts { way.limits.inspect_bytes } else { 0 };
     let headers = if predicts { keep_headers(&head.headers, Part::Answer) } else { KeptLines::default() };
-    let (teller, status, first_byte) = (Arc::clone(exchange), head.status.as_u16(), Instant::now());
+    let (teller, status, first_byte) = (Arc::clone(exchange), head.status.as_u16(), moment::now());
     let mut tee = Tee::new(body, kept_max, way.timeouts.idle, move |kept: Kept, end| {
         teller.answered(Answer {
             status,

@@ -28,6 +28,7 @@ use crate::identity::allowance;
 use crate::lane::queue::{Bell, Offered, Parcel};
 use crate::metrics::labels::{CodeClass, DegradeOutcome};
 use crate::metrics::{DISCOVERED, ModelMetrics};
+use crate::moment;
 use crate::telemetry::trace::Trace;
 
 /// One request and its answer.
@@ -131,7 +132,7 @@ impl Exchange {
             route,
             form,
             question: Mutex::new(question),
-            started: Instant::now(),
+            started: moment::now(),
             asked: OnceLock::new(),
             asked_bell: Notify::new(),
             task: tokio::task::try_id(),
@@ -284,7 +285,8 @@ impl Exchange {
     /// The exchange is over for its client.
     pub fn finished(&self, status: u16) {
         self.metrics().requests.inc(CodeClass::of(status));
-        self.metrics().request_duration.observe(self.started.elapsed().as_secs_f64());
+        let lasted = moment::now().saturating_duration_since(self.started);
+        self.metrics().request_duration.observe(lasted.as_secs_f64());
         if let (Some(tracing), Some(trace)) = (&self.way.tracing, self.trace()) {
             let guard = &self.route.guard;
             let claimed = self.route.model.map(|_| (Arc::clone(&guard.name), guard.path.clone()));
@@ -353,7 +355,7 @@ impl Exchange {
     }
 
     fn send_asked(&self, kept: Kept, end: End, admission: Admission, bell: Option<Bell>) {
-        self.asked.get_or_init(Instant::now);
+        self.asked.get_or_init(moment::now);
         // The task that began the exchange looks by itself, whenever it has moved the question along.
         if self.task.is_none() || tokio::task::try_id() != self.task {
             self.asked_bell.notify_one();
