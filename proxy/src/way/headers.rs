@@ -15,8 +15,8 @@
 
 use checkgate_detectors::finding::DecisionId;
 use http::header::{
-    CONNECTION, COOKIE, EXPECT, Entry, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue,
-    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA,
+    CONNECTION, COOKIE, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::{Version, request};
 
@@ -51,10 +51,21 @@ impl Met {
     /// It names hops.
     const HOPS: Self = Self(1 << 11);
     const TRACE: Self = Self(1 << 12);
+    /// `Connection` says more than whether the connection stays, which almost none does.
+    const NOMINATES: Self = Self(1 << 13);
 
-    /// Few heads bear a field that a rule is about, so the names are walked once, and only what was met is looked up.
+    /// Few heads bear a field that a rule is about, so the lines are walked once, and only what was met is looked up.
     fn of(headers: &HeaderMap) -> Self {
-        Self(headers.keys().fold(0, |met, name| met | Self::by(name).0))
+        Self(headers.iter().fold(0, |met, (name, value)| met | Self::on(name, value).0))
+    }
+
+    fn on(name: &HeaderName, value: &HeaderValue) -> Self {
+        match Self::by(name) {
+            Self::CONNECTION if !is_persistence(value.as_bytes()) => {
+                Self(Self::CONNECTION.0 | Self::NOMINATES.0)
+            }
+            met => met,
+        }
     }
 
     fn by(name: &HeaderName) -> Self {
@@ -164,11 +175,11 @@ fn remove_met(headers: &mut HeaderMap, met: Met) -> bool {
         return false;
     }
     let takes_trailers = met.any(Met::TE) && takes_trailers(headers);
-    let nominated = if met.any(Met::CONNECTION) { take_connection(headers) } else { Vec::new() };
+    let nominated = if met.any(Met::NOMINATES) { nominated(headers) } else { Vec::new() };
     for name in &nominated {
         headers.remove(name);
     }
-    for (position, name) in HOP_BY_HOP.iter().enumerate().skip(1) {
+    for (position, name) in HOP_BY_HOP.iter().enumerate() {
         if met.any(Met(1 << position)) {
             headers.remove(name);
         }
@@ -179,20 +190,14 @@ fn remove_met(headers: &mut HeaderMap, met: Met) -> bool {
     !nominated.is_empty()
 }
 
-/// Removes `Connection` and gives the names in it. Almost always it says no more than whether the connection stays.
-fn take_connection(headers: &mut HeaderMap) -> Vec<HeaderName> {
-    let Entry::Occupied(lines) = headers.entry(CONNECTION) else { return Vec::new() };
-    let (_, lines) = lines.remove_entry_mult();
-    let lines: Vec<_> = lines.filter(|line| !is_persistence(line.as_bytes())).collect();
-    nominated(lines.iter())
-}
-
 /// Whether a line of `Connection` says how long the connection stays, and no more.
 fn is_persistence(line: &[u8]) -> bool {
     line.eq_ignore_ascii_case(b"keep-alive") || line.eq_ignore_ascii_case(b"close")
 }
 
-fn nominated<'a>(lines: impl Iterator<Item = &'a HeaderValue>) -> Vec<HeaderName> {
+/// What `Connection` names.
+fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
+    let lines = headers.get_all(CONNECTION).iter();
     lines
         .filter_map(|line| line.to_str().ok())
         .flat_map(|names| names.split(','))
