@@ -63,15 +63,15 @@ pub async fn serve<H: Handler>(
 /// The least that the library takes as the size of its buffers.
 const BUFFER_BYTES_MIN: usize = 8192;
 
-/// The screen holds heads to the bounds and the deadlines; the parser's own bounds lie just above, and it has no
-/// deadline. The library would buffer 400 KiB each way for a client that does not read; a head is all that must fit.
+/// The screen holds heads to the bounds and the deadlines; the parser's own bounds are the same or lie just above, and it
+/// has no deadline. The library would buffer 400 KiB each way for a client that does not read; a head is all that must fit.
 fn builder(rules: &Rules) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
         .header_read_timeout(None)
         .max_buf_size((rules.bounds.head_bytes + 1).max(BUFFER_BYTES_MIN))
         .max_header_size(rules.bounds.head_bytes + 1)
-        .max_headers(rules.bounds.header_lines + 1)
+        .max_headers(rules.bounds.header_lines)
         .auto_date_header(false);
     builder
 }

@@ -26,8 +26,9 @@ use super::socket::{Counted, Socket, Stream, Watch, Watched};
 
 /// Longest head of an answer, in bytes.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
-/// Most lines of an answer's head.
-const HEADER_LINES_MAX: usize = 256;
+/// Most lines of an answer's head. Up to as many the parser has room on the stack; beyond it, every answer would pay for
+/// tables on the heap.
+const HEADER_LINES_MAX: usize = 100;
 /// A silent TCP connection is probed after this time. HTTP/2 connections are left to it as well: servers of gRPC take
 /// pings that come more often than every five minutes for abuse and close the connection.
 const PROBED_AFTER: Duration = Duration::from_secs(15);

@@ -56,6 +56,14 @@ async fn an_answer_before_its_question_is_read_says_that_it_is_the_last() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_head_of_as_many_lines_as_may_be_is_answered() {
+    let mut connected = Server::plain().connect();
+    let lines = "X: a\r\n".repeat(rules().bounds.header_lines - 2);
+    connected.say(&format!("POST / HTTP/1.1\r\nHost: models\r\nContent-Length: 1\r\n{lines}\r\na")).await;
+    assert!(connected.hear("\r\n\r\na").await.starts_with("HTTP/1.1 200"), "the bound itself is allowed");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_question_that_is_read_to_its_end_does_not_have_its_connection_polled_again() {
     let server = Server::plain();
     let (client, stream) = duplex(PIPE_BYTES);
