@@ -33,6 +33,7 @@ Prints the tables of docs/detection-quality.md; with an option only a part of th
   --write               put all of it into docs/, with the plot
   --recorded            recorded streams
   --honest              honest clients; also with --tuning, of the seeds that rules were made on, or --drawn, of new ones
+  --diluted             attacks as a part of the traffic
   --adaptive            an attacker who adapts
   --streams FOLDER      streams of your own";
 
@@ -48,6 +49,7 @@ fn main() {
         ["--honest"] | ["--honest", "--tuning" | "--drawn"] => {
             return println!("{}", quality::crowd::section());
         }
+        ["--diluted"] => return println!("{}", quality::diluted::dilution()),
         ["--recorded"] => return println!("{}", quality::recorded::section()),
         ["--streams", folder] => return println!("{}", quality::given::section(Path::new(folder))),
         ["--help"] => return println!("{USAGE}"),

@@ -4,9 +4,10 @@
 //! spread. They are told as ratios to what is close among the reference's own rows, so that 1 means the same for every
 //! model. Without a reference nothing is measured.
 //!
-//! Three memories. *Own* holds every client's latest distinct rows and shares its room fairly: what is said of a
-//! client's rows depends on that client alone, neither on its pace nor on how busy the others are, and nobody can be
-//! framed by near copies of his queries. *Suspects* holds the rows that a detector marked, for as long as there is room
+//! Three memories. *Own* holds every client's latest distinct rows and shares its room fairly and by suspicion: where there
+//! is none left, rows go first that lie apart from the others of their client. So what is said of a client's rows depends
+//! on that client alone, neither on its pace nor on how busy the others are, and nobody can be framed by near copies of his
+//! queries. *Suspects* holds the rows that a detector marked, for as long as there is room
 //! and with a quota for each client. *Recent* holds the model's latest rows, whoever sent them. The last two show what
 //! no single client shows: rows of several clients close together.
 //!
@@ -54,6 +55,9 @@ const OTHERS_MAX: usize = 10;
 const OTHERS_PER_CLIENT: usize = 3;
 /// Ratio below which the rows of two clients count as one cluster.
 pub const CLUSTER_RATIO: f32 = 0.4;
+/// Rows of its own within [`CLUSTER_RATIO`] of a row from which on all of them count as company: half of the ten that
+/// detectors look for.
+const COMPANY_MIN: usize = NEAREST_MAX / 2;
 /// Widest rows that are measured: beyond it distances say little, and fingerprints say more.
 pub const WIDTH_MAX: usize = 256;
 
@@ -169,7 +173,7 @@ impl Neighbours {
             if scaled.fill(geometry, place.question, row.index, columns) {
                 scaled.id = self.now.first + position as RowId;
                 self.measure(geometry, position, place.client, &scaled);
-                self.remember(place.client, &scaled);
+                self.remember(geometry, position, place.client, &scaled);
                 self.now.rows.push(Some(scaled));
             } else {
                 self.now.spare.push(scaled);
@@ -214,14 +218,15 @@ impl Neighbours {
         let within = Within { ratio: ratio as f32, close: reference.geometry()?.close() };
         let mut around = Around::new(&row.exact);
         let mut sums = Sums::default();
-        // Marked rows outlive the others.
         let own = self.own.of(self.now.client);
-        let first_own = own.and_then(Packed::first_id).unwrap_or(RowId::MAX);
-        for (rows, first) in [(self.suspects.of(self.now.client), first_own), (own, RowId::MAX)] {
-            rows.into_iter().for_each(|rows| {
-                rows.each_before(first, row, within, &mut sums, |other| around.take(other));
-            });
+        let mut rows = own.map(|own| own.before(row, within, &mut sums)).unwrap_or_default();
+        // Marked rows outlive the others.
+        if let Some(suspects) = self.suspects.of(self.now.client) {
+            let marked = suspects.before(row, within, &mut sums);
+            rows.extend(marked.into_iter().filter(|(id, _)| !own.is_some_and(|own| own.has(*id))));
+            rows.sort_unstable_by_key(|(id, _)| *id);
         }
+        rows.into_iter().for_each(|(_, other)| around.take(other));
         Some(around)
     }
 
@@ -254,11 +259,11 @@ impl Neighbours {
         Some(Before { latest, values, rows, place })
     }
 
-    /// How many rows of `client` are remembered from `row` on and before `until`.
+    /// How many rows `client` asked about from `row` on and before `until`, if `row` is still remembered; otherwise from the
+    /// first row on that is.
     #[must_use]
     pub fn rows_between(&self, client: ClientIndex, row: RowId, until: RowId) -> usize {
-        let before = |id| self.own.of(client).map_or(0, |rows| rows.held_before(id));
-        before(until).saturating_sub(before(row))
+        self.own.of(client).map_or(0, |rows| rows.taken_between(row, until))
     }
 
     /// Scaled values of the rows of `client` that are remembered, the oldest first.
@@ -269,8 +274,13 @@ impl Neighbours {
     /// Keeps a new row of the question at hand among the suspects, because a detector marked it.
     pub fn mark(&mut self, position: usize) {
         let Some(row) = self.now.rows.get(position).and_then(Option::as_ref) else { return };
-        if !self.suspects.has(self.now.client, row.id) {
-            self.suspects.insert(self.now.client, row);
+        let client = self.now.client;
+        if self.suspects.has(client, row.id) {
+            return;
+        }
+        self.suspects.insert(client, row);
+        if self.own.of(client).is_some_and(|own| own.is_company(row.id)) {
+            self.suspects.keep_company(client, &[row.id]);
         }
     }
 
@@ -331,9 +341,8 @@ impl Neighbours {
         let mut own = Nearest::within(close);
         let nearest = self.own.of(client).and_then(|rows| rows.scan(row, &mut own, sums));
         // Marked rows outlive the others.
-        let first_own = self.own.of(client).and_then(Packed::first_id).unwrap_or(RowId::MAX);
         if let Some(suspects) = self.suspects.of(client) {
-            suspects.scan_before(first_own, row, &mut own, sums);
+            suspects.scan_beyond(self.own.of(client), row, &mut own, sums);
         }
         found.nearest_own.clear();
         found.nearest_own.extend_from_slice(nearest.unwrap_or_default());
@@ -349,8 +358,17 @@ impl Neighbours {
         found.others = few_of_each(others);
     }
 
-    fn remember(&mut self, client: ClientIndex, row: &Scaled) {
+    fn remember(&mut self, geometry: &Geometry, position: usize, client: ClientIndex, row: &Scaled) {
         self.own.insert(client, row);
+        let company = self.now.found.get(position).and_then(|found| found.own.nth(COMPANY_MIN));
+        if company.is_some_and(|ratio| ratio < f64::from(CLUSTER_RATIO)) {
+            let within = Within { ratio: CLUSTER_RATIO, close: geometry.close() };
+            let own = self.own.of(client).map(|own| own.before(row, within, &mut self.now.sums));
+            let mut ids: Vec<RowId> = own.unwrap_or_default().into_iter().map(|(id, _)| id).collect();
+            ids.push(row.id);
+            self.own.keep_company(client, &ids);
+            self.suspects.keep_company(client, &ids);
+        }
         self.recent.push(client, row);
         if self.recent.len() > RECENT_ROWS {
             self.recent.drop_oldest();

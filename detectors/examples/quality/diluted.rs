@@ -188,8 +188,8 @@ pub fn ratio() -> f64 {
     at(0.001).zip(at(0.1)).map_or(f64::INFINITY, |(rare, often)| rare as f64 / often as f64)
 }
 
-/// The tables of dilution, disguises and splitting.
-pub fn section() -> String {
+/// The table of dilution alone.
+pub fn dilution() -> String {
     let mut table = Table::new(&["attack: row of the block", "alone", "10 %", "1 %", "0.1 %", "0.01 %"]);
     for curve in curves() {
         let at = |share: f64| {
@@ -208,6 +208,14 @@ pub fn section() -> String {
             "Blocks of honest clients meanwhile, at the smallest share of each attack: {honest}; their profiles are those \
              of the table above.\n"
         ),
+    ]
+    .join("\n")
+}
+
+/// The tables of dilution, disguises and splitting.
+pub fn section() -> String {
+    [
+        dilution(),
         "### Attacks that content cannot show, beside a population\n".to_owned(),
         natural_table(),
         "## Attacks in disguise\n".to_owned(),

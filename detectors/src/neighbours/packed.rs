@@ -60,6 +60,13 @@ fn make_room<T>(parts: &mut Vec<T>, more: usize) {
     }
 }
 
+/// Moves the row at `place`, counted from `first`, before those from `first` on. Each row has `parts` parts.
+fn shift<T>(rows: &mut [T], first: usize, place: usize, parts: usize) {
+    if let Some(rows) = rows.get_mut(first * parts..(first + place + 1) * parts) {
+        rows.rotate_right(parts.min(rows.len()));
+    }
+}
+
 /// Blocks of a row of `width` columns, at least one.
 fn blocks_of(width: usize) -> usize {
     width.max(1).div_ceil(BLOCK)
@@ -68,52 +75,104 @@ fn blocks_of(width: usize) -> usize {
 /// Rows of one width, the oldest first. A row that is dropped leaves a gap at the front until half is gap.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Packed {
-    width: usize,
-    owners: Vec<(RowId, ClientIndex)>,
+    held: Vec<Held>,
     /// Bytes of the columns that are looked at first, and of the others.
     first: Vec<Block>,
     rest: Vec<Block>,
     exact: Vec<f32>,
-    gap: usize,
+    width: u32,
+    gap: u32,
+    /// Rows that count as company.
+    company: u32,
+    /// Rows ever taken.
+    taken: u32,
+}
+
+/// What is known of a row besides its values.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Held {
+    id: RowId,
+    owner: u32,
+    /// How many rows were taken before it, and above that the bit of those that count as company.
+    nth: u32,
+}
+
+/// The bit of a row that counts as company.
+const COMPANY: u32 = 1 << 31;
+
+impl Held {
+    fn is_company(self) -> bool {
+        self.nth & COMPANY != 0
+    }
 }
 
 impl Packed {
     /// No rows of `width` columns.
     #[must_use]
     pub fn new(width: usize) -> Self {
-        Self { width, ..Self::default() }
+        Self { width: width as u32, ..Self::default() }
     }
 
     /// Bytes of a row of `width` columns.
     #[must_use]
     pub fn row_bytes(width: usize) -> usize {
-        blocks_of(width) * BLOCK + width * size_of::<f32>() + size_of::<(RowId, ClientIndex)>()
+        blocks_of(width) * BLOCK + width * size_of::<f32>() + size_of::<Held>()
     }
 
     /// Rows held.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.owners.len() - self.gap
+        self.held.len() - self.gap()
+    }
+
+    /// Those of them that count as company.
+    #[must_use]
+    pub fn company(&self) -> usize {
+        self.company as usize
     }
 
     /// The oldest row.
     #[must_use]
     pub fn first_id(&self) -> Option<RowId> {
-        self.owners.get(self.gap).map(|(id, _)| *id)
+        self.held.get(self.gap()).map(|held| held.id)
     }
 
     /// Whether `id` is held.
     #[must_use]
     pub fn has(&self, id: RowId) -> bool {
-        self.owners.iter().skip(self.gap).any(|(held, _)| *held == id)
+        self.find_id(id).is_some()
+    }
+
+    /// Whether `id` is held and counts as company.
+    #[must_use]
+    pub fn is_company(&self, id: RowId) -> bool {
+        self.find_id(id).and_then(|place| self.held.get(place)).is_some_and(|held| held.is_company())
+    }
+
+    /// Lets row `id` count as company, if it is held.
+    pub fn keep_company(&mut self, id: RowId) {
+        let Some(held) = self.find_id(id).and_then(|place| self.held.get_mut(place)) else { return };
+        self.company += u32::from(!held.is_company());
+        held.nth |= COMPANY;
     }
 
     /// The scaled values of row `id`.
     #[must_use]
     pub fn exact(&self, id: RowId) -> Option<&[f32]> {
-        let held = self.owners.get(self.gap..)?;
-        let place = held.binary_search_by_key(&id, |(held, _)| *held).ok()?;
-        Some(self.row(self.gap + place)?.exact)
+        Some(self.row(self.find_id(id)?)?.exact)
+    }
+
+    fn gap(&self) -> usize {
+        self.gap as usize
+    }
+
+    fn width(&self) -> usize {
+        self.width as usize
+    }
+
+    fn find_id(&self, id: RowId) -> Option<usize> {
+        let held = self.held.get(self.gap()..)?;
+        Some(self.gap() + held.binary_search_by_key(&id, |held| held.id).ok()?)
     }
 
     /// The place, counted from the oldest, of the last row before row `id`.
@@ -125,36 +184,52 @@ impl Packed {
     /// How many rows are held that came before row `id`.
     #[must_use]
     pub fn held_before(&self, id: RowId) -> usize {
-        self.owners.get(self.gap..).unwrap_or_default().partition_point(|(held, _)| *held < id)
+        self.held.get(self.gap()..).unwrap_or_default().partition_point(|held| held.id < id)
+    }
+
+    /// How many rows were taken from `row` on and before `until`, those included that were dropped since, if `row` is held;
+    /// otherwise from the first that is.
+    #[must_use]
+    pub fn taken_between(&self, row: RowId, until: RowId) -> usize {
+        let taken_before = |id| {
+            let held = self.held.get(self.gap() + self.held_before(id));
+            held.map_or(self.taken, |held| held.nth & !COMPANY)
+        };
+        if row >= until {
+            return 0;
+        }
+        (taken_before(until).wrapping_sub(taken_before(row)) & !COMPANY) as usize
     }
 
     /// The row at a place, counted from the oldest, with its scaled values.
     #[must_use]
     pub fn at(&self, place: usize) -> Option<(RowId, &[f32])> {
-        self.row(self.gap + place).map(|row| (row.id, row.exact))
+        self.row(self.gap() + place).map(|row| (row.id, row.exact))
     }
 
     /// The first row at some places, counted from the oldest, of whose scaled values `is_it` holds.
     pub fn find(&self, places: Range<usize>, is_it: impl FnMut(&[f32]) -> bool) -> Option<RowId> {
-        let (first, end) = (self.gap + places.start, self.gap + places.end);
-        let rows = self.exact.get(first * self.width..end * self.width)?;
-        let place = rows.chunks_exact(self.width.max(1)).position(is_it)?;
-        self.owners.get(first + place).map(|(id, _)| *id)
+        let (first, end) = (self.gap() + places.start, self.gap() + places.end);
+        let rows = self.exact.get(first * self.width()..end * self.width())?;
+        let place = rows.chunks_exact(self.width().max(1)).position(is_it)?;
+        self.held.get(first + place).map(|held| held.id)
     }
 
     /// The scaled values of all rows, the oldest first.
     pub fn rows(&self) -> impl Iterator<Item = &[f32]> {
-        (self.gap..self.owners.len()).filter_map(|place| Some(self.row(place)?.exact))
+        (self.gap()..self.held.len()).filter_map(|place| Some(self.row(place)?.exact))
     }
 
     /// Adds a row.
     pub fn push(&mut self, client: ClientIndex, row: &Scaled) {
-        make_room(&mut self.owners, 1);
+        make_room(&mut self.held, 1);
         let (first, rest) = row.coarse.split_at(first_of(row.coarse.len()));
         make_room(&mut self.first, first.len());
         make_room(&mut self.rest, rest.len());
         make_room(&mut self.exact, row.exact.len());
-        self.owners.push((row.id, client));
+        // Clients are at most as many as fit into four bytes.
+        self.held.push(Held { id: row.id, owner: client as u32, nth: self.taken });
+        self.taken = (self.taken + 1) & !COMPANY;
         self.first.extend_from_slice(first);
         self.rest.extend_from_slice(rest);
         self.exact.extend_from_slice(&row.exact);
@@ -162,20 +237,39 @@ impl Packed {
 
     /// Drops the oldest row.
     pub fn drop_oldest(&mut self) {
-        self.gap = (self.gap + 1).min(self.owners.len());
-        if self.gap * 2 >= self.owners.len() {
-            self.owners.drain(..self.gap);
-            self.first.drain(..self.gap * self.blocks().0);
-            self.rest.drain(..self.gap * self.blocks().1);
-            self.exact.drain(..self.gap * self.width);
+        let Some(oldest) = self.held.get(self.gap()) else { return };
+        self.company -= u32::from(oldest.is_company());
+        self.gap += 1;
+        let (gap, blocks) = (self.gap(), self.blocks());
+        if gap * 2 >= self.held.len() {
+            self.held.drain(..gap);
+            self.first.drain(..gap * blocks.0);
+            self.rest.drain(..gap * blocks.1);
+            self.exact.drain(..gap * self.width());
             self.gap = 0;
         }
     }
 
+    /// Drops the oldest row of those that count as company, or of those that do not.
+    pub fn drop_oldest_of(&mut self, company: bool) {
+        let gap = self.gap();
+        let held = self.held.get(gap..).unwrap_or_default();
+        let Some(place) = held.iter().position(|held| held.is_company() == company) else { return };
+        // Those before it move into its place; company is dropped in order, so that they are few.
+        if let Some(held) = self.held.get_mut(gap..=gap + place) {
+            held.rotate_right(1);
+        }
+        let (blocks, width) = (self.blocks(), self.width());
+        shift(&mut self.first, gap, place, blocks.0);
+        shift(&mut self.rest, gap, place, blocks.1);
+        shift(&mut self.exact, gap, place, width);
+        self.drop_oldest();
+    }
+
     /// Gives memory back once most of it is unused: otherwise every client could pin what it once held.
     pub fn trim(&mut self) {
-        if self.owners.capacity() > 2 * self.owners.len() {
-            self.owners.shrink_to_fit();
+        if self.held.capacity() > 2 * self.held.len() {
+            self.held.shrink_to_fit();
             self.first.shrink_to_fit();
             self.rest.shrink_to_fit();
             self.exact.shrink_to_fit();
@@ -184,19 +278,19 @@ impl Packed {
 
     /// Lets the rows of `client` belong to nobody.
     pub fn forget(&mut self, client: ClientIndex) {
-        let own = self.owners.iter_mut().filter(|(_, owner)| *owner == client);
-        own.for_each(|(_, owner)| *owner = NOBODY);
+        let own = self.held.iter_mut().filter(|held| held.owner == client as u32);
+        own.for_each(|held| held.owner = NOBODY);
     }
 
     /// Offers every row to `nearest`, and gives the exact values of the one that is nearest by bytes.
     pub fn scan(&self, from: &Scaled, nearest: &mut Nearest, sums: &mut Sums) -> Option<&[f32]> {
-        self.offer_those_before(RowId::MAX, from, nearest, sums, Wanted::WithinAndLeast);
-        Some(self.row(self.gap + sums.place_of_least()?)?.exact)
+        self.offer(|_| true, from, nearest, sums, Wanted::WithinAndLeast);
+        Some(self.row(self.gap() + sums.place_of_least()?)?.exact)
     }
 
-    /// Offers the rows that came before `first` to `nearest`.
-    pub fn scan_before(&self, first: RowId, from: &Scaled, nearest: &mut Nearest, sums: &mut Sums) {
-        self.offer_those_before(first, from, nearest, sums, Wanted::Within);
+    /// Offers the rows that `known` does not hold to `nearest`.
+    pub fn scan_beyond(&self, known: Option<&Self>, from: &Scaled, nearest: &mut Nearest, sums: &mut Sums) {
+        self.offer(|id| !known.is_some_and(|known| known.has(id)), from, nearest, sums, Wanted::Within);
     }
 
     /// Adds the rows of other clients than `client` that lie within reach of `from`, copies of it left out.
@@ -210,45 +304,39 @@ impl Packed {
     ) {
         self.screen(from, within.ratio, sums, Wanted::Within);
         sums.each_within(|place| {
-            if let Some(row) = self.row(self.gap + place)
-                && row.owner != client
+            if let Some(row) = self.row(self.gap() + place)
+                && row.owner != client as u32
                 && row.owner != NOBODY
                 && let Some(sum) = squared_sum(row.exact, &from.exact, within.cutoff())
                 && sum > 0.0
             {
                 out.push(Other {
                     row: row.id,
-                    client: row.owner,
+                    client: row.owner as ClientIndex,
                     ratio: f64::from(sum / within.close).sqrt(),
                 });
             }
         });
     }
 
-    /// Looks at the rows within reach of `from` that came before it and before the row `first`, in order.
-    pub fn each_before<'a>(
-        &'a self,
-        first: RowId,
-        from: &Scaled,
-        within: Within,
-        sums: &mut Sums,
-        mut look: impl FnMut(&'a [f32]),
-    ) {
-        let first = first.min(from.id);
+    /// Gives the rows within reach of `from` that came before it, in order.
+    pub fn before(&self, from: &Scaled, within: Within, sums: &mut Sums) -> Vec<(RowId, &[f32])> {
+        let mut rows = Vec::new();
         self.screen(from, within.ratio, sums, Wanted::Within);
         sums.each_within(|place| {
-            if let Some(row) = self.row(self.gap + place)
-                && row.id < first
+            if let Some(row) = self.row(self.gap() + place)
+                && row.id < from.id
                 && squared_sum(row.exact, &from.exact, within.cutoff()).is_some()
             {
-                look(row.exact);
+                rows.push((row.id, row.exact));
             }
         });
+        rows
     }
 
-    fn offer_those_before(
+    fn offer(
         &self,
-        first: RowId,
+        counts: impl Fn(RowId) -> bool,
         from: &Scaled,
         nearest: &mut Nearest,
         sums: &mut Sums,
@@ -256,9 +344,9 @@ impl Packed {
     ) {
         self.screen(from, nearest.cutoff_ratio(), sums, wanted);
         sums.each_within(|place| {
-            if let Some(row) = self.row(self.gap + place)
-                && row.id < first
+            if let Some(row) = self.row(self.gap() + place)
                 && let Some(sum) = squared_sum(row.exact, &from.exact, nearest.cutoff())
+                && counts(row.id)
             {
                 nearest.offer(sum);
             }
@@ -269,22 +357,22 @@ impl Packed {
     fn screen(&self, from: &Scaled, ratio: f32, sums: &mut Sums, wanted: Wanted) {
         let (first, rest) = self.blocks();
         let held = Rows {
-            first: self.first.get(self.gap * first..).unwrap_or_default(),
-            rest: self.rest.get(self.gap * rest..).unwrap_or_default(),
+            first: self.first.get(self.gap() * first..).unwrap_or_default(),
+            rest: self.rest.get(self.gap() * rest..).unwrap_or_default(),
         };
         let from = Point { blocks: &from.coarse, wide: &from.wide };
-        sums.fill(held, from, Screen::new(ratio, self.width), wanted);
+        sums.fill(held, from, Screen::new(ratio, self.width()), wanted);
     }
 
     /// Blocks of a row that are looked at first, and the others.
     fn blocks(&self) -> (usize, usize) {
-        let all = blocks_of(self.width);
+        let all = blocks_of(self.width());
         (first_of(all), all - first_of(all))
     }
 
     fn row(&self, place: usize) -> Option<Row<'_>> {
-        let &(id, owner) = self.owners.get(place)?;
-        let exact = self.exact.get(place * self.width..(place + 1) * self.width)?;
+        let &Held { id, owner, .. } = self.held.get(place)?;
+        let exact = self.exact.get(place * self.width()..(place + 1) * self.width())?;
         Some(Row { id, owner, exact })
     }
 }
@@ -306,11 +394,11 @@ impl Within {
 }
 
 /// Owner of a row whose client was forgotten.
-const NOBODY: ClientIndex = ClientIndex::MAX;
+const NOBODY: u32 = u32::MAX;
 
 struct Row<'a> {
     id: RowId,
-    owner: ClientIndex,
+    owner: u32,
     exact: &'a [f32],
 }
 

@@ -1,4 +1,9 @@
-//! Rows by client, in room that clients share fairly: full, whoever holds most loses the oldest row.
+//! Rows by client, in room that clients share fairly, and by suspicion.
+//!
+//! Rows that lie close to several others of their client are company: rows of a search are, those of customers hardly ever.
+//! Full, whoever holds most rows without company loses the oldest of them, so that a search is remembered however many
+//! clients ask about other things. Company has at most half of the room; beyond that, whoever holds most of it loses the
+//! oldest, so that no flood of company takes what else is remembered.
 
 use std::collections::BTreeSet;
 
@@ -25,9 +30,12 @@ pub struct Store {
     quota: Quota,
     shares: Pages<Option<Box<Packed>>>,
     held: usize,
+    company: usize,
     evicted: u64,
-    /// Clients by the number of their rows: the last holds most.
+    /// Clients by the number of their rows without company: the last holds most.
     ranking: BTreeSet<(u32, u32)>,
+    /// Clients with company, by how much of it.
+    ranking_of_company: BTreeSet<(u32, u32)>,
 }
 
 impl Store {
@@ -54,34 +62,38 @@ impl Store {
         self.of(client).is_some_and(|rows| rows.has(id))
     }
 
-    /// Adds a row of `client`; where there is no room, the oldest row of whoever holds most is dropped.
+    /// Adds a row of `client`; where there is no room, a row is dropped as the top of this file says.
     pub fn insert(&mut self, client: ClientIndex, row: &Scaled) {
         let own = self.shares.get_mut(client).and_then(Option::as_deref_mut);
         if let Some(own) = own.filter(|own| own.len() >= self.quota.rows_per_client) {
-            // One comes and one goes: the client's rank stays.
-            own.push(client, row);
-            own.drop_oldest();
-            own.trim();
             self.evicted += 1;
-            return;
+            if own.first_id().is_some_and(|id| own.is_company(id)) {
+                return self.change(client, |rows| replace_oldest(rows, client, row));
+            }
+            // One comes and one goes: the client's rank stays.
+            return replace_oldest(own, client, row);
         }
         self.change(client, |rows| rows.push(client, row));
-        self.held += 1;
-        if self.held > self.quota.rows
-            && let Some(&(_, most)) = self.ranking.last()
-        {
-            self.drop_oldest_of(most as ClientIndex);
+        if self.held > self.quota.rows {
+            self.make_room();
+        }
+    }
+
+    /// Lets rows of `client` count as company, those that are held.
+    pub fn keep_company(&mut self, client: ClientIndex, ids: &[RowId]) {
+        if self.of(client).is_some() {
+            self.change(client, |rows| ids.iter().for_each(|id| rows.keep_company(*id)));
+        }
+        if self.company > self.quota.rows / 2 {
+            self.let_company_go();
         }
     }
 
     /// Forgets the rows of `client`.
     pub fn forget(&mut self, client: ClientIndex) {
-        let held = self.of(client).map_or(0, Packed::len);
-        if held > 0 {
-            self.held -= held;
-            self.ranking.remove(&(held as u32, client as u32));
+        if self.of(client).is_some() {
+            self.change(client, |rows| *rows = Packed::default());
         }
-        self.shares.get_mut(client).into_iter().for_each(|rows| *rows = None);
     }
 
     /// Rows held.
@@ -102,26 +114,62 @@ impl Store {
         self.evicted
     }
 
-    fn drop_oldest_of(&mut self, client: ClientIndex) {
+    fn make_room(&mut self) {
+        let most = |ranking: &BTreeSet<(u32, u32)>| ranking.last().copied();
+        let (loser, company) = match most(&self.ranking) {
+            Some((held, client)) if held > 0 => (Some(client), false),
+            _ => (most(&self.ranking_of_company).map(|(_, client)| client), true),
+        };
+        loser.into_iter().for_each(|client| self.drop_oldest_of(client as ClientIndex, company));
+    }
+
+    fn let_company_go(&mut self) {
+        while self.company > self.quota.rows / 2
+            && let Some(&(_, most)) = self.ranking_of_company.last()
+        {
+            self.drop_oldest_of(most as ClientIndex, true);
+        }
+    }
+
+    /// Drops a client's oldest row of those that are company, or of those that are not.
+    pub fn drop_oldest_of(&mut self, client: ClientIndex, company: bool) {
         self.change(client, |rows| {
-            rows.drop_oldest();
+            rows.drop_oldest_of(company);
             rows.trim();
         });
-        self.held -= 1;
         self.evicted += 1;
     }
 
-    /// Changes the rows of `client` and its rank.
+    /// Changes the rows of `client`, its ranks and the sums.
     fn change(&mut self, client: ClientIndex, change: impl FnOnce(&mut Packed)) {
         let width = self.width;
         let Some(share) = self.shares.entry(client) else { return };
         let rows = share.get_or_insert_with(|| Box::new(Packed::new(width)));
-        self.ranking.remove(&(rows.len() as u32, client as u32));
+        let of = |rows: &Packed| (rows.len(), rows.company());
+        let (held_before, company_before) = of(rows);
         change(rows);
-        if rows.len() > 0 {
-            self.ranking.insert((rows.len() as u32, client as u32));
-        } else {
+        let (held, company) = of(rows);
+        if held == 0 {
             *share = None;
         }
+        let rank = |count: usize| (count as u32, client as u32);
+        self.ranking.remove(&rank(held_before - company_before));
+        if held > 0 {
+            self.ranking.insert(rank(held - company));
+        }
+        if company_before != company {
+            self.ranking_of_company.remove(&rank(company_before));
+            if company > 0 {
+                self.ranking_of_company.insert(rank(company));
+            }
+        }
+        self.held = self.held + held - held_before;
+        self.company = self.company + company - company_before;
     }
+}
+
+fn replace_oldest(rows: &mut Packed, client: ClientIndex, row: &Scaled) {
+    rows.push(client, row);
+    rows.drop_oldest();
+    rows.trim();
 }
