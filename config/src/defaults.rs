@@ -122,7 +122,7 @@ pub const DEFAULTS: &[Known] = &[
     quantity("policy.digits", "2", "1", "15"),
     quantity("policy.delay", "500ms", "0s", "1m"),
     quantity("policy.delay_max", "30s", "0s", "5m"),
-    quantity("policy.step_rows", "10", "1", "1000000"),
+    quantity("policy.step_rows", "5", "1", "1000000"),
     quantity("policy.requests_per_minute", "60", "1", "1000000"),
     quantity("block_for", "[15m, 2h, 24h]", "1s", "30d"),
 ];

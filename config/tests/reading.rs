@@ -157,7 +157,7 @@ fn a_models_policy_replaces_the_top_levels_key_by_key() {
         digits: 3,
         delay: Duration::from_millis(500),
         delay_max: Duration::from_secs(30),
-        step_rows: 10,
+        step_rows: 5,
         requests_per_minute: 60,
     };
     assert_eq!(a.policy, defaults);

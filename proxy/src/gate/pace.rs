@@ -25,7 +25,7 @@ pub const PLACES: u32 = 4;
 /// What the configuration has by default.
 const DELAY: Duration = Duration::from_millis(500);
 const DELAY_MAX: Duration = Duration::from_secs(30);
-const STEP_ROWS: u32 = 10;
+const STEP_ROWS: u32 = 5;
 const DIGITS: u8 = 2;
 
 /// What a row costs, by how many were answered before it.

@@ -4,6 +4,11 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// Ten rows on each step.
+fn ladder() -> Ladder {
+    Ladder::new(DELAY, DELAY_MAX, 10, 2)
+}
+
 fn at(second: u64) -> Time {
     Time(1_000_000_000 + second * 1_000_000)
 }
@@ -28,7 +33,7 @@ fn one_by_one(pace: &Pace, ladder: &Ladder, count: u64) -> Vec<f64> {
 
 #[test]
 fn rows_cost_twice_as_much_on_each_step_up_to_the_longest() {
-    let ladder = Ladder::default();
+    let ladder = ladder();
     let held = one_by_one(&Pace::default(), &ladder, 70);
     let on_steps: Vec<f64> = (0..7).map(|step| held[step * 10 + 9]).collect();
     assert_eq!(on_steps, [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0]);
@@ -37,7 +42,7 @@ fn rows_cost_twice_as_much_on_each_step_up_to_the_longest() {
 
 #[test]
 fn four_hundred_rows_take_hours_however_they_are_asked() {
-    let ladder = Ladder::default();
+    let ladder = ladder();
     let one_at_a_time: f64 = one_by_one(&Pace::default(), &ladder, 400).iter().sum();
     assert!((10_000.0..10_600.0).contains(&one_at_a_time), "{one_at_a_time} s");
     let pace = Pace::default();
@@ -57,7 +62,7 @@ fn four_hundred_rows_take_hours_however_they_are_asked() {
 
 #[test]
 fn a_client_that_asks_once_a_minute_stays_on_the_first_step() {
-    let (pace, ladder) = (Pace::default(), Ladder::default());
+    let (pace, ladder) = (Pace::default(), ladder());
     for minute in 0..500 {
         let turn = pace.turn(&ladder, 1, at(minute * 60)).unwrap();
         assert_eq!((turn.held, turn.digits), (Duration::from_millis(500), 2), "minute {minute}");
@@ -66,22 +71,22 @@ fn a_client_that_asks_once_a_minute_stays_on_the_first_step() {
 
 #[test]
 fn a_client_that_rests_comes_down_again() {
-    let (pace, ladder) = (Pace::default(), Ladder::default());
+    let (pace, ladder) = (Pace::default(), ladder());
     one_by_one(&pace, &ladder, 300);
     assert_eq!(seconds(pace.turn(&ladder, 1, at(20_000))), 0.5, "after hours");
 }
 
 #[test]
 fn digits_go_down_with_the_steps_and_never_below_one() {
-    let ladder = Ladder::new(DELAY, DELAY_MAX, 10, 4);
-    assert_eq!([0, 9, 10, 20, 30, 40, u64::MAX].map(|before| ladder.digits(before)), [4, 4, 3, 2, 1, 1, 1]);
-    let (pace, ladder) = (Pace::default(), Ladder::default());
+    let of_four = Ladder::new(DELAY, DELAY_MAX, 10, 4);
+    assert_eq!([0, 9, 10, 20, 30, 40, u64::MAX].map(|before| of_four.digits(before)), [4, 4, 3, 2, 1, 1, 1]);
+    let (pace, ladder) = (Pace::default(), ladder());
     assert_eq!(pace.turn(&ladder, 11, at(0)).unwrap().digits, 1, "as its last row");
 }
 
 #[test]
 fn many_rows_are_held_for_the_longest_delay_and_owe_the_rest() {
-    let (pace, ladder) = (Pace::default(), Ladder::default());
+    let (pace, ladder) = (Pace::default(), ladder());
     let turn = pace.turn(&ladder, 1000, at(0)).unwrap();
     assert_eq!(turn.held, Duration::from_secs(30));
     assert_eq!(turn.cost, Duration::from_secs(5 + 10 + 20 + 40 + 80 + 160 + 940 * 30));
@@ -93,7 +98,7 @@ fn many_rows_are_held_for_the_longest_delay_and_owe_the_rest() {
 
 #[test]
 fn questions_side_by_side_do_not_divide_the_delay() {
-    let (pace, ladder) = (Pace::default(), Ladder::default());
+    let (pace, ladder) = (Pace::default(), ladder());
     let places: Vec<Place> = (0..PLACES).map(|_| pace.enter(&ladder, at(0)).unwrap()).collect();
     assert!(pace.enter(&ladder, at(0)).is_none(), "a further one");
     let held: Vec<f64> = places.iter().map(|_| seconds(pace.turn(&ladder, 1, at(0)))).collect();
@@ -104,7 +109,7 @@ fn questions_side_by_side_do_not_divide_the_delay() {
 
 #[test]
 fn a_place_is_of_one_client_and_free_again_whatever_became_of_its_request() {
-    let (one, other, ladder) = (Pace::default(), Pace::default(), Ladder::default());
+    let (one, other, ladder) = (Pace::default(), Pace::default(), ladder());
     for _ in 0..100 {
         let place = one.enter(&ladder, at(0)).unwrap();
         assert!(place.is_of(&one.clone()) && !place.is_of(&other), "clones are of the same client");
@@ -177,7 +182,7 @@ proptest! {
     /// A rest is no way to get more rows out of the same time than by asking on.
     #[test]
     fn nobody_gains_by_a_rest(rests in prop::collection::vec(0..4_000_u64, 1..40)) {
-        let (ladder, pace) = (Ladder::default(), Pace::default());
+        let (ladder, pace) = (ladder(), Pace::default());
         let (mut now, mut rows) = (at(0), 0_u64);
         for rest in rests {
             now = now.plus(Duration::from_secs(rest));
