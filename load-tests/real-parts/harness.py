@@ -70,10 +70,11 @@ class Proxy:
         self.port, self.admin_port = free_port(), free_port()
         self.findings = folder / "findings.jsonl"
         self.log = folder / "checkgate.log"
+        self.state = folder / "state"
         command = [
             binary, "run", *arguments,
             "--listen", listen or f"127.0.0.1:{self.port}", "--admin", f"127.0.0.1:{self.admin_port}",
-            "--state", folder / "state", "--findings", self.findings,
+            "--state", self.state, "--findings", self.findings,
         ]
         self.process = subprocess.Popen(command, stderr=self.log.open("w"), stdout=subprocess.DEVNULL)
         wait_until(self.is_ready, "checkgate being ready")
@@ -98,6 +99,17 @@ class Proxy:
             if record["kind"] == "decision" and record["client"] == source and record["action"] == "block":
                 return record
         return None
+
+    def decide(self, client, action):
+        """Has an operator decide on a client."""
+        token = (self.state / "admin.token").read_text().strip()
+        connection = http.client.HTTPConnection("127.0.0.1", self.admin_port, timeout=10)
+        headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
+        asked = {"client": client, "action": action, "seconds": 900, "why": "a check"}
+        connection.request("POST", "/v1/decisions", json.dumps(asked), headers)
+        answer = connection.getresponse()
+        if answer.status >= 300:
+            raise SystemExit(f"no decision on {client}: {answer.read()!r}")
 
     def ask_admin(self, path):
         connection = http.client.HTTPConnection("127.0.0.1", self.admin_port, timeout=10)

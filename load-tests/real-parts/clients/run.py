@@ -14,6 +14,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 
 import grpc
 import numpy as np
@@ -124,12 +125,12 @@ def http_facts(address, **more):
         )
 
 
-def http_infer(rows, address, **more):
+def http_infer(rows, address, output="predict", **more):
     tensor = tritonclient.http.InferInput("input-0", list(rows.shape), "FP64")
     tensor.set_data_from_numpy(rows, binary_data=False)
-    outputs = [tritonclient.http.InferRequestedOutput("predict", binary_data=False)]
+    outputs = [tritonclient.http.InferRequestedOutput(output, binary_data=False)]
     with http_client(address, **more) as client:
-        return client.infer("digits", [tensor], outputs=outputs, request_id="one").as_numpy("predict").tolist()
+        return client.infer("digits", [tensor], outputs=outputs, request_id="one").as_numpy(output).tolist()
 
 
 def http_unknown_model(address, **more):
@@ -423,6 +424,36 @@ def check_seen(tally, proxy):
     tally.check(rows and int(rows[1]) > ROWS, f"checkgate read rows out of calls over gRPC: {rows and rows[1]}")
 
 
+def check_degraded(tally, binary, folder, servers):
+    """A degraded client reads its answers as before, coarse and in their turn; beyond that it is told in its own words."""
+    policy = {"delay": "200ms", "step_rows": 2, "delay_max": "2s"}
+    proxy = start(binary, folder / "degraded", configuration(servers, mode="enforce", policy=policy))
+    direct, through = f"127.0.0.1:{servers.http_port}", f"127.0.0.1:{proxy.port}"
+    try:
+        proxy.decide("127.0.0.1", "degrade")
+        began = time.monotonic()
+        whole, coarse = (np.array(http_infer(servers.rows[:ROWS], at, "predict_proba")) for at in (direct, through))
+        same_class = (whole.argmax(axis=1) == coarse.argmax(axis=1)).all()
+        few = all(len(set(row)) <= 2 for row in coarse)
+        tally.check(same_class and few and np.allclose(coarse.sum(axis=1), 1) and not np.allclose(whole, coarse),
+                    f"tritonclient over HTTP, degraded: the best class alone, of probabilities: {short(coarse.tolist())}")
+        tally.check(time.monotonic() - began >= 0.8, f"tritonclient over HTTP, degraded: {ROWS} rows in their turn")
+        same, grpc_direct = Same(tally), f"127.0.0.1:{servers.grpc_port}"
+        asks = lambda address: grpc_infer(servers.rows[:ROWS], address, {})  # noqa: E731
+        same.check("tritonclient over gRPC, degraded: labels", asks, grpc_direct, through)
+        labels = lambda address: http_infer(servers.rows[:600], address)  # noqa: E731
+        same.check("tritonclient over HTTP, degraded: 600 labels", labels, direct, through)
+        for name, ask in ("HTTP", labels), ("gRPC", asks):
+            try:
+                seen = short(ask(through))
+            except tritonclient.utils.InferenceServerException as error:
+                seen = error.status()
+            expected = {"HTTP": "429", "gRPC": "StatusCode.RESOURCE_EXHAUSTED"}[name]
+            tally.check(seen == expected, f"tritonclient over {name}, degraded, while rows are owed: {seen}")
+    finally:
+        tally.check(proxy.stop() == 0, "checkgate that degrades ended with 0")
+
+
 def check_contract(tally, binary, folder, servers):
     """An answer over gRPC that breaks its contract never leaves; the client is told in gRPC's words."""
 
@@ -576,7 +607,7 @@ def check_unix_sockets(tally, binary, folder, servers):
             tally.check(proxy.stop() == 0, "checkgate at a unix socket ended with 0")
 
 
-CHECKS = (check_plain, check_contract, check_tls, check_mutual_tls, check_upstream_tls, check_unix_sockets)
+CHECKS = (check_plain, check_degraded, check_contract, check_tls, check_mutual_tls, check_upstream_tls, check_unix_sockets)
 
 
 def run(binary):
