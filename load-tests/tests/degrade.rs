@@ -12,6 +12,7 @@ use checkgate_load_tests::model_server::{Answer, ModelServer};
 use checkgate_load_tests::whole;
 use http::Method;
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 
 /// A client that sweeps, and one that does not.
 const ATTACKER: &str = "127.0.31.1";
@@ -69,6 +70,12 @@ fn digits(reply: &Reply) -> usize {
 
 async fn refused_for_its_turn(checkgate: &Checkgate) -> f64 {
     checkgate.metric("checkgate_degraded_answers_total", &["refused"]).await.unwrap()
+}
+
+/// An operator of its admin API.
+fn operator(checkgate: &Checkgate) -> Client {
+    let token = std::fs::read_to_string(checkgate.state.join("admin.token")).unwrap();
+    Client::to(checkgate.admin).with("authorization", &format!("Bearer {}", token.trim()))
 }
 
 async fn asks(client: &mut Client) -> Reply {
@@ -194,12 +201,14 @@ async fn what_cannot_be_coarsened_comes_later_and_as_it_is() {
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_come_later_and_coarser_with_every_row_and_stay_what_clients_read() {
     let server = pricing().await;
-    let ladder = json!({"on_tier_one": "degrade", "digits": 4, "delay": "10ms", "step_rows": 10, "delay_max": "160ms"});
+    // So long a longest delay that nothing is forgotten meanwhile.
+    let ladder =
+        json!({"on_tier_one": "degrade", "digits": 4, "delay": "10ms", "step_rows": 5, "delay_max": "1m"});
     let checkgate = start(&server, "enforce", ladder, json!({})).await;
     let mut attacker = checkgate.client(ATTACKER);
     sweep(&checkgate, &mut attacker).await;
     let mut told = Vec::new();
-    for _ in 0..45 {
+    for _ in 0..25 {
         let begun = Instant::now();
         let reply = asks(&mut attacker).await;
         assert_eq!(reply.status, 200, "who asks one after the other is never refused");
@@ -207,7 +216,7 @@ async fn answers_come_later_and_coarser_with_every_row_and_stay_what_clients_rea
     }
     assert!(told[0].0 > 1 && told.is_sorted_by_key(|(digits, _)| std::cmp::Reverse(*digits)), "{told:?}");
     let last = told.last().unwrap();
-    assert!(last.0 == 1 && last.1 >= Duration::from_millis(160), "{told:?}");
+    assert!(last.0 == 1 && last.1 >= Duration::from_millis(160), "four steps up: {told:?}");
     assert_eq!(refused_for_its_turn(&checkgate).await, 0.0);
 }
 
@@ -265,6 +274,33 @@ async fn a_request_of_many_rows_pays_for_each_of_them() {
     assert!(begun.elapsed() >= Duration::from_millis(40 * 50), "paid after {:?}", begun.elapsed());
 }
 
+/// An answer to the attacker that is held for half a minute, and how long it was asked for.
+async fn held(checkgate: &Checkgate, server: &ModelServer, policy: Value) -> (JoinHandle<Reply>, Instant) {
+    let later = config(server, "enforce", policy, json!({}));
+    checkgate.reload(&later.to_string()).await.unwrap();
+    let (begun, mut attacker) = (Instant::now(), checkgate.client(ATTACKER));
+    let waiting = tokio::spawn(async move { asks(&mut attacker).await });
+    while checkgate.metric("checkgate_degraded_in_flight", &[]).await.unwrap() < 1.0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    (waiting, begun)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_block_that_comes_while_an_answer_is_held_refuses_it() {
+    let server = pricing().await;
+    let checkgate = start(&server, "enforce", degrade("0s"), json!({})).await;
+    sweep(&checkgate, &mut checkgate.client(ATTACKER)).await;
+    let (waiting, begun) = held(&checkgate, &server, degrade("30s")).await;
+    let asked =
+        json!({"client": ATTACKER, "action": "block", "seconds": 900, "why": "it was seen elsewhere"});
+    let decided = operator(&checkgate).post("/v1/decisions", asked.to_string()).await.unwrap();
+    assert!(decided.status.is_success(), "{}", decided.text());
+    let reply = waiting.await.unwrap();
+    assert_eq!((reply.status.as_u16(), reply.header("retry-after")), (403, "900"), "{}", reply.text());
+    assert!(begun.elapsed() < Duration::from_secs(25), "held on for {:?}", begun.elapsed());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_kill_switch_lets_go_of_an_answer_that_is_held_and_a_reload_keeps_the_pace() {
     let server = pricing().await;
@@ -275,13 +311,7 @@ async fn the_kill_switch_lets_go_of_an_answer_that_is_held_and_a_reload_keeps_th
     for _ in 0..4 {
         asks(&mut attacker).await;
     }
-    let later = config(&server, "enforce", ladder("30s"), json!({}));
-    checkgate.reload(&later.to_string()).await.unwrap();
-    let begun = Instant::now();
-    let waiting = tokio::spawn(async move { asks(&mut attacker).await });
-    while checkgate.metric("checkgate_degraded_in_flight", &[]).await.unwrap() < 1.0 {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let (waiting, begun) = held(&checkgate, &server, ladder("30s")).await;
     checkgate.command(&["kill-switch", "on"]).unwrap();
     let reply = waiting.await.unwrap();
     assert_eq!((reply.status.as_u16(), digits(&reply)), (200, 1), "as coarse as its rows of before make it");
@@ -334,9 +364,7 @@ async fn observing_never_block_and_the_kill_switch_keep_answers_whole() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let id = decision["decision_id"].as_str().unwrap();
-    let token = std::fs::read_to_string(enforcing.state.join("admin.token")).unwrap();
-    let mut operator = Client::to(enforcing.admin).with("authorization", &format!("Bearer {}", token.trim()));
-    let lifted = operator.call(Method::DELETE, &format!("/v1/decisions/{id}")).await.unwrap();
+    let lifted = operator(&enforcing).call(Method::DELETE, &format!("/v1/decisions/{id}")).await.unwrap();
     assert!(lifted.status.is_success(), "{}", lifted.text());
     assert_eq!(asks(&mut attacker).await.text(), exact, "after it was lifted");
 }
