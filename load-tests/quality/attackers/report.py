@@ -27,10 +27,12 @@ def middle(values, family):
 
 
 def line(run):
-    has = [shown(value, run.family) for value in (run.at_block, run.straight_at_block, run.straight, run.degraded)]
+    has = [shown(value, run.family) for value in (
+        run.at_block, run.straight_at_block, run.straight, run.degraded, run.degraded_a_while)]
     ended = f"refused after {run.answered} ({run.block_by})" if run.blocked else f"all {run.answered} answered"
     first = f", first {run.first_by} at row {run.first_row}" if run.first_by else ""
-    return f"{run.world} {run.attack}: {ended}{first}; has {has[0]}, straight {has[1]}, at the end {has[2]}, degraded {has[3]}"
+    late = f"degraded {has[3]} after {run.degraded_seconds / 60:.0f} min, {has[4]} after a while ({run.rows_a_while} rows)"
+    return f"{run.world} {run.attack}: {ended}{first}; has {has[0]}, straight {has[1]}, at the end {has[2]}, {late}"
 
 
 def grouped(runs):
@@ -54,7 +56,7 @@ def names(values):
     return ", ".join(f"`{name}`" for name in sorted(set(filter(None, values)))) or "-"
 
 
-def has_table(runs, family, delay):
+def has_table(runs, family):
     rows = []
     for (_, world, attack), group in sorted(grouped(run for run in runs if run.family == family).items()):
         first = group[0]
@@ -64,12 +66,15 @@ def has_table(runs, family, delay):
             attack, world + (" (apart)" if first.kept_apart else ""), f"{blocked} of {len(group)}",
             whole([run.answered for run in group]), shown(middle([run.at_block for run in group], family), family),
             shown(middle([run.straight for run in group], family), family), whole([run.rows for run in group]),
-            shown(middle([run.degraded for run in group], family), family),
             f"{len(degraded)} of {len(group)}" + (f", row {whole(degraded)}" if degraded else ""),
-            f"{max((run.rows - (run.degraded_from or run.rows)) * delay for run in group) / 60:.1f}",
+            shown(middle([run.degraded_a_while for run in group], family), family),
+            whole([run.rows_a_while for run in group]),
+            shown(middle([run.degraded for run in group], family), family),
+            f"{max(run.degraded_seconds for run in group) / 60:.0f}",
         ])
     head = ["attack", "model", "refused", "rows answered", f"has then ({UNITS[family]})", "unhindered", "after rows",
-            "under `degrade`, after as many", "degraded, from", "minutes that the delay adds, at most"]
+            "degraded, from", "has ten minutes later", "rows by then", "after as many as unhindered",
+            "for which it waits, minutes at most"]
     return table(head, rows)
 
 
@@ -86,7 +91,7 @@ def live_table(runs):
     return table(head, rows)
 
 
-def page(runs, served, seeds, delay, served_by):
+def page(runs, served, seeds, served_by):
     starts = max(len(group) for group in grouped(runs).values())
     drawn = ", ".join(map(str, seeds))
     parts = [f"Seeds drawn when it ran: {drawn}. Each attack from {starts} rows; medians, of an even number the lower.\n"]
@@ -95,7 +100,7 @@ def page(runs, served, seeds, delay, served_by):
               "price": "The best price"}
     for family, title in titles.items():
         if served_by == "small" and any(run.family == family for run in runs):
-            parts += [f"### {title}\n", has_table(runs, family, delay)]
+            parts += [f"### {title}\n", has_table(runs, family)]
     apart = [run for run in runs if run.kept_apart]
     if apart:
         parts += ["### Live, on models that no threshold was chosen on\n"] * (served_by == "small") + [live_table(apart)]

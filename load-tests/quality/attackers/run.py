@@ -3,7 +3,8 @@ unhindered after as many questions. See run.sh.
 
 Each attacker is an address of its own and knows the endpoint, the ranges of values and some rows of its own. Straight, it
 asks the model itself. With `enforce` it asks through checkgate until it is refused. With `degrade` it is never refused, and
-asks as often as straight. Answers are live in all three: every question follows from the answers before.
+asks as often as straight; delays are left out and counted, so that what it has is known after as many questions and after
+as much time. Answers are live in all three: every question follows from the answers before.
 """
 
 import argparse
@@ -28,12 +29,28 @@ import world as worlds
 from harness import Proxy  # noqa: E402
 
 HONEST_ROWS = 300
-# What degrade adds to each answer by default, in seconds; the runs leave it out, the report counts it.
-DELAY = 0.5
+# What a row costs a degraded client by default (`policy.delay`, `delay_max`, `step_rows`), in seconds; the runs leave it out,
+# the report counts it.
+DELAY, DELAY_MAX, STEP_ROWS = 0.5, 30, 5
+# The time after which is asked what a degraded attacker has, in seconds.
+A_WHILE = 600
 
 
 class Over(Exception):
     """The budget is spent, or the proxy refused."""
+
+
+def paid(rows):
+    """When each of so many rows is answered after the decision, asked one by one as soon as the one before is: in seconds."""
+    moments, now, standing, mark = [], 0.0, 0, 0.0
+    for _ in range(rows):
+        # A row is forgotten in twice the longest delay.
+        gone = min(standing, int((now - mark) // (2 * DELAY_MAX)))
+        standing, mark = standing - gone, now if gone == standing else mark + gone * 2 * DELAY_MAX
+        now += min(DELAY * 2 ** (standing // STEP_ROWS), DELAY_MAX)
+        standing += 1
+        moments.append(now)
+    return moments
 
 
 class Ask:
@@ -98,6 +115,10 @@ class Run:
     block_row: int | None = None
     degraded: float | None = None
     degraded_from: int | None = None
+    # What it has a while after the decision, how many rows that are, and how long all of them take.
+    degraded_a_while: float | None = None
+    rows_a_while: int = 0
+    degraded_seconds: float = 0.0
     curves: dict = field(default_factory=dict)
 
 
@@ -212,6 +233,11 @@ def run_one(gates, world, family, name, attack, start, budget, seed):
     run.curves["degrade"] = curve(world, family, ask)
     decided = [record for record in records(proxy, source) if record["kind"] == "decision"]
     run.degraded_from = row_of(ask, decided[0]) if decided else None
+    before = run.degraded_from or len(ask.rows)
+    moments = paid(len(ask.rows) - before)
+    run.rows_a_while = before + sum(moment <= A_WHILE for moment in moments)
+    run.degraded_a_while = best(world, family, ask, run.rows_a_while)
+    run.degraded_seconds = moments[-1] if moments else 0.0
     return run
 
 
@@ -299,7 +325,7 @@ def main():
         runs, served = measure(options, seeds[0])
     if options.keep:
         options.keep.write_text(json.dumps({"seed": seeds[0], "runs": [asdict(run) for run in runs], "served": served}))
-    page = report.page(runs, served, seeds, DELAY, options.served_by)
+    page = report.page(runs, served, seeds, options.served_by)
     print(page)
     if options.write:
         report.write(page, runs, options.served_by)
