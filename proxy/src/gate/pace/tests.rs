@@ -41,6 +41,19 @@ fn rows_cost_twice_as_much_on_each_step_up_to_the_longest() {
 }
 
 #[test]
+fn a_first_decision_gives_some_fifty_rows_by_default() {
+    let held = one_by_one(&Pace::default(), &Ladder::default(), 100);
+    let within = |minutes: f64| {
+        let ends = held.iter().scan(0.0, |sum, held| {
+            *sum += held;
+            Some(*sum)
+        });
+        ends.take_while(|end| *end <= minutes * 60.0).count()
+    };
+    assert_eq!([10.0, 15.0].map(within), [46, 56], "as docs/detection-quality.md and docs/DECISIONS.md say");
+}
+
+#[test]
 fn four_hundred_rows_take_hours_however_they_are_asked() {
     let ladder = ladder();
     let one_at_a_time: f64 = one_by_one(&Pace::default(), &ladder, 400).iter().sum();
