@@ -55,7 +55,6 @@ fn recorded_attacks_are_told_of_at_their_row() {
         ("inv_search_digits", 6, "off_grid"),
         ("jbda_cancer", 63, "off_grid"),
         ("jbda_digits", 63, "off_grid"),
-        ("jbda_digits", 68, "sign_step"),
         ("knockoff_adaptive_digits", 3, "off_grid"),
         ("mi_labelonly_digits", 6, "off_grid"),
         ("nes_cancer", 4, "off_grid"),
@@ -63,8 +62,6 @@ fn recorded_attacks_are_told_of_at_their_row() {
         ("price_lhs", 4, "off_distribution"),
         ("simba_digits", 10, "off_grid"),
         ("square_digits", 19, "off_grid"),
-        ("square_digits", 60, "sign_step"),
-        ("zoo_cancer", 68, "off_distribution"),
         ("zoo_digits", 10, "off_grid"),
     ] {
         assert_eq!(found[name].get(detector), Some(&row), "{name}: {detector} among {:?}", found[name]);

@@ -19,7 +19,7 @@ const ROWS: u32 = 10;
 const CLIENTS: u32 = 6;
 
 /// Detectors of query patterns, which are not what is tested.
-const OFF: [&str; 15] = [
+const OFF: [&str; 17] = [
     "one_field_sweep",
     "field_by_field",
     "off_distribution",
@@ -34,6 +34,8 @@ const OFF: [&str; 15] = [
     "coverage_growth",
     "error_probing",
     "bisection",
+    "mirror_pairs",
+    "equal_amounts",
     "boundary_walk",
 ];
 

@@ -137,20 +137,23 @@ async fn assert_blocked(name: &str, detectors: &[&str]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sweeps_and_coordinate_searches_are_blocked_and_named() {
-    let (line, star, near) = ("one_field_sweep", "field_by_field", "near_duplicates");
+    let (line, star, near, pairs) = ("one_field_sweep", "field_by_field", "near_duplicates", "mirror_pairs");
     assert_blocked("attacks/price_oat", &[line]).await;
     assert_blocked("attacks/price_enum", &[line, near]).await;
     assert_blocked("attacks/price_grid", &[line]).await;
     assert_blocked("attacks/zoo_digits", &[star]).await;
-    assert_blocked("attacks/zoo_cancer", &[line, star]).await;
+    assert_blocked("attacks/zoo_cancer", &[line, star, pairs]).await;
     assert_blocked("attacks/inv_search_digits", &[line, star]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn searches_that_move_many_fields_are_blocked_and_named() {
     let (near, walk, halves) = ("near_duplicates", "boundary_walk", "bisection");
+    let (pairs, amounts) = ("mirror_pairs", "equal_amounts");
     assert_blocked("attacks/hsj_digits", &[halves, walk, near]).await;
     assert_blocked("attacks/hsj_cancer", &[halves, walk, near]).await;
-    assert_blocked("attacks/nes_digits", &[walk]).await;
-    assert_blocked("attacks/simba_digits", &[near]).await;
+    assert_blocked("attacks/nes_digits", &[walk, pairs]).await;
+    assert_blocked("attacks/nes_cancer", &[near, pairs]).await;
+    assert_blocked("attacks/simba_digits", &[near, pairs]).await;
+    assert_blocked("attacks/square_digits", &[amounts]).await;
 }

@@ -24,10 +24,12 @@ pub mod chaos;
 pub mod client_volume;
 pub mod constant_step;
 pub mod coverage_growth;
+pub mod equal_amounts;
 pub mod error_probing;
 pub mod field_by_field;
 pub mod fingerprints;
 pub mod marginal_drift;
+pub mod mirror_pairs;
 pub mod near_density;
 pub mod near_duplicates;
 pub mod off_distribution;
@@ -47,6 +49,8 @@ pub const QUERY: &[QuerySpec] = &[
     near_density::SPEC,
     client_volume::SPEC,
     off_grid::SPEC,
+    mirror_pairs::SPEC,
+    equal_amounts::SPEC,
     marginal_drift::SPEC,
     sign_step::SPEC,
     constant_step::SPEC,
@@ -295,6 +299,19 @@ impl Findings {
     #[must_use]
     pub fn marked(&self) -> &[usize] {
         &self.marked
+    }
+
+    /// For each of `rows` new rows, whether it was marked; nothing where none was.
+    #[must_use]
+    pub fn marks(&self, rows: usize) -> Vec<bool> {
+        if self.marked.is_empty() {
+            return Vec::new();
+        }
+        let mut marks = vec![false; rows];
+        for position in &self.marked {
+            marks.get_mut(*position).into_iter().for_each(|mark| *mark = true);
+        }
+        marks
     }
 
     /// Forgets everything.
