@@ -239,6 +239,9 @@ pub struct Lines {
     fresh: Shelf<First>,
     suspects: Shelf<Line>,
     bases: Shelf<Base>,
+    /// Lines that the row at hand is the first of: scratch.
+    #[serde(skip)]
+    begun: Vec<(u64, First)>,
 }
 
 impl Default for Lines {
@@ -247,6 +250,7 @@ impl Default for Lines {
             fresh: Shelf::new(Bounds::shared(FRESH_LINES)),
             suspects: Shelf::new(Bounds::shared(SUSPECT_LINES)),
             bases: Shelf::new(Bounds::shared(BASES)),
+            begun: Vec::new(),
         }
     }
 }
@@ -279,6 +283,7 @@ impl Lines {
             let crossed = first.max(this) > 1 || first > 0 && this.max(latest) > 0 && before != base;
             line_hits.push(LineHit { column, values, trail, crossed });
         }
+        self.fresh.insert_all(row.client, self.begun.drain(..));
     }
 
     /// Forgets everything of one client.
@@ -317,7 +322,7 @@ impl Lines {
             });
         }
         let Some(&first) = self.fresh.get(row.client, key) else {
-            self.fresh.insert(row.client, key, First { row: row.key, value });
+            self.begun.push((key, First { row: row.key, value }));
             return None;
         };
         // A row that the memory of repeats forgot is still no second row.

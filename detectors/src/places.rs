@@ -5,7 +5,8 @@
 //! memories that no cache holds. Open addressing with linear probing, at most three quarters full; what is taken out
 //! leaves no trace, since those behind it move up.
 
-const FREE: u32 = u32::MAX;
+/// Places are told by one more than they are, so that memory which the system gives out zeroed is free as it comes.
+const FREE: u32 = 0;
 const SLOTS_MIN: usize = 8;
 
 /// Places by hash. Hashes must be keyed or mixed: whoever chooses them chooses the cost.
@@ -46,7 +47,7 @@ impl<const WORDS: usize> Places<WORDS> {
         }
         // Memories are far smaller than what four bytes can tell.
         let mut known = [hash as u32; WORDS];
-        known.first_mut().into_iter().for_each(|word| *word = u32::try_from(place).unwrap_or(FREE));
+        known.first_mut().into_iter().for_each(|word| *word = place as u32 + 1);
         self.put(known, hash);
         self.held += 1;
     }
@@ -122,7 +123,7 @@ fn is_taken<const WORDS: usize>(known: &[u32; WORDS]) -> bool {
 }
 
 fn place_of<const WORDS: usize>(known: &[u32; WORDS]) -> usize {
-    known.first().map_or(0, |place| *place as usize)
+    known.first().map_or(0, |place| (*place - 1) as usize)
 }
 
 /// The hash that a place was entered under, or the half of it that homes are found by.

@@ -159,10 +159,28 @@ impl<V: Default> Shelf<V> {
             }
             Some(loser) => {
                 self.evicted += u64::from(self.drop_oldest(loser));
-                self.append(client, entry);
+                self.append(client, [entry]);
             }
-            None => self.append(client, entry),
+            None => self.append(client, [entry]),
         }
+    }
+
+    /// Puts several entries under keys that the client does not hold yet, as [`Shelf::insert`] does one after the other:
+    /// where there is room for all of them, the client is ranked anew but once.
+    pub fn insert_all(&mut self, client: ClientIndex, entries: impl ExactSizeIterator<Item = (u64, V)>) {
+        let Bounds { entries: most, entries_per_client: most_of_client } = self.bounds;
+        let have_room =
+            self.held + entries.len() <= most && self.held_by(client) + entries.len() <= most_of_client;
+        if !have_room {
+            return entries.for_each(|(key, value)| self.insert(client, key, value));
+        }
+        let births = self.births..;
+        self.births += entries.len() as u64;
+        let owner = client as u32;
+        self.append(
+            client,
+            entries.zip(births).map(|((key, value), born)| Entry { key, born, owner, next: NONE, value }),
+        );
     }
 
     /// Whether the client holds anything.
@@ -235,32 +253,41 @@ impl<V: Default> Shelf<V> {
         self.seat_of(client).into_iter().for_each(|seat| self.sink(seat));
     }
 
-    /// Adds an entry younger than all others of its client.
-    fn append(&mut self, client: ClientIndex, entry: Entry<V>) {
-        let key = entry.key;
-        let place = self.put(entry);
-        let Some(share) = self.shares.entry(client) else { return };
-        let latest = std::mem::replace(&mut share.latest, place);
-        let seat = (share.seat as usize).checked_sub(1);
-        let first = seat.is_none();
-        let before = if first { place } else { latest };
+    /// Adds entries younger than all others of their client, the oldest of them first.
+    fn append(&mut self, client: ClientIndex, entries: impl IntoIterator<Item = Entry<V>>) {
+        let seat = self.seat_of(client);
+        let latest = self.shares.get(client).filter(|_| seat.is_some()).map(|share| share.latest);
         // The latest leads to the oldest; the one before leads to the latest.
-        let oldest = self.entry(before).map_or(NONE, |before| if first { place } else { before.next });
-        self.link(before, place);
-        self.link(place, oldest);
-        let entries = &self.entries;
-        self.places.insert(key, place as usize, |place| key_at(entries, place));
-        self.held += 1;
-        if let Some(seat) = seat {
-            self.ranking.get_mut(seat).into_iter().for_each(|ranked| ranked.entries += 1);
-            self.rise(seat);
-        } else {
-            if self.ranking.len() == self.ranking.capacity() {
-                self.ranking.reserve_exact(self.ranking.len() / 8 + 8);
-            }
-            self.ranking.push(Ranked { client: client as u32, entries: 1 });
-            self.rise(self.ranking.len() - 1);
+        let mut oldest = latest.and_then(|latest| self.entry(latest)).map(|latest| latest.next);
+        let (mut last, mut added) = (latest, 0);
+        for entry in entries {
+            let key = entry.key;
+            let place = self.put(entry);
+            last.into_iter().for_each(|last| self.link(last, place));
+            let known = &self.entries;
+            self.places.insert(key, place as usize, |place| key_at(known, place));
+            oldest = oldest.or(Some(place));
+            last = Some(place);
+            added += 1;
         }
+        let (Some(latest), Some(oldest)) = (last, oldest) else { return };
+        self.link(latest, oldest);
+        self.shares.entry(client).into_iter().for_each(|share| share.latest = latest);
+        self.held += added as usize;
+        self.rank(client, seat, added);
+    }
+
+    /// Ranks a client anew that holds so many entries more than before.
+    fn rank(&mut self, client: ClientIndex, seat: Option<usize>, added: u32) {
+        if let Some(seat) = seat {
+            self.ranking.get_mut(seat).into_iter().for_each(|ranked| ranked.entries += added);
+            return self.rise(seat);
+        }
+        if self.ranking.len() == self.ranking.capacity() {
+            self.ranking.reserve_exact(self.ranking.len() / 8 + 8);
+        }
+        self.ranking.push(Ranked { client: client as u32, entries: added });
+        self.rise(self.ranking.len() - 1);
     }
 
     /// Puts an entry into a free place of the slab.
@@ -389,7 +416,7 @@ impl<V: Default> From<Stored<V>> for Shelf<V> {
     fn from(stored: Stored<V>) -> Self {
         let mut shelf = Self::new(stored.bounds);
         for (owner, key, born, value) in stored.entries {
-            shelf.append(owner as usize, Entry { key, born, owner, next: NONE, value });
+            shelf.append(owner as usize, [Entry { key, born, owner, next: NONE, value }]);
         }
         Self { births: stored.births, evicted: stored.evicted, ..shelf }
     }
@@ -462,6 +489,25 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn several_at_once_are_what_they_are_one_by_one(
+            counts in prop::collection::vec((0..4_usize, 0..6_u64), 0..30),
+        ) {
+            let (mut together, mut one_by_one) = (shelf(), shelf());
+            for (turn, (client, count)) in (0..).zip(counts) {
+                let entries: Vec<(u64, u64)> = (0..count).map(|number| (10 * turn + number, number)).collect();
+                entries.iter().for_each(|(key, value)| one_by_one.insert(client, *key, *value));
+                together.insert_all(client, entries.into_iter());
+                let saved = [&together, &one_by_one].map(|shelf| postcard::to_stdvec(shelf).unwrap());
+                prop_assert_eq!(&saved[0], &saved[1]);
+                prop_assert_eq!(together.ranking.len(), one_by_one.ranking.len());
+                for at in 1..together.ranking.len() {
+                    let (above, below) = (together.ranking[(at - 1) / 2], together.ranking[at]);
+                    prop_assert!(together.outranks(above, below), "the ranking is a heap");
+                }
+            }
+        }
+
         #[test]
         fn who_loses_is_whom_the_rules_name(clients in prop::collection::vec(0..6_usize, 0..100)) {
             let mut shelf = shelf();
