@@ -16,14 +16,18 @@
 
 mod around;
 mod bytes;
+mod latest;
 mod nearest;
 mod packed;
 mod store;
 mod sums;
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 pub use self::around::Around;
+use self::latest::Latest;
 pub use self::nearest::{NEAREST_MAX, Nearest, insert};
 pub use self::packed::STEPS_TO_CLOSE;
 use self::packed::{Packed, Scaled, Within};
@@ -69,7 +73,7 @@ pub struct Neighbours {
     rows: RowId,
     own: Store,
     suspects: Store,
-    recent: Packed,
+    recent: Latest,
     #[serde(skip)]
     now: Now,
 }
@@ -80,6 +84,8 @@ struct Now {
     client: ClientIndex,
     first: RowId,
     found: Vec<Neighbourhood>,
+    /// Scaled values of the client's own earlier rows that lie nearest to the new ones.
+    nearest: Vec<f32>,
     rows: Vec<Option<Scaled>>,
     spare: Vec<Scaled>,
     sums: Sums,
@@ -90,8 +96,8 @@ struct Now {
 pub struct Neighbourhood {
     /// The client's own earlier rows, those closer than the reference's.
     pub own: Nearest,
-    /// Scaled values of the client's own earlier row that lies nearest, one to a numeric column of the reference.
-    nearest_own: Vec<f32>,
+    /// Where the values of the client's own earlier row that lies nearest are.
+    nearest_own: Range<usize>,
     /// Rows of other clients in one cluster with it, nearest first: at most 10, three of one client, one of those that
     /// are equally far, and no copies of the row itself.
     pub others: Vec<Other>,
@@ -192,7 +198,7 @@ impl Neighbours {
     /// values, one to a numeric column of the reference.
     #[must_use]
     pub fn step(&self, position: usize) -> Option<(&[f32], &[f32])> {
-        let before = self.now.found.get(position).map(|found| found.nearest_own.as_slice())?;
+        let before = self.now.nearest.get(self.now.found.get(position)?.nearest_own.clone())?;
         let row = self.now.rows.get(position)?.as_ref()?;
         (!before.is_empty()).then_some((before, row.exact.as_slice()))
     }
@@ -316,6 +322,7 @@ impl Neighbours {
 
     fn clear_now(&mut self) {
         self.now.found.clear();
+        self.now.nearest.clear();
         self.now.spare.extend(self.now.rows.drain(..).flatten());
     }
 
@@ -331,7 +338,7 @@ impl Neighbours {
         self.basis = Some(geometry.basis());
         self.own = Store::new(width, own);
         self.suspects = Store::new(width, suspects);
-        self.recent = Packed::new(width);
+        self.recent = Latest::new(width);
     }
 
     fn measure(&mut self, geometry: &Geometry, position: usize, client: ClientIndex, row: &Scaled) {
@@ -344,14 +351,16 @@ impl Neighbours {
         if let Some(suspects) = self.suspects.of(client) {
             suspects.scan_beyond(self.own.of(client), row, &mut own, sums);
         }
-        found.nearest_own.clear();
-        found.nearest_own.extend_from_slice(nearest.unwrap_or_default());
+        let start = self.now.nearest.len();
+        self.now.nearest.extend_from_slice(nearest.unwrap_or_default());
+        found.nearest_own = start..self.now.nearest.len();
         found.own = own;
         let within = Within { ratio: CLUSTER_RATIO, close };
         let mut others = Vec::new();
-        for rows in self.suspects.shares().chain([&self.recent]) {
+        for rows in self.suspects.shares() {
             rows.others_within(within, client, row, sums, &mut others);
         }
+        self.recent.others_within(within, client, row, sums, &mut others);
         others.sort_by(|one: &Other, two| one.ratio.total_cmp(&two.ratio).then(one.row.cmp(&two.row)));
         // Copies of one row say no more than one of them.
         others.dedup_by_key(|other| other.ratio.to_bits());
@@ -370,9 +379,6 @@ impl Neighbours {
             self.suspects.keep_company(client, &ids);
         }
         self.recent.push(client, row);
-        if self.recent.len() > RECENT_ROWS {
-            self.recent.drop_oldest();
-        }
     }
 }
 

@@ -29,6 +29,12 @@ pub struct Scaled {
 }
 
 impl Scaled {
+    /// A byte to a column, in whole blocks.
+    #[must_use]
+    pub fn coarse(&self) -> &[Block] {
+        &self.coarse
+    }
+
     /// Takes row `index` of `question`; says whether it can be measured: it has a finite number in every column that
     /// the geometry knows.
     pub fn fill(
@@ -119,6 +125,12 @@ impl Packed {
         blocks_of(width) * BLOCK + width * size_of::<f32>() + size_of::<Held>()
     }
 
+    /// Columns of a row.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        self.width as usize
+    }
+
     /// Rows held.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -129,6 +141,18 @@ impl Packed {
     #[must_use]
     pub fn company(&self) -> usize {
         self.company as usize
+    }
+
+    /// The latest row.
+    #[must_use]
+    pub fn last_id(&self) -> Option<RowId> {
+        self.held.last().map(|held| held.id)
+    }
+
+    /// The blocks of the rows that are looked at first, the oldest first.
+    pub fn first_blocks(&self) -> impl Iterator<Item = (RowId, &[Block])> {
+        let rows = self.held.iter().zip(self.first.chunks_exact(self.blocks().0));
+        rows.skip(self.gap()).map(|(held, blocks)| (held.id, blocks))
     }
 
     /// The oldest row.
@@ -164,10 +188,6 @@ impl Packed {
 
     fn gap(&self) -> usize {
         self.gap as usize
-    }
-
-    fn width(&self) -> usize {
-        self.width as usize
     }
 
     fn find_id(&self, id: RowId) -> Option<usize> {
@@ -303,20 +323,21 @@ impl Packed {
         out: &mut Vec<Other>,
     ) {
         self.screen(from, within.ratio, sums, Wanted::Within);
-        sums.each_within(|place| {
-            if let Some(row) = self.row(self.gap() + place)
-                && row.owner != client as u32
-                && row.owner != NOBODY
-                && let Some(sum) = squared_sum(row.exact, &from.exact, within.cutoff())
-                && sum > 0.0
-            {
-                out.push(Other {
-                    row: row.id,
-                    client: row.owner as ClientIndex,
-                    ratio: f64::from(sum / within.close).sqrt(),
-                });
-            }
-        });
+        sums.each_within(|place| out.extend(self.other(self.gap() + place, within, client, from)));
+    }
+
+    /// The row at a place, counted back from the latest, where it is such a row.
+    #[must_use]
+    pub fn other_at(&self, back: usize, within: Within, client: ClientIndex, from: &Scaled) -> Option<Other> {
+        let place = self.held.len().checked_sub(back + 1).filter(|place| *place >= self.gap())?;
+        self.other(place, within, client, from)
+    }
+
+    fn other(&self, place: usize, within: Within, client: ClientIndex, from: &Scaled) -> Option<Other> {
+        let row = self.row(place).filter(|row| row.owner != client as u32 && row.owner != NOBODY)?;
+        let sum = squared_sum(row.exact, &from.exact, within.cutoff()).filter(|sum| *sum > 0.0)?;
+        let ratio = f64::from(sum / within.close).sqrt();
+        Some(Other { row: row.id, client: row.owner as ClientIndex, ratio })
     }
 
     /// Gives the rows within reach of `from` that came before it, in order.

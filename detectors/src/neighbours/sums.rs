@@ -26,6 +26,11 @@ impl Screen {
         let width = width as f32;
         Self { sum: (width * steps) as u32, squares: (width * steps * steps) as u32 }
     }
+
+    /// The largest sum of differences, where a sum that stops at the end of a byte is above it.
+    pub fn in_a_byte(self) -> Option<u8> {
+        u8::try_from(self.sum).ok().filter(|sum| *sum < u8::MAX)
+    }
 }
 
 /// Blocks of a row that are looked at first: as many as tell nearly all rows of random numbers, and an even number, which
@@ -70,9 +75,9 @@ pub struct Sums {
 
 /// What the processor has beyond what every one of its kind has.
 #[derive(Clone, Copy, Debug)]
-struct Processor {
+pub struct Processor {
     #[cfg(target_arch = "x86_64")]
-    avx2: Option<pulp::x86::V3>,
+    pub avx2: Option<pulp::x86::V3>,
 }
 
 impl Default for Processor {
@@ -80,6 +85,17 @@ impl Default for Processor {
         Self {
             #[cfg(target_arch = "x86_64")]
             avx2: pulp::x86::V3::try_new(),
+        }
+    }
+}
+
+#[cfg(test)]
+impl Processor {
+    /// One that has nothing more.
+    pub fn plain() -> Self {
+        Self {
+            #[cfg(target_arch = "x86_64")]
+            avx2: None,
         }
     }
 }
@@ -351,11 +367,7 @@ mod tests {
         let (first, rest) = (first.concat(), rest.concat());
         let rows = Rows { first: &first, rest: &rest };
         let from = Point { blocks: from, wide: &wide };
-        let plain = Processor {
-            #[cfg(target_arch = "x86_64")]
-            avx2: None,
-        };
-        for processor in [Processor::default(), plain] {
+        for processor in [Processor::default(), Processor::plain()] {
             let mut sums = Sums { processor, ..Sums::default() };
             sums.fill(rows, from, screen, Wanted::WithinAndLeast);
             assert_eq!(
