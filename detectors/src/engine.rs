@@ -703,15 +703,12 @@ impl Engine {
     /// Asks each detector in turn, until one leads to a decision after which the client's evidence rests.
     fn ask_detectors(&mut self, case: Case, rows: &Features, out: &mut Outbox) {
         let mut findings = std::mem::take(&mut self.findings);
-        let mut by_itself = false;
-        for turn in 0..self.detectors.len() {
-            let marked = findings.marked().len();
-            self.ask(turn, case, rows, &mut findings, out);
-            by_itself |= findings.marked().len() > marked && self.needs_no_reference(turn);
-            // Nearly always there is nothing, and asking is cheaper than taking out.
-            if findings.has_told() && self.report_all(turn, case, &mut findings, out) {
+        let (mut first, mut by_itself) = (0, false);
+        while let Some(turn) = self.ask(first, case, rows, (&mut findings, &mut by_itself), out) {
+            if self.report_all(turn, case, &mut findings, out) {
                 break;
             }
+            first = turn + 1;
         }
         findings.marked().iter().for_each(|&position| self.memory.neighbours.mark(position));
         if !findings.marked().is_empty() {
@@ -728,10 +725,6 @@ impl Engine {
         findings.drain().any(|finding| self.report(turn, label, case, finding, out))
     }
 
-    fn needs_no_reference(&self, turn: usize) -> bool {
-        self.detectors.get(turn).is_some_and(|running| running.by_itself)
-    }
-
     /// Tells each detector of an answer, until one finding leads to a block.
     fn tell_detectors(
         &mut self,
@@ -741,19 +734,27 @@ impl Engine {
         out: &mut Outbox,
     ) {
         let mut findings = std::mem::take(&mut self.findings);
-        for turn in 0..self.detectors.len() {
-            self.tell(turn, case, reply, question, &mut findings, out);
-            // Nearly always there is nothing, and asking is cheaper than taking out.
-            if findings.has_told() && self.report_all(turn, case, &mut findings, out) {
+        let mut first = 0;
+        while let Some(turn) = self.tell(first, case, reply, question, &mut findings, out) {
+            if self.report_all(turn, case, &mut findings, out) {
                 break;
             }
+            first = turn + 1;
         }
         findings.clear();
         self.findings = findings;
     }
 
-    /// Asks one detector, if it is not quarantined.
-    fn ask(&mut self, turn: usize, case: Case, rows: &Features, findings: &mut Findings, out: &mut Outbox) {
+    /// Asks each detector that is not quarantined, from the one at `first` on, up to one that tells something: gives its
+    /// turn. Notes whether one marked a row that needs no reference.
+    fn ask(
+        &mut self,
+        first: usize,
+        case: Case,
+        rows: &Features,
+        (findings, by_itself): (&mut Findings, &mut bool),
+        out: &mut Outbox,
+    ) -> Option<usize> {
         let Memory { seen, reference, neighbours, .. } = &self.memory;
         let exchange = Exchange {
             id: case.request,
@@ -764,27 +765,28 @@ impl Engine {
             reference: reference.as_ref(),
             neighbours,
         };
-        let judge = |detector: &mut dyn ErasedDetector, findings: &mut Findings| {
-            detector.observe(&exchange, seen, case.client, findings);
-        };
-        if let Some(running) = self.detectors.get_mut(turn) {
+        self.detectors.iter_mut().enumerate().skip(first).find_map(|(turn, running)| {
+            let marked = findings.marked().len();
+            let judge = |detector: &mut dyn ErasedDetector, findings: &mut Findings| {
+                detector.observe(&exchange, seen, case.client, findings);
+            };
             running.guarded(judge, findings, out);
-        }
+            *by_itself |= running.by_itself && findings.marked().len() > marked;
+            findings.has_told().then_some(turn)
+        })
     }
 
-    /// Tells one detector of an answer, if it is not quarantined.
+    /// Tells of an answer each detector that hears answers and is not quarantined, from the one at `first` on, up to one
+    /// that tells something: gives its turn.
     fn tell(
         &mut self,
-        turn: usize,
+        first: usize,
         case: Case,
         answered: &Answered<'_>,
         question: &OpenQuestion,
         findings: &mut Findings,
         out: &mut Outbox,
-    ) {
-        let Some(running) = self.detectors.get_mut(turn).filter(|running| running.hears_answers) else {
-            return;
-        };
+    ) -> Option<usize> {
         let Memory { neighbours, reference, .. } = &self.memory;
         let earlier = |distinct_rows| EarlierRows {
             distinct_rows,
@@ -801,10 +803,14 @@ impl Engine {
             asked: question.not_inspected.map_or(Ok(earlier(&question.distinct_rows)), Err),
             reference: reference.as_ref(),
         };
-        let judge = |detector: &mut dyn ErasedDetector, findings: &mut Findings| {
-            detector.answered(&reply, case.client, findings);
-        };
-        running.guarded(judge, findings, out);
+        let hearing = self.detectors.iter_mut().enumerate().skip(first);
+        hearing.filter(|(_, running)| running.hears_answers).find_map(|(turn, running)| {
+            let judge = |detector: &mut dyn ErasedDetector, findings: &mut Findings| {
+                detector.answered(&reply, case.client, findings);
+            };
+            running.guarded(judge, findings, out);
+            findings.has_told().then_some(turn)
+        })
     }
 }
 

@@ -264,6 +264,8 @@ fn is_middle(row: &[f32], left: &[f32], right: &[f32]) -> bool {
 pub(crate) struct Mirror<'a> {
     row: &'a [f32],
     left: &'a [f32],
+    /// The first column of the left row's mirror image.
+    first: f32,
     /// How far from the left row's mirror image the other end may lie at most, squared.
     within: f32,
 }
@@ -273,11 +275,19 @@ impl<'a> Mirror<'a> {
         // An end lies twice as far from the image as the row lies from the middle, which is at most a part of the whole
         // way; and the whole way is at most twice the half that is known and twice what the row lies off.
         let part = 4.0 * MIDDLE / (1.0 - 2.0 * MIDDLE);
-        Self { row, left, within: part * part * squared(row, left) * ROUNDING }
+        let first = row.first().zip(left.first()).map_or(0.0, |(row, left)| 2.0 * row - left);
+        Self { row, left, first, within: part * part * squared(row, left) * ROUNDING }
     }
 
-    /// The same as [`is_middle`]. Nearly all rows are told apart by the first of their columns.
+    /// The same as [`is_middle`]. Nearly all rows are told apart by the first of their columns, most by the very first.
+    #[inline(always)]
     pub(crate) fn is_middle(&self, right: &[f32]) -> bool {
+        right.first().is_some_and(|right| (self.first - right) * (self.first - right) <= self.within)
+            && self.is_middle_of_all(right)
+    }
+
+    #[inline(never)]
+    fn is_middle_of_all(&self, right: &[f32]) -> bool {
         let mut sum = 0.0;
         let near = self.row.iter().zip(self.left.iter().zip(right)).all(|(row, (left, right))| {
             let off = 2.0 * row - left - right;

@@ -204,21 +204,15 @@ impl Geometry {
         self.has_row_within(scaled, self.limit_squared_sum)
     }
 
-    /// Whether a row of `question` lies far from every reference row in many columns: also where nearly constant columns
-    /// do not count, and for each reference row the two in which it differs most from it. Never where too few columns
-    /// are there. `scratch` is overwritten.
-    pub fn is_far(
-        &self,
-        question: &Features,
-        row: usize,
-        column_of: &[usize],
-        scratch: &mut Vec<f64>,
-    ) -> bool {
+    /// Whether a row that [`Geometry::scale`] gave lies far from every reference row in many columns: also where nearly
+    /// constant columns do not count, and for each reference row the two in which it differs most from it. Never where too
+    /// few columns are there.
+    #[must_use]
+    pub fn is_far(&self, scaled: &[f64]) -> bool {
         let Some(far) = &self.far else { return false };
-        self.scale(question, row, column_of, scratch);
         // As precise as rows are remembered.
-        scratch.iter_mut().for_each(|value| *value = f64::from(*value as f32));
-        scratch.iter().all(|value| value.is_finite()) && !self.has_row(WithinTrimmed { row: scratch, far })
+        let row: Vec<f64> = scaled.iter().map(|value| f64::from(*value as f32)).collect();
+        row.iter().all(|value| value.is_finite()) && !self.has_row(WithinTrimmed { row: &row, far })
     }
 
     /// Whether the columns of these scaled rows vary independently of each other, where the reference's hang together.
@@ -701,7 +695,9 @@ mod tests {
                 .map(|column| linked(7, column) + if column < moved { 2000.0 } else { 0.0 })
                 .map(Cell::Number)
                 .collect();
-            geometry.is_far(&question(&cells), 0, &columns, &mut Vec::new())
+            let mut scaled = Vec::new();
+            geometry.scale(&question(&cells), 0, &columns, &mut scaled);
+            geometry.is_far(&scaled)
         };
         assert_eq!([0, 1, 2, 3, 10].map(far), [false, false, false, true, true]);
     }

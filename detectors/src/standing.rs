@@ -39,13 +39,13 @@ pub struct Recent {
 impl Recent {
     /// Counts a request.
     pub fn count(&mut self, address: Address) {
-        if self.requests.len() >= REQUESTS
-            && let Some(oldest) = self.requests.pop_front()
-        {
-            self.change(oldest, |count| count.saturating_sub(1));
-        }
+        let oldest = if self.requests.len() >= REQUESTS { self.requests.pop_front() } else { None };
         self.requests.push_back(address);
-        self.change(address, |count| count + 1);
+        // Whose oldest request makes room for his own has as many as before.
+        if oldest != Some(address) {
+            oldest.into_iter().for_each(|oldest| self.change(oldest, |count| count.saturating_sub(1)));
+            self.change(address, |count| count + 1);
+        }
     }
 
     /// Why the asker's address is no proven identity, if it is none.

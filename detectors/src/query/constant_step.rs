@@ -109,7 +109,7 @@ impl Slot {
     fn step(&mut self, before: &[f32], row: &[f32], origin: Origin) {
         let changes = || row.iter().zip(before).map(|(row, before)| row - before);
         let length = changes().map(|change| change * change).sum::<f32>().sqrt();
-        let projection = changes().zip(WEIGHTS).map(|(change, weight)| change * weight).sum::<f32>();
+        let projection = changes().zip(&WEIGHTS).map(|(change, weight)| change * weight).sum::<f32>();
         let same = |one: f32, other: f32| (one - other).abs() <= SAME * length;
         if length > 0.0 && same(length, self.length) && same(projection, self.projection) {
             self.run.get_or_insert_default().add(origin);
@@ -122,7 +122,7 @@ impl Slot {
 
 /// One weight to a column, between -1 and 1, that no two columns share: multiples of the golden ratio without their
 /// whole part.
-const WEIGHTS: [f32; WIDTH_MAX] = weights();
+static WEIGHTS: [f32; WIDTH_MAX] = weights();
 
 const fn weights() -> [f32; WIDTH_MAX] {
     const GOLDEN: f32 = 0.618_034;

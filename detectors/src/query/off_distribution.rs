@@ -219,15 +219,15 @@ fn judged(exchange: &Exchange<'_>, seen: &Seen, reference: &Reference) -> Option
     let unrelated = seen.rows().iter().enumerate().filter(|(_, row)| seen.line_hits(row).is_empty());
     for (position, row) in unrelated {
         judged.rows += 1;
-        let near = match exchange.neighbours.scaled(position) {
-            Some(scaled) => geometry.has_near(scaled),
-            None => geometry.is_near(exchange.question, row.index, columns, &mut scratch),
-        };
-        if near {
+        let scaled = exchange.neighbours.scaled(position).unwrap_or_else(|| {
+            geometry.scale(exchange.question, row.index, columns, &mut scratch);
+            &scratch
+        });
+        if geometry.has_near(scaled) {
             continue;
         }
         judged.off += 1;
-        if geometry.is_far(exchange.question, row.index, columns, &mut scratch) {
+        if geometry.is_far(scaled) {
             judged.far.push(exchange.neighbours.first_row() + position as RowId);
         }
     }

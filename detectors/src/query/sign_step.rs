@@ -106,7 +106,7 @@ impl QueryDetector for SignStep {
         let mut changes = Changes::default();
         for position in 0..seen.rows().len() {
             let Some((before, row)) = exchange.neighbours.step(position) else { continue };
-            if !changes.look(geometry.spreads(), before, row, self.signs.share) {
+            if !may_be_alike(geometry.spreads(), before, row, self.signs.share) {
                 continue;
             }
             changes.take(geometry, reference.marginals(), before, row);
@@ -136,14 +136,9 @@ impl SignStep {
     }
 }
 
-/// Stands for the size of a change that is none, and is alike to no other.
-const NONE: f64 = -1.0;
-
 /// How the fields of one row changed.
 #[derive(Default)]
 struct Changes {
-    /// The size of each field's change, or [`NONE`].
-    all: Vec<f64>,
     /// Changed fields.
     fields: usize,
     /// Sizes of the changes that no grid explains.
@@ -151,23 +146,6 @@ struct Changes {
 }
 
 impl Changes {
-    /// Whether a `share` of the changed fields may have moved by the same amount, whatever grids explain: of fields in
-    /// pairs, as many as make up that share leave some pair alike. Seldom true of honest rows, and told without a branch.
-    fn look(&mut self, spreads: &[f64], before: &[f32], row: &[f32], share: f64) -> bool {
-        self.all.clear();
-        self.all.extend(spreads.iter().zip(before.iter().zip(row)).map(|(spread, (before, now))| {
-            let (change, changed) = changed(*spread, *before, *now);
-            if changed { change.abs() } else { NONE }
-        }));
-        let (one, other) = self.all.split_at(self.all.len() / 2);
-        let fields = self.all.iter().filter(|size| **size >= 0.0).count();
-        let pairs = || one.iter().zip(other);
-        let whole = pairs().filter(|(one, other)| (**one >= 0.0) & (**other >= 0.0)).count();
-        let alike = pairs().filter(|(one, other)| are_alike(**one, **other)).count();
-        // One of each pair, of each that is alike the other, and whatever changed without its other.
-        alike + fields - whole >= needed(share, fields)
-    }
-
     /// Takes two scaled rows. O(width).
     fn take(&mut self, geometry: &Geometry, marginals: &Marginals, before: &[f32], row: &[f32]) {
         self.fields = 0;
@@ -227,6 +205,31 @@ impl Changes {
     }
 }
 
+/// Whether a `share` of the changed fields may have moved by the same amount, whatever grids explain: of fields in pairs,
+/// as many as make up that share leave some pair alike. Seldom true of honest rows, and told without a branch.
+fn may_be_alike(spreads: &[f64], before: &[f32], row: &[f32], share: f64) -> bool {
+    let half = spreads.len().min(before.len()).min(row.len()) / 2;
+    let size = |((spread, before), now): ((&f64, &f32), &f32)| {
+        let (change, changed) = changed(*spread, *before, *now);
+        (change.abs(), changed)
+    };
+    let ((spreads, more), (before, before_more), (row, row_more)) =
+        (spreads.split_at(half), before.split_at(half), row.split_at(half));
+    let one = spreads.iter().zip(before).zip(row).map(size);
+    let other = more.iter().zip(before_more).zip(row_more).map(size);
+    let (mut changed, mut whole, mut alike) = (0, 0, 0);
+    for ((one, one_changed), (other, other_changed)) in one.zip(other.clone()) {
+        let both = one_changed & other_changed;
+        changed += usize::from(one_changed) + usize::from(other_changed);
+        whole += usize::from(both);
+        alike += usize::from(both & are_alike(one, other));
+    }
+    // The last of an odd number has no other.
+    changed += other.skip(half).filter(|(_, changed)| *changed).count();
+    // One of each pair, of each that is alike the other, and whatever changed without its other.
+    alike + changed - whole >= needed(share, changed)
+}
+
 /// A scaled field's change in its own unit, and whether it is more than rounding.
 fn changed(spread: f64, before: f32, now: f32) -> (f64, bool) {
     let (before, now) = (f64::from(before), f64::from(now));
@@ -283,7 +286,7 @@ mod tests {
         let share = taken.same_share();
         for limit in [0.51, 0.6, 0.75, 0.9, 1.0] {
             assert_eq!(taken.reach(limit), share >= limit, "{changes:?} reach {limit}");
-            let looks = Changes::default().look(geometry.spreads(), &before, &after, limit);
+            let looks = may_be_alike(geometry.spreads(), &before, &after, limit);
             assert!(looks || share < limit, "{changes:?} reach {limit} unseen");
         }
         share
