@@ -136,6 +136,8 @@ impl Giver {
     /// Accepts nothing more, and sends away whoever is connected and asks for nothing.
     fn withdraw(&self) {
         self.levers.doors.send_replace(Door::Shut);
+        // Whoever came in behind the drain would be sent away unheard.
+        wait(SETTLE, || *self.levers.accepting.borrow() == 0);
         self.proxy.leaving.store(true, Ordering::Relaxed);
         wait(LINGER, || self.proxy.connections.load(Ordering::Relaxed) == 0);
         self.levers.drain.send_replace(true);
