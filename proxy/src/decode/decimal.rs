@@ -16,8 +16,10 @@ const POWERS: [f64; DIGITS_MAX + 1] = [
     1e19,
 ];
 
-/// Those that short decimals divide by, as many as need no test for the end.
-const SHORT_POWERS: [f64; EIGHT] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7];
+/// What short numbers divide by, by how many bytes they have from the point on, and behind that the same with the sign
+/// that the quotient takes on.
+const SHORT_POWERS: [f64; 2 * EIGHT] =
+    [1e0, 1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, -1e0, -1e0, -1e1, -1e2, -1e3, -1e4, -1e5, -1e6];
 
 /// The same as integers; a number also grows by them when digits are appended.
 const WHOLE_POWERS: [u64; DIGITS_MAX + 1] = {
@@ -35,6 +37,9 @@ const EXACT_MAX: u64 = 1 << f64::MANTISSA_DIGITS;
 
 /// Bytes that [`read_short`] looks at: a sign, eight bytes and what follows them.
 pub const WINDOW: usize = 16;
+
+/// Bits of a byte.
+const BYTE: u32 = u8::BITS;
 
 /// Reads the number of JSON (RFC 8259, section 6) that `text` begins with: the nearest `f64`, and how many bytes the
 /// number has. An integer has no negative zero. `None` where there is no such number.
@@ -66,44 +71,44 @@ pub fn read(text: &[u8]) -> Option<(f64, usize)> {
 }
 
 /// Reads what [`read`] reads of the first bytes of a text, where it is a number as most lists hold them: an integer of
-/// at most seven digits or a decimal of at most six, with a comma behind it. The digits then fit into one integer, and
-/// point and comma are its first flags. `None` for all others.
+/// at most seven digits or a decimal of at most seven, with a comma behind it, and a space behind that where `SPACED`.
+/// The digits then fit into one integer, and point and comma are its first flags. `None` for all others.
 #[inline(always)]
-pub fn read_short(window: &[u8; WINDOW]) -> Option<(f64, usize)> {
-    let negative = window.first() == Some(&b'-');
-    let start = usize::from(negative);
+pub fn read_short<const SPACED: bool>(window: &[u8; WINDOW]) -> Option<(f64, usize)> {
+    let start = usize::from(window.first() == Some(&b'-'));
     // The sign is shifted out rather than skipped: the bytes are at hand before it is known. A zero takes the last place.
     let bytes = u64::from_le_bytes(*window.first_chunk()?) >> (EIGHT * start);
     let digits = bytes ^ eight::all(b'0');
-    let flags = eight::above(digits, 9);
-    let before_point = flags.wrapping_sub(1);
-    let point = eight::first(flags);
-    if point != 1 && (point == 0 || window.get(start) == Some(&b'0')) {
+    // Places are told in bits. A point carries nothing into the flags behind it, so that the next one is right too.
+    let flags = eight::above(digits, 9) >> (BYTE - 1);
+    let point = flags.trailing_zeros();
+    if point != BYTE && (point == 0 || window.get(start) == Some(&b'0')) {
         return None;
     }
-    match window.get(start + point) {
-        Some(b'.') => {}
-        Some(b',') if point < EIGHT => return Some((short_integer(digits, point, negative), start + point)),
-        _ => return None,
+    if digits.wrapping_shr(point) as u8 != b'.' ^ b'0' {
+        let count = (point / BYTE) as usize;
+        let is_integer = count < EIGHT && ends::<SPACED>(window, start + count);
+        return is_integer.then(|| (short_integer(digits, count, start > 0), start + count));
     }
-    // A point carries nothing into the flags behind it, so that the next one is right too.
-    let flags_after_point = flags & before_point;
-    if flags_after_point == 0 {
+    let end = (flags & flags.wrapping_sub(1)).trailing_zeros();
+    let length = start + (end / BYTE) as usize;
+    let behind = end - point;
+    if behind == BYTE || !ends::<SPACED>(window, length) {
         return None;
     }
-    let end = eight::first(flags_after_point);
-    let decimals = end - point - 1;
-    if decimals == 0 || window.get(start + end) != Some(&b',') {
-        return None;
-    }
-    // The digits before the point move up into its place.
-    let up_to_point = flags ^ before_point;
-    let joined = ((digits << EIGHT) & up_to_point) | (digits & !up_to_point);
-    let number = value_of(joined << (EIGHT * (EIGHT - end)));
-    let magnitude = number as i64 as f64 / SHORT_POWERS[decimals % EIGHT];
+    // The digits before the point move up into its place, and the last digit takes the last place.
+    let before_point = digits & (flags ^ flags.wrapping_sub(1));
+    let behind_point = digits.wrapping_shr(point + BYTE).wrapping_shl(point + BYTE);
+    let joined = (before_point << BYTE | behind_point).wrapping_shl(u64::BITS - end);
     // Signs are as random as coins: a branch would be guessed wrong every other time.
-    let sign = u64::from(negative) << 63;
-    Some((f64::from_bits(magnitude.to_bits() | sign), start + end))
+    let power = SHORT_POWERS[((behind / BYTE) as usize + EIGHT * start) % SHORT_POWERS.len()];
+    Some((value_of(joined) as i64 as f64 / power, length))
+}
+
+/// Whether a number ends at a place, by what follows it.
+#[inline(always)]
+fn ends<const SPACED: bool>(window: &[u8; WINDOW], at: usize) -> bool {
+    if SPACED { window.get(at..at + 2) == Some(b", ") } else { window.get(at) == Some(&b',') }
 }
 
 /// The number of the first `count` digits, from one to seven.
@@ -213,9 +218,13 @@ mod tests {
 
     /// What is read as a short number is what is read as any number.
     fn assert_short_is_the_same(text: &[u8]) {
-        let Some((value, end)) = text.first_chunk().and_then(read_short) else { return };
+        let Some(window) = text.first_chunk() else { return };
         let plain = read(text).map(|(value, end)| (value.to_bits(), end));
-        assert_eq!(Some((value.to_bits(), end)), plain, "{}", text.escape_ascii());
+        for (short, follows) in [(read_short::<false>(window), ","), (read_short::<true>(window), ", ")] {
+            let Some((value, end)) = short else { continue };
+            assert_eq!(Some((value.to_bits(), end)), plain, "{}", text.escape_ascii());
+            assert!(text[end..].starts_with(follows.as_bytes()), "{}", text.escape_ascii());
+        }
     }
 
     #[test]
@@ -282,15 +291,17 @@ mod tests {
     #[test]
     fn usual_numbers_are_short() {
         for text in [
-            "0.5", "-0.5", "0.12345", "-12.5", "123.456", "12345.6", "-0.00000", "0", "-0", "255", "-1234567",
+            "0.5", "-0.5", "0.12345", "-12.5", "123.456", "12345.6", "1.234567", "-0.00000", "0", "-0",
+            "255", "-1234567",
         ] {
-            let padded = format!("{text},\"padding of a window\"");
-            let read = padded.as_bytes().first_chunk().and_then(read_short);
-            assert_eq!(
-                read.map(|(value, end)| (value.to_bits(), end)),
-                Some((standard(text), text.len())),
-                "{text}"
-            );
+            let read = |follows: &str, read: fn(&[u8; WINDOW]) -> Option<(f64, usize)>| {
+                let padded = format!("{text}{follows}\"padding of a window\"");
+                padded.as_bytes().first_chunk().and_then(read).map(|(value, end)| (value.to_bits(), end))
+            };
+            let expected = Some((standard(text), text.len()));
+            assert_eq!(read(",", read_short::<false>), expected, "{text}");
+            assert_eq!(read(", ", read_short::<true>), expected, "{text} and a space");
+            assert_eq!(read(",", read_short::<true>), None, "{text} without the space");
         }
     }
 

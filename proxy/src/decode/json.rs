@@ -21,6 +21,7 @@ use checkgate_detectors::facts::{Cell, NotInspected, Span};
 
 use super::decimal;
 
+mod fours;
 mod scan;
 
 /// Containers inside each other beyond which a document is not read.

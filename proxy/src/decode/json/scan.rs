@@ -2,6 +2,7 @@
 
 use checkgate_detectors::facts::NotInspected;
 
+use super::fours::{BEFORE, FOUR, Fours, OneByOne};
 use super::{DEPTH_MAX, Index, Kind, Node, Number, Place};
 use crate::decode::decimal;
 use crate::eight::{self, EIGHT};
@@ -11,7 +12,7 @@ use crate::eight::{self, EIGHT};
 /// # Errors
 /// As [`super::Document::scan`]; the index then means nothing.
 pub fn scan(text: &[u8], start: usize, index: &mut Index) -> Result<(), NotInspected> {
-    Scanner { text, index, open: NONE, closing: 0, depth: 0 }.document(start)
+    Scanner { text, index, open: NONE, closing: 0, depth: 0, spaced: true }.document(start)
 }
 
 /// Stands for the node of a container where none is open.
@@ -31,6 +32,9 @@ struct Scanner<'t> {
     closing: u8,
     /// How many containers are open: at most [`DEPTH_MAX`].
     depth: usize,
+    /// Whether a space stands behind the commas between numbers, as far as is known: most writers put one behind each or
+    /// behind none.
+    spaced: bool,
 }
 
 impl Scanner<'_> {
@@ -149,7 +153,15 @@ impl Scanner<'_> {
         let first = offset(self.index.numbers.len());
         let mut next = Some(start);
         while let Some(at) = next {
-            let at = self.short_numbers(at);
+            let follows = at != start;
+            if follows {
+                self.spaced = self.text.get(at) == Some(&b' ');
+            }
+            let at = if self.spaced {
+                self.short_numbers::<true>(at + usize::from(follows))
+            } else {
+                self.short_numbers::<false>(at)
+            };
             next = self.long_numbers(at)?;
         }
         let end = offset(self.index.numbers.len());
@@ -157,26 +169,18 @@ impl Scanner<'_> {
         Ok(self.index.numbers.last().map_or(start, |last| last.end as usize))
     }
 
-    /// Takes numbers from `at` on as long as they are short, and gives the place behind the comma of the last one.
+    /// Takes numbers from `at` on as long as they are short and stand as far from each other as `SPACED` says, and gives
+    /// the place behind the last one and what follows it.
     #[inline(never)]
-    fn short_numbers(&mut self, mut at: usize) -> usize {
-        let numbers = &mut self.index.numbers;
-        // A comma with or without a space.
-        let mut gap = 2;
-        let mut rest = self.text.get(at..).unwrap_or_default();
-        while let Some(window) = rest.first_chunk()
-            && let Some((value, length)) = decimal::read_short(window)
-        {
-            numbers.push(Number { value, start: offset(at), end: offset(at + length) });
-            let found = if window.get(length + 1) == Some(&b' ') { 2 } else { 1 };
-            if found != gap {
-                gap = changed(found);
-            }
-            let taken = length + gap;
-            at += taken;
-            rest = rest.get(taken..).unwrap_or_default();
+    fn short_numbers<const SPACED: bool>(&mut self, at: usize) -> usize {
+        let numbers =
+            Short::<SPACED, _> { text: self.text, at, numbers: &mut self.index.numbers, by: OneByOne };
+        #[cfg(target_arch = "x86_64")]
+        if let Some(simd) = pulp::x86::V3::try_new() {
+            let Short { text, at, numbers, .. } = numbers;
+            return pulp::Simd::vectorize(simd, Short::<SPACED, _> { text, at, numbers, by: simd });
         }
-        at
+        numbers.all()
     }
 
     /// Takes numbers of any kind from `at` on, up to one that is as long as short ones are: others like it may follow.
@@ -251,12 +255,63 @@ fn next(text: &[u8], at: usize) -> (usize, u8) {
     }
 }
 
-/// The gap between numbers, where it is not the one before. Hardly ever called, so that the processor takes the gap for
-/// known and looks at the next number before it has looked at the byte behind the comma.
-#[cold]
-#[inline(never)]
-fn changed(gap: usize) -> usize {
-    gap
+/// Short numbers from a place on, and a way to read several.
+struct Short<'s, const SPACED: bool, B> {
+    text: &'s [u8],
+    at: usize,
+    numbers: &'s mut Vec<Number>,
+    by: B,
+}
+
+#[cfg(target_arch = "x86_64")]
+impl<const SPACED: bool, B: Fours> pulp::WithSimd for Short<'_, SPACED, B> {
+    type Output = usize;
+
+    #[inline(always)]
+    fn with_simd<V: pulp::Simd>(self, _: V) -> usize {
+        self.all()
+    }
+}
+
+impl<const SPACED: bool, B: Fours> Short<'_, SPACED, B> {
+    /// Four at a time are tried once so many were read one by one, and after each time in vain twice as many: many lists are
+    /// short, and others hold numbers of another kind.
+    #[inline(always)]
+    fn all(self) -> usize {
+        let Self { text, mut at, numbers, by } = self;
+        let (mut alone, mut patience) = (FOUR, FOUR);
+        let gap = 1 + usize::from(SPACED);
+        loop {
+            if alone == 0 {
+                if let Some(four) = four_from::<SPACED>(text, at, by) {
+                    at = four.last().map_or(at, |last| last.end as usize + gap);
+                    numbers.extend_from_slice(&four);
+                    continue;
+                }
+                patience = patience.saturating_mul(2);
+                alone = patience;
+            }
+            let window = text.get(at..).and_then(<[u8]>::first_chunk);
+            let Some((value, length)) = window.and_then(decimal::read_short::<SPACED>) else { return at };
+            numbers.push(Number { value, start: offset(at), end: offset(at + length) });
+            at += length + gap;
+            alone -= 1;
+        }
+    }
+}
+
+/// The four numbers from a place on.
+#[inline(always)]
+fn four_from<const SPACED: bool>(text: &[u8], at: usize, by: impl Fours) -> Option<[Number; FOUR]> {
+    let start = at.checked_sub(BEFORE)?;
+    let four = by.four::<SPACED>(text.get(start..)?.first_chunk()?)?;
+    let mut numbers = [Number { value: 0.0, start: 0, end: 0 }; FOUR];
+    for (number, (value, (first, end))) in
+        numbers.iter_mut().zip(four.values.into_iter().zip(four.starts.into_iter().zip(four.ends)))
+    {
+        *number = Number { value, start: offset(start) + first as u32, end: offset(start) + end as u32 };
+    }
+    Some(numbers)
 }
 
 #[inline(never)]
@@ -333,10 +388,62 @@ fn offset(position: usize) -> u32 {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde::de::IgnoredAny;
 
     use super::*;
 
+    fn scanned(text: &str) -> Option<Index> {
+        let mut index = Index::default();
+        scan(text.as_bytes(), 0, &mut index).ok().map(|()| index)
+    }
+
+    /// Numbers as lists hold them, and a few others.
+    fn number() -> impl Strategy<Value = String> {
+        prop_oneof![
+            8 => r"-?(0|[1-9][0-9]{0,2})\.[0-9]{1,4}|-?0\.[0-9]{1,6}",
+            1 => r"-?(0|[1-9][0-9]{0,8})",
+            1 => r"-?(0|[1-9][0-9]{0,18})\.[0-9]{1,18}([eE][-+]?[0-9]{1,3})?",
+        ]
+    }
+
     proptest! {
+        #[test]
+        fn numbers_of_a_list_are_read_as_one_by_one(
+            numbers in prop::collection::vec(number(), 1..60),
+            gap in prop_oneof![Just(","), Just(", "), Just(" ,\t")],
+            others in prop::collection::vec((0..60_usize, prop_oneof![Just(","), Just(", "), Just(",\n  ")]), 0..3),
+            before in "[ ]{0,9}",
+        ) {
+            let mut text = format!("{before}[");
+            let mut expected = Vec::new();
+            for (place, number) in numbers.iter().enumerate() {
+                if place > 0 {
+                    text.push_str(others.iter().find(|(other, _)| *other == place).map_or(gap, |(_, gap)| gap));
+                }
+                let (value, _) = decimal::read(number.as_bytes()).expect("a number of JSON");
+                expected.push((value.to_bits(), text.len() as u32, (text.len() + number.len()) as u32));
+                text.push_str(number);
+            }
+            text.push(']');
+            let index = scanned(&text).expect("a list of JSON");
+            let found: Vec<_> = index.numbers.iter().map(|number| (number.value.to_bits(), number.start, number.end)).collect();
+            prop_assert_eq!(found, expected, "{}", text);
+        }
+
+        #[test]
+        fn lists_of_numbers_are_taken_as_by_serde_json(
+            pieces in prop::collection::vec(prop_oneof![9 => number(), 1 => r"[-+0-9.eE ]{0,9}"], 1..24),
+            gap in prop_oneof![Just(","), Just(", ")],
+            odd in prop::option::weighted(0.3, (any::<prop::sample::Index>(), "[-+0-9.eE, \t]")),
+        ) {
+            let mut text = format!("        [{}]", pieces.join(gap));
+            if let Some((place, odd)) = odd {
+                text.insert_str(place.index(text.len()), &odd);
+            }
+            let taken = serde_json::from_str::<Vec<IgnoredAny>>(&text).is_ok();
+            prop_assert_eq!(scanned(&text).is_some(), taken, "{}", text);
+        }
+
         #[test]
         fn eight_bytes_at_a_time_find_what_one_by_one_find(
             text in prop::collection::vec(prop_oneof![any::<u8>(), 0x1e..0x24_u8, 0x5b..0x5e_u8, Just(b'a')], 0..40),
