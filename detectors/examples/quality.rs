@@ -33,7 +33,8 @@ Prints the tables of docs/detection-quality.md; with an option only a part of th
   --write               put all of it into docs/, with the plot
   --recorded            recorded streams
   --honest              honest clients; also with --tuning, of the seeds that rules were made on, or --drawn, of new ones
-  --diluted             attacks as a part of the traffic
+  --diluted [ATTACK]... attacks as a part of the traffic; recorded ones, where they are named
+  --natural             attacks that content cannot show, beside a population
   --adaptive            an attacker who adapts
   --streams FOLDER      streams of your own";
 
@@ -49,7 +50,10 @@ fn main() {
         ["--honest"] | ["--honest", "--tuning" | "--drawn"] => {
             return println!("{}", quality::crowd::section());
         }
-        ["--diluted"] => return println!("{}", quality::diluted::dilution()),
+        ["--diluted", attacks @ ..] => {
+            return println!("{}", quality::diluted::dilution_of(attacks));
+        }
+        ["--natural"] => return println!("{}", quality::diluted::natural_table()),
         ["--recorded"] => return println!("{}", quality::recorded::section()),
         ["--streams", folder] => return println!("{}", quality::given::section(Path::new(folder))),
         ["--help"] => return println!("{USAGE}"),

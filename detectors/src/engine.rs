@@ -47,6 +47,7 @@ mod drift;
 mod judgement;
 mod lesson;
 mod notes;
+pub mod reach;
 #[cfg(test)]
 mod tests;
 

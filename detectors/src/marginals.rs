@@ -5,6 +5,7 @@
 //! different values: fewer could share a coarser step by chance, as 0 and 8 sixteenths do. And no step is coarser than
 //! 1: that incomes are written in hundreds is a habit, not a grid.
 
+use std::collections::BTreeMap;
 use std::hash::Hasher;
 
 use rustc_hash::FxHasher;
@@ -38,8 +39,8 @@ pub struct Marginals {
     columns: Vec<Marginal>,
     /// Columns whose halves make up a cell, with the value that halves them.
     halved: Vec<(usize, f64)>,
-    /// Cells that the reference's rows lie in.
-    cells: usize,
+    /// How many cells hold so many of the reference's rows: rows and cells, ascending.
+    occupied: Vec<(u32, u32)>,
     basis: u64,
 }
 
@@ -185,8 +186,8 @@ impl Marginals {
         let columns =
             (0..width).filter(whole).filter_map(|column| Marginal::of(column, numbers(column), strays));
         let columns: Vec<Marginal> = columns.collect();
-        let mut marginals = Self { halved: halved(&columns), columns, cells: 0, basis: 0 };
-        marginals.cells = marginals.occupied(rows, number);
+        let mut marginals = Self { halved: halved(&columns), columns, occupied: Vec::new(), basis: 0 };
+        marginals.occupied = marginals.occupied(rows, number);
         marginals.basis = marginals.fold();
         marginals
     }
@@ -223,7 +224,41 @@ impl Marginals {
     /// How many cells the reference's rows lie in.
     #[must_use]
     pub fn cells(&self) -> usize {
-        self.cells
+        self.occupied.iter().map(|(_, cells)| *cells as usize).sum()
+    }
+
+    /// In how many cells `rows` rows would lie that come from where the reference's come from. Up to as many as it has, by
+    /// rarefaction; beyond, by how many cells its rows have not met yet, which is a guess that holds to about twice as many
+    /// (Chao and others, Rarefaction and extrapolation with Hill numbers, Ecological Monographs 2014).
+    #[must_use]
+    pub fn expected_cells(&self, rows: u32) -> f64 {
+        let all: f64 = self.occupied.iter().map(|(rows, cells)| f64::from(*rows) * f64::from(*cells)).sum();
+        let rows = f64::from(rows);
+        if rows > all {
+            return self.extrapolated(all, rows - all);
+        }
+        let met = |(held, cells): &(u32, u32)| {
+            let held = f64::from(*held);
+            f64::from(*cells) * (1.0 - missed(all, rows, held))
+        };
+        self.occupied.iter().map(met).sum()
+    }
+
+    /// The cells that `more` rows would lie in beside `all` that are known.
+    fn extrapolated(&self, all: f64, more: f64) -> f64 {
+        let with = |rows: u32| {
+            let found = self.occupied.iter().find(|(held, _)| *held == rows);
+            found.map_or(0.0, |(_, cells)| f64::from(*cells))
+        };
+        let (known, once, twice) = (self.cells() as f64, with(1), with(2));
+        let not_met = if twice > 0.0 { once * once / (2.0 * twice) } else { once * (once - 1.0) / 2.0 };
+        let not_met = (all - 1.0) / all * not_met;
+        if all < 1.0 || not_met <= 0.0 {
+            return known;
+        }
+        let share = once / (all * not_met + once);
+        let met = not_met * (1.0 - libm::pow(1.0 - share, more));
+        (known + met).min(libm::exp2(self.halved.len() as f64))
     }
 
     /// Tells these marginals from others: what was counted under others cannot be compared.
@@ -238,12 +273,15 @@ impl Marginals {
         })
     }
 
-    fn occupied(&self, rows: usize, number: impl Fn(usize, usize) -> Option<f64>) -> usize {
+    fn occupied(&self, rows: usize, number: impl Fn(usize, usize) -> Option<f64>) -> Vec<(u32, u32)> {
         let mut cells: Vec<usize> =
             (0..rows).filter_map(|row| self.cell_of(|column| number(row, column))).collect();
         cells.sort_unstable();
-        cells.dedup();
-        cells.len()
+        let mut occupied = BTreeMap::new();
+        for rows in cells.chunk_by(|one, other| one == other) {
+            *occupied.entry(rows.len() as u32).or_default() += 1;
+        }
+        occupied.into_iter().collect()
     }
 
     fn fold(&self) -> u64 {
@@ -254,6 +292,15 @@ impl Marginals {
         }
         hasher.finish()
     }
+}
+
+/// How likely it is that none of `held` rows is among `rows` that are taken from `all` without being put back.
+fn missed(all: f64, rows: f64, held: f64) -> f64 {
+    if all - held < rows {
+        return 0.0;
+    }
+    let log = |of: f64| libm::lgamma(of + 1.0);
+    libm::exp(log(all - held) - log(all - held - rows) - log(all) + log(all - rows))
 }
 
 /// Up to eleven of the columns whose median splits the reference evenly enough, taken at even distances.
@@ -361,6 +408,39 @@ mod tests {
         assert_eq!(cell(1.0, 1.0), cell(2.0, 3.0));
         assert_eq!(cell(f64::NAN, 1.0), None);
         assert!(marginals(400, 40, |row, column| odd(row + 31 * column)).cells() <= CELLS);
+    }
+
+    #[test]
+    fn expected_cells_are_those_of_as_many_rows_from_the_same_source() {
+        // Two columns that lie together: cells are far from equally likely.
+        let value = |row: usize, column: usize| odd(row * 7 + if column < 3 { 0 } else { column * 131 });
+        let cells_of = |rows: std::ops::Range<usize>| {
+            let first = rows.start;
+            marginals(rows.len(), 9, move |row, column| value(first + row, column))
+        };
+        let reference = cells_of(0..600);
+        assert_eq!(reference.expected_cells(0), 0.0);
+        assert!((reference.expected_cells(600) - reference.cells() as f64).abs() < 1e-6);
+        for rows in [100_u32, 300, 600, 1000] {
+            let question = |row: usize| Features {
+                width: 9,
+                cells: (0..9).map(|column| Cell::Number(value(row, column))).collect(),
+                ..Features::default()
+            };
+            let columns: Vec<usize> = (0..9).collect();
+            let mut met: Vec<usize> = (0..rows as usize)
+                .filter_map(|row| reference.cell(&question(100_000 + row), 0, &columns))
+                .collect();
+            met.sort_unstable();
+            met.dedup();
+            let expected = reference.expected_cells(rows);
+            let ratio = met.len() as f64 / expected;
+            assert!(
+                (0.85..1.15).contains(&ratio),
+                "{rows} rows lie in {} cells, expected {expected}",
+                met.len()
+            );
+        }
     }
 
     #[test]

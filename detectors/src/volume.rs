@@ -24,6 +24,12 @@ impl Volume {
         population.move_client(before, self.rows);
     }
 
+    /// The same with the beginning of that window, where windows last `seconds`.
+    #[must_use]
+    pub fn within(self, seconds: u64) -> (u32, Time) {
+        (self.rows, Time(u64::from(self.window) * seconds * 1_000_000))
+    }
+
     /// Rows within the window of the last of them.
     #[must_use]
     pub fn rows(self) -> u32 {

@@ -53,6 +53,7 @@ use self::idempotency::Answers;
 use self::problem::Problem;
 use self::readiness::Readiness;
 use crate::control::Control;
+use crate::farthest::ModelClients;
 use crate::gate::Gate;
 use crate::inbound::Inbound;
 use crate::lane::LaneError;
@@ -66,6 +67,9 @@ use crate::state::candidates::Summary;
 
 /// How somebody looks at the drift of a model by its name, or at that of one of its versions.
 pub type Looks = dyn Fn(&str, Option<&str>) -> Result<Option<View>, LaneError> + Send + Sync;
+
+/// How somebody asks who asks most and covers most, of every model: the first so many by either.
+pub type AsksWho = dyn Fn(usize) -> Result<Vec<ModelClients>, LaneError> + Send + Sync;
 
 /// What the API asks and tells.
 #[derive(Clone)]
@@ -96,6 +100,8 @@ pub struct AdminState {
     pub candidates: Arc<dyn Fn() -> Vec<Summary> + Send + Sync>,
     /// How the drift of a model stands; nothing where it is not watched. It waits for the model's lane.
     pub drift: Arc<Looks>,
+    /// Who asks most and covers most. It waits for the lanes.
+    pub farthest: Arc<AsksWho>,
     /// How far every sink has come.
     pub sinks: Arc<dyn Fn() -> Vec<Shown> + Send + Sync>,
     /// Where the configuration stands.

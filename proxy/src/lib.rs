@@ -14,6 +14,7 @@ mod decode;
 mod demo;
 mod doctor;
 mod eight;
+mod farthest;
 mod gate;
 mod identity;
 mod inbound;

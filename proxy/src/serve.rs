@@ -290,6 +290,7 @@ impl Parts {
         }
         let (shows_models, shows_config, shows_sinks, shows_drift) =
             (Arc::clone(self), Arc::clone(self), Arc::clone(self), Arc::clone(self));
+        let asks_who = Arc::clone(self);
         let waiting = Arc::clone(&self.state);
         AdminState {
             gate: Arc::clone(&self.gate),
@@ -305,6 +306,7 @@ impl Parts {
             models: Arc::new(move || shows_models.models()),
             candidates: Arc::new(move || waiting.candidates()),
             drift: Arc::new(move |model, version| shows_drift.drift(model, version)),
+            farthest: Arc::new(move |most| asks_who.lanes.farthest(clock::now(), most)),
             sinks: Arc::new(move || shows_sinks.sinks.shown()),
             config: Arc::new(move || shows_config.config.read().clone()),
             directory: Arc::new(StateStatus::from(&*self.state)),

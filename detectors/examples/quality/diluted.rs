@@ -2,8 +2,11 @@
 
 use std::sync::OnceLock;
 
-use super::honest::{self, People, people};
-use super::host::{Host, Outcome, Place, TRUSTED};
+use checkgate_detectors::engine::reach::{Farthest, Reach};
+use checkgate_detectors::identity::Identity;
+
+use super::honest::{self, Numbers, People, people};
+use super::host::{Host, Outcome, Place, TRUSTED, client};
 use super::recorded::INVISIBLE;
 use super::table::{Table, median, or_dash};
 use crate::support::{Request, Stream, model_of, streams};
@@ -35,7 +38,7 @@ pub const ATTACKER: u32 = 1;
 /// Block rows of one attack.
 pub struct Curve {
     /// The attack.
-    pub name: &'static str,
+    pub name: String,
     /// Alone.
     pub alone: Option<usize>,
     /// Share and block row; no row where it was not blocked.
@@ -46,12 +49,18 @@ pub struct Curve {
 
 /// The recorded attacks of [`ATTACKS`].
 pub fn attacks() -> Vec<(&'static str, Stream)> {
+    ATTACKS.into_iter().zip(recorded(&ATTACKS)).collect()
+}
+
+/// Recorded attacks by their names.
+fn recorded(names: &[&str]) -> Vec<Stream> {
     let all = streams("attacks");
-    let named = |name: &'static str| {
-        let stream = all.iter().find(|stream| stream.name == name)?;
-        Some((name, Stream { name: stream.name.clone(), requests: stream.requests.clone() }))
+    let named = |name: &&str| {
+        let stream = all.iter().find(|stream| stream.name == *name);
+        let stream = stream.unwrap_or_else(|| panic!("there is no recorded attack {name}"));
+        Stream { name: stream.name.clone(), requests: stream.requests.clone() }
     };
-    ATTACKS.iter().copied().filter_map(named).collect()
+    names.iter().map(named).collect()
 }
 
 /// Honest requests without end: as soon as a client has finished, one of the next profile begins.
@@ -155,14 +164,15 @@ impl<'a> Traffic<'a> {
 /// All curves, measured once.
 pub fn curves() -> &'static [Curve] {
     static CURVES: OnceLock<Vec<Curve>> = OnceLock::new();
-    CURVES.get_or_init(|| attacks().iter().map(|(name, attack)| curve(name, attack)).collect())
+    CURVES.get_or_init(|| recorded(&ATTACKS).iter().map(curve).collect())
 }
 
-fn curve(name: &'static str, attack: &Stream) -> Curve {
+fn curve(attack: &Stream) -> Curve {
+    let name = attack.name.as_str();
     let people = people(model_of(name));
     let row = |outcome: &Outcome| outcome.block.map(|told| told.place.rows);
     let mut curve = Curve {
-        name,
+        name: name.to_owned(),
         alone: row(&super::host::alone(attack, TRUSTED)),
         diluted: Vec::new(),
         honest_blocked: 0,
@@ -188,19 +198,26 @@ pub fn ratio() -> f64 {
     at(0.001).zip(at(0.1)).map_or(f64::INFINITY, |(rare, often)| rare as f64 / often as f64)
 }
 
-/// The table of dilution alone.
-pub fn dilution() -> String {
+/// The table of dilution alone, of other recorded attacks where some are named.
+pub fn dilution_of(names: &[&str]) -> String {
+    if names.is_empty() {
+        return dilution(curves());
+    }
+    dilution(&recorded(names).iter().map(curve).collect::<Vec<_>>())
+}
+
+fn dilution(curves: &[Curve]) -> String {
     let mut table = Table::new(&["attack: row of the block", "alone", "10 %", "1 %", "0.1 %", "0.01 %"]);
-    for curve in curves() {
+    for curve in curves {
         let at = |share: f64| {
             let measured = curve.diluted.iter().find(|(of, _)| *of == share);
             measured.map_or_else(|| "not run".to_owned(), |(_, row)| or_dash(*row))
         };
-        let mut cells = vec![curve.name.to_owned(), or_dash(curve.alone)];
+        let mut cells = vec![curve.name.clone(), or_dash(curve.alone)];
         cells.extend(SHARES.map(at));
         table.row(&cells);
     }
-    let honest = curves().iter().map(|curve| curve.honest_blocked).sum::<usize>();
+    let honest = curves.iter().map(|curve| curve.honest_blocked).sum::<usize>();
     [
         "## Attacks as a part of the traffic\n".to_owned(),
         table.finish(),
@@ -215,7 +232,7 @@ pub fn dilution() -> String {
 /// The tables of dilution, disguises and splitting.
 pub fn section() -> String {
     [
-        dilution(),
+        dilution(curves()),
         "### Attacks that content cannot show, beside a population\n".to_owned(),
         natural_table(),
         "## Attacks in disguise\n".to_owned(),
@@ -233,7 +250,38 @@ pub struct Natural {
     rows: usize,
     /// What became of it as a tenth of the traffic.
     pub outcome: Outcome,
+    /// Who reached farthest when it was over.
+    farthest: Farthest,
 }
+
+impl Natural {
+    /// The attack's places by rows and by cells, among [`PLACES`].
+    pub fn places(&self) -> [Option<u32>; 2] {
+        self.reach(ATTACKER).map_or([None; 2], |reach| [reach.by_rows, reach.by_cells])
+    }
+
+    /// Whether it stands among the first ten by either.
+    pub fn is_seen(&self) -> bool {
+        self.places().into_iter().flatten().any(|place| place as usize <= PLACES)
+    }
+
+    fn reach(&self, number: u32) -> Option<&Reach> {
+        let client = Identity::Address(client(number).address);
+        self.farthest.reach.iter().find(|reach| reach.client == client)
+    }
+
+    /// What is told of a client: rows, cells, and these beside those of as many rows of the reference's source.
+    fn told(&self, number: u32) -> Option<(u32, u32, f64)> {
+        let reach = self.reach(number)?;
+        Some((reach.rows, reach.cells?, f64::from(reach.cells?) / reach.expected_cells?))
+    }
+}
+
+/// Places that are looked at: as many as the API tells of by itself.
+const PLACES: usize = 10;
+/// Large honest clients beside a natural attack: they ask for as many rows as it does, for half and for twice as many, each
+/// a customer's.
+const AGGREGATORS: [(u32, f64); 5] = [(10, 0.5), (11, 1.0), (12, 1.0), (13, 2.0), (14, 2.0)];
 
 /// Natural attacks beside a population, each played once.
 pub fn naturals() -> &'static [Natural] {
@@ -246,17 +294,51 @@ pub fn naturals() -> &'static [Natural] {
 }
 
 fn beside_population(stream: Stream) -> Natural {
-    let mut traffic = Traffic::new(people(model_of(&stream.name)), Host::new(&stream.name, TRUSTED));
+    let people = people(model_of(&stream.name));
+    let mut traffic = Traffic::new(people, Host::new(&stream.name, TRUSTED));
     traffic.go_on(5000);
-    let outcome = traffic.with_attack(&stream.requests, 0.1, ROWS_MAX);
     let rows = stream.requests.iter().map(|request| request.rows.len()).sum();
-    Natural { name: stream.name, rows, outcome }
+    aggregate(&mut traffic, people, rows);
+    let outcome = traffic.with_attack(&stream.requests, 0.1, ROWS_MAX);
+    let farthest = traffic.host.farthest(traffic.now(), PLACES.max(AGGREGATORS.len() + 1));
+    Natural { name: stream.name, rows, outcome, farthest }
 }
 
-fn natural_table() -> String {
-    let mut table =
-        Table::new(&["attack, 10 % of the traffic", "rows", "blocked", "told of", "first at row"]);
-    for Natural { name, rows, outcome } in naturals() {
+/// Has [`AGGREGATORS`] ask beside an attack of so many rows.
+fn aggregate(traffic: &mut Traffic<'_>, people: &People, rows: usize) {
+    let mut numbers = Numbers::new(77);
+    for (number, times) in AGGREGATORS {
+        for _ in 0..(rows as f64 * times) as usize {
+            let case = people.case(&mut numbers);
+            let request = Request { seconds: 0.0, predictions: vec![people.answer(&case)], rows: vec![case] };
+            let now = traffic.now();
+            traffic.rows += 1;
+            traffic.honest_blocked += traffic.host.ask_at(number, now, &request).blocks.len();
+        }
+    }
+}
+
+/// The table of attacks that content cannot show.
+pub fn natural_table() -> String {
+    let mut table = Table::new(&[
+        "attack, 10 % of the traffic",
+        "rows",
+        "blocked",
+        "told of",
+        "first at row",
+        "place by rows",
+        "place by coverage",
+        "of clients",
+        "cells",
+        "of those that as many reference rows reach",
+        "the same of large honest clients",
+    ]);
+    for natural in naturals() {
+        let Natural { name, rows, outcome, farthest } = natural;
+        let [by_rows, by_cells] = natural.places();
+        let own = natural.told(ATTACKER);
+        let shares = AGGREGATORS.iter().filter_map(|(number, _)| natural.told(*number));
+        let shares: Vec<String> = shares.map(|(_, _, share)| format!("{share:.2}")).collect();
         let names: Vec<String> = outcome.detectors.iter().map(|name| format!("`{name}`")).collect();
         table.row(&[
             name.clone(),
@@ -264,6 +346,12 @@ fn natural_table() -> String {
             if outcome.block.is_some() { "yes" } else { "no" }.to_owned(),
             if names.is_empty() { "-".to_owned() } else { names.join(", ") },
             or_dash(outcome.first.map(|told| told.place.rows)),
+            or_dash(by_rows),
+            or_dash(by_cells),
+            farthest.clients.to_string(),
+            or_dash(own.map(|(_, cells, _)| cells)),
+            or_dash(own.map(|(_, _, share)| format!("{share:.2}"))),
+            shares.join(", "),
         ]);
     }
     table.finish()

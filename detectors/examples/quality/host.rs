@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use checkgate_detectors::contract::Contract;
+use checkgate_detectors::engine::reach::Farthest;
 use checkgate_detectors::engine::{Build, Engine, Limits, Outbox};
+use checkgate_detectors::facts::Time;
 use checkgate_detectors::finding::{Action, Kind};
 use checkgate_detectors::identity::{Address, Asker, Standing};
 use checkgate_detectors::policy::Policy;
@@ -100,6 +102,11 @@ impl Host {
     pub fn ask(&mut self, number: u32, request: &Request) -> Outbox {
         self.next += 1;
         play(&mut self.engine, client(number), self.next, request)
+    }
+
+    /// Who reaches farthest at a time: the first `most` by rows and by cells.
+    pub fn farthest(&self, seconds: f64, most: usize) -> Farthest {
+        self.engine.farthest(Time((seconds * 1e6) as u64), most)
     }
 
     /// One request at another time.

@@ -14,7 +14,7 @@ use crate::query::Finding;
 use crate::tenants::TenantTag;
 
 /// How long an alert counts towards an agreement. Also the length of the windows that volumes are counted in.
-const COUNTS_FOR: Duration = Duration::from_secs(3600);
+pub(super) const COUNTS_FOR: Duration = Duration::from_secs(3600);
 /// The quantile of the clients' distinct rows that a client's own must exceed.
 const QUANTILE: f64 = 0.95;
 /// Fewest other clients that make a population.

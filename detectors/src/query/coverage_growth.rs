@@ -17,6 +17,8 @@ use serde::{Deserialize, Serialize};
 use super::{
     Aspect, Exchange, Finding, Findings, Needs, ParameterError, Parameters, Purpose, QueryDetector, QuerySpec,
 };
+use crate::engine::reach::Covers;
+use crate::facts::Time;
 use crate::finding::Tier;
 use crate::lines::{Origin, Trail};
 use crate::marginals::{CELLS, Marginals};
@@ -147,6 +149,20 @@ impl QueryDetector for CoverageGrowth {
         if let Some(covered) = me.covered.as_deref_mut().filter(|covered| !covered.alerted) {
             self.judge(population, reference, reached, covered, out);
         }
+    }
+
+    fn covers(&self, me: &Slot) -> Option<Covers> {
+        let at = |window: u32| Time(u64::from(window) * self.growth.window_seconds * 1_000_000);
+        let covered = me.covered.as_deref();
+        let covers = Covers {
+            from: at(me.window),
+            until: at(me.window.saturating_add(1)),
+            rows: me.rows,
+            told_apart: covered.map_or(0, |covered| covered.trail.rows),
+            cells: covered.map_or(0, |covered| covered.cells),
+            basis: covered.map_or(0, |covered| covered.basis),
+        };
+        (me.rows > 0).then_some(covers)
     }
 }
 

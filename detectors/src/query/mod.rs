@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::columns::Columns;
+use crate::engine::reach::Covers;
 use crate::facts::{Features, NotInspected, Time};
 use crate::finding::Tier;
 use crate::lines::Trail;
@@ -357,6 +358,11 @@ pub trait QueryDetector: Send {
     ) {
     }
 
+    /// What it counted of the client whose slot is `me`, where it counts rows and cells.
+    fn covers(&self, _me: &Self::Slot) -> Option<Covers> {
+        None
+    }
+
     /// Entries of what it remembers of all clients that were dropped to make room, ever.
     fn evicted(&self, _population: &Self::Population) -> u64 {
         0
@@ -371,6 +377,8 @@ pub trait ErasedDetector: Send {
     fn hears_answers(&self) -> bool;
     /// Judges the answer to a question of a client.
     fn answered(&mut self, reply: &Reply<'_>, client: ClientIndex, out: &mut Findings);
+    /// What it counted of one client, where it counts rows and cells.
+    fn covers(&self, client: ClientIndex) -> Option<Covers>;
     /// Entries of what it remembers of all clients that were dropped to make room, ever.
     fn evicted(&self) -> u64;
     /// Bytes that it keeps for clients of whom there is no evidence.
@@ -408,6 +416,10 @@ impl<D: QueryDetector> ErasedDetector for Column<D> {
     fn answered(&mut self, reply: &Reply<'_>, client: ClientIndex, out: &mut Findings) {
         let Self { detector, population, slots } = self;
         slots.change(client, |me| detector.answered(reply, population, me, out));
+    }
+
+    fn covers(&self, client: ClientIndex) -> Option<Covers> {
+        self.slots.get(client).and_then(|me| self.detector.covers(me))
     }
 
     fn evicted(&self) -> u64 {

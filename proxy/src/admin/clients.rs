@@ -1,18 +1,21 @@
-//! Clients: what is known of one, and its end.
+//! Clients: who asks most and covers most, and the end of what is known of one.
+
+use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::AdminState;
 use super::access::Actor;
 use super::changed::{Why, durable, why_schema};
-use super::extract::Json;
+use super::extract::{Json, Params};
 use super::problem::Problem;
+use crate::farthest::{CAVEAT, LISTED, LISTED_MAX, ModelClients};
 use crate::identity;
 use crate::metrics::labels::ClientRefusal;
 
@@ -29,7 +32,61 @@ const NOT_REACHED: [&str; 7] = [
 
 /// The paths of this resource.
 pub fn router() -> OpenApiRouter<AdminState> {
-    OpenApiRouter::new().routes(routes!(erase))
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(erase))
+}
+
+/// Which clients are listed.
+#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Wanted {
+    /// The model; all of them where it is left out.
+    model: Option<String>,
+    /// Clients at most by rows, and as many by cells; 10 where it is left out.
+    #[param(minimum = 1, maximum = 100)]
+    most: Option<usize>,
+}
+
+/// Who asks most and covers most.
+#[derive(Debug, Serialize, ToSchema)]
+struct Listed {
+    /// What must be known of the list.
+    caveat: &'static str,
+    /// Every model, by name.
+    models: Vec<ModelClients>,
+}
+
+/// Who asks a model most, and whose rows lie in most of its feature space: what extraction with rows such as customers send
+/// shows in, and what large customers do as well. Nothing is found by it.
+#[utoipa::path(get, path = "/v1/clients", tag = "clients", params(Wanted),
+    responses((status = 200, description = "The first by rows and by cells", body = Listed)))]
+async fn list(State(state): State<AdminState>, Params(wanted): Params<Wanted>) -> Result<Response, Problem> {
+    let most = wanted.most.unwrap_or(LISTED);
+    if !(1..=LISTED_MAX).contains(&most) {
+        let mend = format!("most is a whole number, 1 to {LISTED_MAX}");
+        return Err(Problem::new(StatusCode::BAD_REQUEST, format!("most {most} is out of range"), mend));
+    }
+    let mut models = farthest(&state, most).await?;
+    if let Some(model) = &wanted.model {
+        if !(state.models)().iter().any(|known| known.name == *model) {
+            let mend = "GET /v1/status lists the models";
+            return Err(Problem::new(StatusCode::NOT_FOUND, "there is no such model", mend));
+        }
+        models.retain(|listed| listed.model == *model);
+    }
+    Ok(Json(Listed { caveat: CAVEAT, models }).into_response())
+}
+
+/// Who asks most and covers most, of every model.
+pub async fn farthest(state: &AdminState, most: usize) -> Result<Vec<ModelClients>, Problem> {
+    let asks = Arc::clone(&state.farthest);
+    // It waits for the lanes.
+    let told = tokio::task::spawn_blocking(move || asks(most)).await;
+    let broke_off = |_| {
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the look broke off", "look at the program's log")
+    };
+    let busy = |_| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "a lane is too busy to say it", "try again");
+    told.map_err(broke_off)?.map_err(busy)
 }
 
 /// Whom to erase.

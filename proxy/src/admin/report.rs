@@ -13,8 +13,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::AdminState;
+use super::clients::farthest;
 use super::extract::{Json, Params};
 use super::list::Moment;
+use crate::farthest::LISTED;
 use crate::report::Report;
 
 /// How far back a report looks that names no beginning.
@@ -35,7 +37,8 @@ struct Wanted {
     since: Option<Moment>,
 }
 
-/// What was decided, counted by what became of it, by detector, model and tenant, with the clients.
+/// What was decided, counted by what became of it, by detector, model and tenant, with the clients; and who asks most and
+/// covers most now.
 #[utoipa::path(get, path = "/v1/report", tag = "decisions", params(Wanted),
     responses((status = 200, description = "The report", body = Report)))]
 async fn report(State(state): State<AdminState>, Params(wanted): Params<Wanted>) -> Response {
@@ -47,5 +50,8 @@ async fn report(State(state): State<AdminState>, Params(wanted): Params<Wanted>)
     // What stands at the gate counts on; the ledger notes it when it ends.
     let met: BTreeMap<DecisionId, u64> =
         state.gate.list(now).iter().map(|block| (block.id, block.met.requests())).collect();
-    Json(Report::of(&state.ledger.book(), &met, since, now.plus(Duration::from_micros(1)))).into_response()
+    // A report without them is better than none.
+    let farthest = farthest(&state, LISTED).await.unwrap_or_default();
+    let decided = Report::of(&state.ledger.book(), &met, since, now.plus(Duration::from_micros(1)));
+    Json(Report { farthest, ..decided }).into_response()
 }

@@ -107,6 +107,7 @@ fn fixture() -> Fixture {
         drift: Arc::new(|_, version| {
             Ok(version.is_none_or(|version| version == "2").then(|| super::drift::tests::view(3000, 40.0)))
         }),
+        farthest: Arc::new(|_| Ok(crate::farthest::tests::of("prices", "203.0.113.7"))),
         sinks: Arc::new(Vec::new),
         config: Arc::new(|| ConfigStatus::new(Some("/etc/checkgate.yaml".into()))),
         directory: Arc::new(StateStatus { directory: "/var/lib/checkgate".into(), problems: vec![] }),
@@ -135,6 +136,31 @@ async fn a_finding_is_told_by_its_id_and_by_its_decisions() {
     }
     let (status, body) = get_with(&fixture, "/v1/findings/f-0000000000000008", "text/plain").await;
     assert_eq!((status, body.contains("mend")), (StatusCode::NOT_FOUND, true), "{body}");
+}
+
+#[tokio::test]
+async fn who_asks_most_is_listed_beside_what_that_means() {
+    let fixture = fixture();
+    let get = async |path: &str| {
+        let (status, body) = get_with(&fixture, path, "application/json").await;
+        (status, serde_json::from_str::<Value>(&body).unwrap())
+    };
+    let (status, listed) = get("/v1/clients?model=prices&most=5").await;
+    let first = listed.pointer("/models/0/farthest/0").cloned().unwrap_or_default();
+    assert_eq!(
+        (status, &first["client"], &first["rows"]),
+        (StatusCode::OK, &Value::from("203.0.113.7"), &Value::from(1500))
+    );
+    assert!(listed["caveat"].as_str().is_some_and(|said| said.contains("nobody is accused")), "{listed}");
+    for (path, status) in [
+        ("/v1/clients?most=0", StatusCode::BAD_REQUEST),
+        ("/v1/clients?most=101", StatusCode::BAD_REQUEST),
+        ("/v1/clients?model=nobody", StatusCode::NOT_FOUND),
+    ] {
+        assert_eq!(get(path).await.0, status, "{path}");
+    }
+    let (_, report) = get("/v1/report").await;
+    assert_eq!(report.pointer("/farthest/0/farthest/0"), Some(&first), "the report holds it as well");
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 mod audit;
 mod check;
+mod clients;
 mod decisions;
 mod doctor;
 mod drift;
@@ -19,7 +20,7 @@ mod report;
 mod run;
 mod sinks;
 mod status;
-mod table;
+pub mod table;
 mod token;
 
 use std::io::Write;
@@ -72,6 +73,8 @@ enum Command {
     Status(status::StatusArgs),
     /// List, take, lift, approve, reject and extend decisions of a running checkgate.
     Decisions(decisions::DecisionsArgs),
+    /// List who asks the models of a running checkgate most, and covers most of what they are asked about.
+    Clients(clients::ClientsArgs),
     /// List what the detectors of a running checkgate said.
     Findings(findings::FindingsArgs),
     /// Say what was decided, and whom `enforce` would have met.
@@ -130,6 +133,7 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::explain(&args),
         Command::Status(args) => status::status(&args),
         Command::Decisions(args) => decisions::decisions(&args),
+        Command::Clients(args) => clients::clients(&args),
         Command::Report(args) => report::report(&args),
         Command::Findings(args) => findings::findings(&args),
         Command::NeverBlock(args) => never_block::never_block(&args),

@@ -26,6 +26,7 @@ use super::yielding::give_way;
 use super::{Order, Outlets, Post, hand_on_live};
 use crate::capture::{Entry, Installed, Promoted, Remembered, Replanned, Settled};
 use crate::clock;
+use crate::farthest::ModelClients;
 use crate::journal::{Appended, JournalWriter};
 use crate::ledger::entry::{By, OfWindow, What};
 use crate::metrics::labels::{CandidateOutcome, ContractOutcome, DriftMemoryOutcome};
@@ -200,6 +201,12 @@ impl Clerk {
                     let rooms = engine.and_then(checkgate_detectors::engine::Engine::drift_rooms);
                     // Whoever no longer waits was told that the lane is busy.
                     seen.send(rooms.and_then(|rooms| rooms.look(version.as_deref(), now))).ok();
+                }
+                Order::Farthest { now, most, told } => {
+                    let owned = self.desk.engines().filter(|(id, _, _)| self.post.owns(*id));
+                    let models = owned.map(|(_, name, engine)| ModelClients::of(name, engine, now, most));
+                    // Whoever no longer waits was told that a lane is busy.
+                    told.send(models.collect()).ok();
                 }
                 Order::Remember { model, bytes } => self.remember(model, bytes),
                 Order::Yield { saved } => {

@@ -37,6 +37,7 @@ use self::roster::Roster;
 use self::watchdog::{DEPOSED_MAX, STUCK_AFTER};
 use crate::capture::{Approved, Entry, Lift, Rejected};
 use crate::clock;
+use crate::farthest::ModelClients;
 use crate::gate::{Applied, Gate, Handed, Origin, Reason};
 use crate::journal::{JournalError, JournalWriter};
 use crate::ledger::Ledger;
@@ -126,6 +127,8 @@ enum Order {
     Install { candidate: Arc<Candidate>, installed: SyncSender<bool> },
     /// Say how the drift of a model stands at a moment.
     Look { model: String, version: Option<String>, now: Time, seen: SyncSender<Option<View>> },
+    /// Say whose clients ask most and cover most, of the models that the lane owns.
+    Farthest { now: Time, most: usize, told: SyncSender<Vec<ModelClients>> },
     /// Go on with what drift remembered before a restart.
     Remember { model: String, bytes: Vec<u8> },
     /// Judge what waits, say what is remembered, and decide nothing more.
@@ -342,6 +345,24 @@ impl Lanes {
             lane.order(Order::Look { model, version, now, seen });
         }
         answer.recv_timeout(LOOK_MAX).map_err(|_| LaneError::Busy)
+    }
+
+    /// Of every model, the clients that ask most and cover most at `now`: the first `most` by either.
+    ///
+    /// # Errors
+    /// A lane is too busy to say it in time.
+    pub fn farthest(&self, now: Time, most: usize) -> Result<Vec<ModelClients>, LaneError> {
+        let ask = |lane: &Served| {
+            let (told, answer) = mpsc::sync_channel(1);
+            lane.order(Order::Farthest { now, most, told });
+            answer
+        };
+        let answers: Vec<_> = self.served.lock().iter().map(ask).collect();
+        let told = answers.iter().map(|answer| answer.recv_timeout(LOOK_MAX).map_err(|_| LaneError::Busy));
+        let mut models: Vec<ModelClients> =
+            told.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
+        models.sort_by(|one, other| one.model.cmp(&other.model));
+        Ok(models)
     }
 
     /// Has models go on with what their drift remembered before a restart; to be told before any capture is left.

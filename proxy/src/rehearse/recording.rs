@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
 use checkgate_config::Settings;
+use checkgate_detectors::facts::Time;
 use checkgate_detectors::finding::{Kind, Mode};
 
 use super::clients::{Clients, Findings};
@@ -168,6 +169,7 @@ impl Rehearsal {
         traffic.clients = clients.count_of_clients();
         traffic.requests_of_uncounted_clients = clients.uncounted;
         traffic.verdicts = clients.verdicts();
+        traffic.farthest = runner.farthest(Time((traffic.until * 1e6) as u64));
         traffic.findings_by_severity = findings.by_severity;
         traffic.findings_not_shown = findings.over;
         traffic.findings = findings.kept;

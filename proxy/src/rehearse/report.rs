@@ -12,6 +12,7 @@ use super::attack::AttackVerdict;
 use super::candidate::Candidate;
 use super::compare::Comparison;
 use super::histogram::Histogram;
+use crate::farthest::ModelClients;
 
 /// The version of the JSON form: a reader that knows it knows every key of it. Keys may be added under it.
 pub const VERSION: u32 = 1;
@@ -76,6 +77,8 @@ pub struct Traffic {
     pub findings_by_severity: BTreeMap<Severity, u64>,
     /// Clients of whom something was told, the gravest first.
     pub verdicts: Vec<ClientVerdict>,
+    /// Who asked most and covered most, as it stood at the end: nothing is told of anybody for it.
+    pub farthest: Vec<ModelClients>,
     /// The findings.
     pub findings: Vec<FindingLine>,
     /// Findings beyond those.

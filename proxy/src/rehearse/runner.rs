@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use checkgate_detectors::drift::record::DriftRecord;
+use checkgate_detectors::engine::Engine;
 use checkgate_detectors::facts::{NotInspected, Time};
 use checkgate_detectors::finding::{DecisionId, Mode, Record};
 use checkgate_detectors::identity::Asker;
@@ -13,6 +14,7 @@ use checkgate_detectors::identity::Asker;
 use super::paces::Paces;
 use crate::capture::{Admission, Asked, Body, Entry};
 use crate::decode::Part;
+use crate::farthest::{LISTED, ModelClients};
 use crate::gate::{Aim, Gate, Origin};
 use crate::lane::desk::{Desk, Step};
 use crate::metrics::Metrics;
@@ -88,6 +90,14 @@ impl Runner {
     /// The plan in force.
     pub fn plan(&self) -> &Plan {
         self.desk.plan()
+    }
+
+    /// Who asks most and covers most at `now`, of every model.
+    pub fn farthest(&self, now: Time) -> Vec<ModelClients> {
+        let of =
+            |(_, name, engine): (Option<u16>, &str, &Engine)| ModelClients::of(name, engine, now, LISTED);
+        let models = self.desk.engines().map(of);
+        models.filter(|model| !model.farthest.is_empty()).collect()
     }
 
     /// Takes one entry. The answer to a question that was refused here is left out: it never came.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::{ByOutcome, Client, Outcome, Report, Tally};
+use crate::farthest;
 use crate::rehearse::form::escape::Escaped;
 use crate::rehearse::form::page;
 use crate::told::moment;
@@ -26,6 +27,7 @@ pub fn write(report: &Report) -> String {
     write_groups(&mut page, "Models", "Model", &report.models, &report.all);
     write_groups(&mut page, "Tenants", "Tenant", &report.tenants, &report.all);
     write_clients(&mut page, report);
+    page.push_str(&farthest::html(&report.farthest));
     let _ = writeln!(
         page,
         "</main>\n<footer>\n<p>Requests are those that came from a client while a decision on it stood. Whoever is \

@@ -14,6 +14,7 @@ use checkgate_detectors::identity::Identity;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::farthest::ModelClients;
 use crate::gate::Reason;
 use crate::ledger::book::Book;
 use crate::ledger::entry::{Decided, Status};
@@ -50,6 +51,9 @@ pub struct Report {
     pub clients: Vec<Client>,
     /// Clients that are not named for want of room.
     pub clients_left_out: u64,
+    /// Who asks most and covers most now, of every model: nothing was decided on them for it.
+    #[serde(default)]
+    pub farthest: Vec<ModelClients>,
 }
 
 /// Decisions and what they are about.
@@ -222,6 +226,7 @@ impl Report {
             tenants: groups(tenants),
             clients,
             clients_left_out,
+            farthest: Vec::new(),
         }
     }
 

@@ -119,6 +119,7 @@ fn every_naughty_string_comes_back_from_page_and_text() {
             tenants: BTreeMap::new(),
             clients: vec![client],
             clients_left_out: 0,
+            farthest: crate::farthest::tests::of(text, text),
             all,
         }
     };

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::{ByOutcome, Client, Outcome, Report, Tally};
+use crate::farthest;
 use crate::told::{bar, clean, moment};
 
 /// Clients that are shown one by one; the JSON form has more.
@@ -19,7 +20,7 @@ pub fn write(report: &Report) -> String {
     let _ = writeln!(page, "What was decided from {} to {}\n", moment(report.since), moment(report.until));
     report.summary().iter().for_each(|sentence| _ = writeln!(page, "  {sentence}"));
     if report.all.decisions == 0 {
-        return page;
+        return page + &farthest::text(&report.farthest);
     }
     let _ = writeln!(page, "\n{:<42}{:>10}{:>9}{:>10}", "Decisions that", "decisions", "clients", "requests");
     for (outcome, tally) in &report.outcomes {
@@ -35,7 +36,7 @@ pub fn write(report: &Report) -> String {
     write_groups(&mut page, "Models", &report.models, report.all.decisions);
     write_groups(&mut page, "Tenants", &report.tenants, report.all.decisions);
     write_clients(&mut page, report);
-    page
+    page + &farthest::text(&report.farthest)
 }
 
 fn write_tally(page: &mut String, name: &str, tally: &Tally, of: u64) {

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::escape::Escaped;
 use super::text::side;
 use super::{drift, page, plot, words};
+use crate::farthest;
 use crate::rehearse::NOTICE;
 use crate::rehearse::Severity;
 use crate::rehearse::attack::{AttackVerdict, Moment};
@@ -30,6 +31,7 @@ pub fn write(report: &Report) -> String {
     write_summary(&mut page, report);
     if let Some(traffic) = &report.traffic {
         write_traffic(&mut page, traffic);
+        page.push_str(&farthest::html(&traffic.farthest));
         drift::write(&mut page, traffic);
     }
     report.attacks.iter().filter(|run| !run.attacks.is_empty()).for_each(|run| write_attacks(&mut page, run));

@@ -60,6 +60,7 @@ fn report(text: &str) -> Report {
         models: [(text.to_owned(), ModelSum { mode: Mode::Enforce, ..ModelSum::default() })].into(),
         findings_by_severity: [(Severity::High, 1)].into(),
         verdicts: vec![verdict(text)],
+        farthest: crate::farthest::tests::of(text, text),
         findings: vec![FindingLine::of(&found, Severity::High, true)],
         ..Traffic::default()
     };

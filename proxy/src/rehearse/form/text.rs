@@ -5,6 +5,7 @@ use std::fmt::Write;
 use checkgate_detectors::drift;
 
 use super::words;
+use crate::farthest;
 use crate::rehearse::attack::AttackVerdict;
 use crate::rehearse::candidate::Candidate;
 use crate::rehearse::compare::{AttackDifference, ClientDifference, Comparison, Side};
@@ -35,6 +36,7 @@ pub fn write(report: &Report, fail_on: Option<Severity>) -> String {
     }
     if let Some(traffic) = &report.traffic {
         write_clients(&mut page, traffic);
+        page.push_str(&farthest::text(&traffic.farthest));
         write_drift(&mut page, traffic);
     }
     report.attacks.iter().for_each(|run| write_attacks(&mut page, run));
