@@ -378,7 +378,9 @@ pub trait ErasedDetector: Send {
     /// Judges the answer to a question of a client.
     fn answered(&mut self, reply: &Reply<'_>, client: ClientIndex, out: &mut Findings);
     /// What it counted of one client, where it counts rows and cells.
-    fn covers(&self, client: ClientIndex) -> Option<Covers>;
+    fn covers(&self, _client: ClientIndex) -> Option<Covers> {
+        None
+    }
     /// Entries of what it remembers of all clients that were dropped to make room, ever.
     fn evicted(&self) -> u64;
     /// Bytes that it keeps for clients of whom there is no evidence.
