@@ -563,6 +563,34 @@ fn with_reference(seed: u64, trust: Trust) -> (Engine, Numbers) {
 }
 
 #[test]
+fn who_asks_most_and_covers_most_is_told_in_order_and_forgotten_after_two_windows() {
+    for cells in [true, false] {
+        let (with, mut numbers) = with_reference(7, Trust::Trusted);
+        let mut engine = if cells { with } else { engine() };
+        for (client, rows) in [(1, 30), (2, 200), (3, 90), (4, 1)] {
+            for row in 0..rows {
+                let (id, rows) = (1000 * u64::from(client) + row, vec![numbers.customer()]);
+                let asked = Fact::Asked { id, seconds: 90_000.0, asker: declared(client), rows };
+                step(&mut engine, &asked);
+            }
+        }
+        let told = engine.farthest(time(90_001.0), 2);
+        let by_rows: Vec<_> =
+            told.reach.iter().map(|reach| (reach.client, reach.rows, reach.by_rows)).collect();
+        let client = |number| Identity::Address(address(number));
+        assert_eq!(by_rows, [(client(2), 200, Some(1)), (client(3), 90, Some(2))], "cells: {cells}");
+        assert_eq!(told.clients, 4);
+        let covered: Vec<bool> = told.reach.iter().map(|reach| reach.expected_cells > Some(1.0)).collect();
+        assert_eq!(covered, [cells; 2], "without a reference there are no cells");
+        let window = if cells { 86_400.0 } else { 3600.0 };
+        assert_eq!(engine.farthest(time(90_000.0 + window), 9).clients, 4, "the window before counts");
+        let later = engine.farthest(time(90_000.0 + 2.0 * window), 9);
+        assert_eq!(later.clients, 0, "and the one before that does not");
+        assert_eq!(engine.farthest(time(90_001.0), 0).reach, []);
+    }
+}
+
+#[test]
 fn honest_clients_of_other_seeds_stay_unblocked_beside_a_reference() {
     for seed in 0..30 {
         let (mut engine, mut numbers) = with_reference(seed, Trust::Trusted);
