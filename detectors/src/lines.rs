@@ -5,9 +5,10 @@
 //! Keys are salted by client: a client's lines are made of its own rows, so nobody can be framed by near copies of
 //! his queries.
 //!
-//! Three bounded memories, each shared fairly among clients. A line with one row is `fresh`: nearly all stay so. With
+//! Four bounded memories, each shared fairly among clients. A line with one row is `fresh`: nearly all stay so. With
 //! its second row it becomes a suspect, kept apart: no amount of honest traffic pushes it out. `bases` are the rows
-//! from which different fields were varied.
+//! from which different fields were varied. A base's lines with one row are kept `around` it as well: whoever varies it in
+//! another field, however much later, meets them there.
 
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +20,10 @@ use crate::shelf::{Bounds, ClientIndex, Shelf};
 pub const WIDTH_MAX: usize = 100;
 
 /// Lines with one row, over all clients; about 56 bytes each.
-const FRESH_LINES: usize = 1 << 18;
+const FRESH_LINES: usize = (1 << 18) - AROUND_LINES;
+
+/// Those of bases, kept once more.
+const AROUND_LINES: usize = 1 << 15;
 
 /// Lines with more rows, over all clients; at most about 460 bytes each, mostly 110.
 const SUSPECT_LINES: usize = 1 << 15;
@@ -237,6 +241,7 @@ pub struct NewRow<'a> {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Lines {
     fresh: Shelf<First>,
+    around: Shelf<First>,
     suspects: Shelf<Line>,
     bases: Shelf<Base>,
     /// Lines that the row at hand is the first of: scratch.
@@ -248,6 +253,7 @@ impl Default for Lines {
     fn default() -> Self {
         Self {
             fresh: Shelf::new(Bounds::shared(FRESH_LINES)),
+            around: Shelf::new(Bounds::shared(AROUND_LINES)),
             suspects: Shelf::new(Bounds::shared(SUSPECT_LINES)),
             bases: Shelf::new(Bounds::shared(BASES)),
             begun: Vec::new(),
@@ -256,6 +262,13 @@ impl Default for Lines {
 }
 
 impl Lines {
+    /// Room for fewer lines with one row, and for fewer of those of bases.
+    #[cfg(test)]
+    pub(crate) fn with_room(fresh: usize, around: usize) -> Self {
+        let shelf = |entries| Shelf::new(Bounds { entries, entries_per_client: entries });
+        Self { fresh: shelf(fresh), around: shelf(around), ..Self::default() }
+    }
+
     /// Enters a distinct row and appends the lines it joined and the bases it belongs to; O(width) hash look-ups.
     /// `rows` tells where the client's earlier rows came from.
     pub fn enter(
@@ -273,6 +286,9 @@ impl Lines {
                 continue;
             };
             let varied = Varied { field: field.mark(), values };
+            if self.bases.get(row.client, base).is_none() {
+                self.keep_around(row, base, column);
+            }
             let base_origin = rows.get(row.client, base).copied().unwrap_or(row.origin);
             let first = self.vary(row.client, base, varied, base_origin, row.origin, base_hits);
             // This row may be the base too, sent after the rows that vary it.
@@ -289,6 +305,7 @@ impl Lines {
     /// Forgets everything of one client.
     pub fn forget(&mut self, client: ClientIndex) {
         self.fresh.forget(client);
+        self.around.forget(client);
         self.suspects.forget(client);
         self.bases.forget(client);
     }
@@ -296,18 +313,20 @@ impl Lines {
     /// Entries held, and entries ever dropped to make room.
     #[must_use]
     pub fn held_and_evicted(&self) -> (usize, u64) {
-        let held = self.fresh.len() + self.suspects.len() + self.bases.len();
-        (held, self.fresh.evicted() + self.suspects.evicted() + self.bases.evicted())
+        let Self { fresh, around, suspects, bases, begun: _ } = self;
+        let held = fresh.len() + around.len() + suspects.len() + bases.len();
+        (held, fresh.evicted() + around.evicted() + suspects.evicted() + bases.evicted())
     }
 
     /// Bytes that grow with the clients, their lines left out.
     #[must_use]
     pub fn client_bytes(&self) -> usize {
-        self.fresh.client_bytes() + self.suspects.client_bytes() + self.bases.client_bytes()
+        let Self { fresh, around, suspects, bases, begun: _ } = self;
+        fresh.client_bytes() + around.client_bytes() + suspects.client_bytes() + bases.client_bytes()
     }
 
     /// Most entries ever held.
-    pub const ENTRIES_MAX: usize = FRESH_LINES + SUSPECT_LINES + BASES;
+    pub const ENTRIES_MAX: usize = FRESH_LINES + AROUND_LINES + SUSPECT_LINES + BASES;
 
     /// Joins `row` to the line under `key`: gives what the line is then, or nothing where the row is the line's first or its value is known there.
     fn join(&mut self, row: NewRow<'_>, key: u64, value: u32, rows: &Shelf<Origin>) -> Option<Joined> {
@@ -321,7 +340,9 @@ impl Lines {
                 Joined { base: line.base, before, values: line.values.len(), trail: line.trail }
             });
         }
-        let Some(&first) = self.fresh.get(row.client, key) else {
+        // Mostly nothing is kept around anything.
+        let around = || self.around.holds(row.client).then(|| self.around.get(row.client, key)).flatten();
+        let Some(&first) = self.fresh.get(row.client, key).or_else(around) else {
             self.begun.push((key, First { row: row.key, value }));
             return None;
         };
@@ -335,6 +356,19 @@ impl Lines {
         let values = Marks(vec![first.value, value]);
         self.suspects.insert(row.client, key, Line { base: first.row, latest: row.key, values, trail });
         Some(Joined { base: first.row, before: first.row, values: 2, trail })
+    }
+
+    /// Keeps the lines of a row that `row` differs from in `column` alone: all other cells are the same, so that their keys
+    /// follow from both.
+    fn keep_around(&mut self, row: NewRow<'_>, base: u64, column: usize) {
+        let cells = row.fields.iter().zip(row.cells).enumerate();
+        let others = cells.filter(|(other, (field, _))| *other != column && field.counts());
+        for (_, (_, &cell)) in others {
+            let line = base.wrapping_sub(cell);
+            if self.around.get(row.client, line).is_none() {
+                self.around.insert(row.client, line, First { row: base, value: Marks::of(cell) });
+            }
+        }
     }
 
     /// Notes that a field was varied from the row `base`, and says how many others were moved to two values or more.

@@ -153,3 +153,73 @@ impl Seen {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::{Cell, Time};
+    use crate::identity::Identity;
+
+    /// Asks about a row, and gives how many fields were varied from its base so far.
+    fn ask(seen: &mut Seen, client: ClientIndex, request: u64, row: [f64; 8]) -> usize {
+        let hashing = Hashing::new([1, 2]);
+        let question = Features { width: 8, cells: row.map(Cell::Number).to_vec(), ..Features::default() };
+        let mut columns = Columns::default();
+        columns.look_at(&hashing, &question, None);
+        let origin = Origin { request, time: Time(request) };
+        seen.take(&hashing, client, hashing.salt(Identity::Key(client as u64)), origin, &question, &columns);
+        let hits = seen.rows().iter().flat_map(|row| seen.base_hits(row));
+        hits.map(|hit| hit.fields.len()).max().unwrap_or(0)
+    }
+
+    /// A base, then changes of one field of it after the other, with rows of so many other clients between two of them.
+    fn star(seen: &mut Seen, others: u64) -> usize {
+        let base = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0];
+        ask(seen, 0, 0, base);
+        let mut request = 0;
+        let mut varied = 0;
+        for field in 0..6 {
+            for _ in 0..others {
+                request += 1;
+                ask(seen, request as usize, request, [request as f64 + 0.5; 8]);
+            }
+            let mut arm = base;
+            arm[field] += 100.0;
+            request += 1;
+            varied = ask(seen, 0, request, arm);
+        }
+        varied
+    }
+
+    #[test]
+    fn a_star_shows_however_many_clients_share_the_room_for_lines() {
+        let room = |around| Seen { lines: Lines::with_room(160, around), ..Seen::default() };
+        assert_eq!(star(&mut room(64), 0), 6, "alone");
+        // Of twenty clients at a time each has room for the lines of one row, and the base is the oldest of its client.
+        assert_eq!(star(&mut room(64), 12), 6, "among others");
+        assert!(star(&mut room(1), 12) < 6, "this needs the lines around the base");
+    }
+
+    #[test]
+    fn a_flood_of_pairs_leaves_the_lines_around_a_base() {
+        let mut seen = Seen { lines: Lines::with_room(160, 64), ..Seen::default() };
+        let base = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0];
+        ask(&mut seen, 0, 0, base);
+        let mut arm = base;
+        arm[0] += 100.0;
+        ask(&mut seen, 0, 1, arm);
+        for request in 2..1000 {
+            let client = 1 + request as usize % 3;
+            let mut row = [(request / 6) as f64 + 0.5; 8];
+            row[1] += ((request / 3) % 2) as f64;
+            ask(&mut seen, client, request, row);
+        }
+        let mut varied = 0;
+        for field in 2..5 {
+            let mut arm = base;
+            arm[field] += 100.0;
+            varied = ask(&mut seen, 0, 1000 + field as u64, arm);
+        }
+        assert_eq!(varied, 4, "three clients that begin sweeps all the time take nothing from a fourth");
+    }
+}
