@@ -150,6 +150,7 @@ impl<S: Sizes> pulp::WithSimd for Look<'_, S> {
 }
 
 impl Look<'_, Basic> {
+    #[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables))]
     fn by_what_is_there(self, processor: Processor) {
         #[cfg(target_arch = "x86_64")]
         if let Some(simd) = processor.avx2 {
