@@ -290,6 +290,12 @@ impl Neighbours {
         }
     }
 
+    /// Whether rows of `client` are among the suspects: some detector marked them in an earlier question.
+    #[must_use]
+    pub fn has_marked(&self, client: ClientIndex) -> bool {
+        self.suspects.of(client).is_some()
+    }
+
     /// Forgets what counts against one client.
     pub fn forget(&mut self, client: ClientIndex) {
         self.own.forget(client);

@@ -77,8 +77,8 @@ fn with_a_trusted_reference_searches_are_blocked_at_their_row() {
             ("price_enum", 34, "one_field_sweep"),
             ("price_lhs", 82, "off_distribution"),
             ("simba_digits", 17, "mirror_pairs"),
-            ("square_digits", 25, "equal_amounts"),
-            ("zoo_cancer", 27, "mirror_pairs"),
+            ("square_digits", 28, "equal_amounts"),
+            ("zoo_cancer", 39, "mirror_pairs"),
         ],
     );
     for name in INVISIBLE {

@@ -247,6 +247,7 @@ fn profile_table(tallies: &Tallies) -> String {
         ("third", honest::third()),
         ("last", honest::fourth()),
         ("fifth", honest::fifth()),
+        ("sixth", honest::sixth()),
     ];
     for (written, profiles) in all {
         for profile in profiles {
@@ -321,13 +322,14 @@ fn bounds_table() -> String {
         "told of, tier 2",
     ]);
     for (way, (setting, ..)) in WAYS.into_iter().enumerate() {
-        let sets: [(&str, Vec<&Profile>); 6] = [
+        let sets: [(&str, Vec<&Profile>); 7] = [
             ("all profiles", honest::profiles().collect()),
             ("written before", honest::first().iter().collect()),
             ("written after", honest::second().iter().collect()),
             ("written third", honest::third().iter().collect()),
             ("written last", honest::fourth().iter().collect()),
             ("written fifth", honest::fifth().iter().collect()),
+            ("written sixth", honest::sixth().iter().collect()),
         ];
         for (name, profiles) in sets.iter().filter(|(_, profiles)| !profiles.is_empty()) {
             let all = sums(profiles.iter().copied(), way);

@@ -7,16 +7,18 @@
 //! amount that most others of the row moved by, or that the same field moved by the last time.
 //!
 //! What honest clients do comes close. Values on a coarse grid move by equal amounts as a matter of course, so these do not
-//! count, and rows are looked at only where values are finer than the reference's steps. A finer sensor has steps of its
-//! own, by which noise moves it: changes below the reference's step do not count. An explanation puts usual values, which
-//! may be finer, in the place of a case's, or covers a part of an image with grey: there one of two values keeps the step.
-//! So changes count between two finer values; from values that keep the step only where fields go both ways and between different
-//! values, as along a gradient's signs, or where a field moves by what it moved by before, and not between the same two values.
-//! What is lit more brightly moves by one amount one way: then a quarter of all fields must have stayed that could have
-//! moved. What drifts moves on and on: of fields that move by what they moved by before, some must go on and some go back.
+//! count, nor do changes that all go between the same two values, as in images of two tones, and rows are looked at only
+//! where values are finer than the reference's steps. A finer sensor has steps of its own, by which noise moves it: changes
+//! below the reference's step do not count. An explanation puts usual values, which may be finer, in the place of a case's,
+//! or covers a part of an image with grey: there one of two values keeps the step. So changes count between two finer
+//! values; from values that keep the step only where fields go both ways, as along a gradient's signs, or where a field
+//! moves by what it moved by before, and not between the same two values. What is lit more brightly moves by one amount one
+//! way: then a quarter of all fields must have stayed that could have moved. What drifts moves on and on: of fields that
+//! move by what they moved by before, some must go on and some go back.
 //!
-//! Cost: nothing but for rows that [`off_grid`](super::off_grid) or another detector marked before, O(width log width) for
-//! each of those. Without `off_grid` it sees little. Rounded to the reference's steps, such a search is not seen.
+//! Cost: nothing but for clients of whom some detector, such as [`off_grid`](super::off_grid), marked a row before:
+//! O(width) for each of their rows, O(width log width) where it is finer than the reference. Without `off_grid` it sees
+//! little. Rounded to the reference's steps, such a search is not seen.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -145,14 +147,14 @@ impl QueryDetector for EqualAmounts {
     fn observe(&self, exchange: &Exchange<'_>, seen: &Seen, (): &mut (), me: &mut Slot, out: &mut Findings) {
         let Some(reference) = exchange.reference else { return };
         let rows = seen.rows().len();
-        if rows == 0 || me.is_none() && out.marked().is_empty() {
+        if rows == 0 || me.is_none() && !exchange.neighbours.has_marked(exchange.client) {
             return;
         }
-        let marked = out.marks(rows);
+        let finer = seen.rows().iter().enumerate().filter(|(_, row)| exchange.is_finer(row.index));
+        let finer: Vec<usize> = finer.map(|(position, _)| position).collect();
         let held = me.get_or_insert_default();
         let is_odd = |position: &usize| self.is_odd(exchange, reference, *position, held);
-        let of_marked = (0..rows).filter(|position| marked.get(*position) == Some(&true));
-        let odd: Vec<usize> = of_marked.filter(is_odd).collect();
+        let odd: Vec<usize> = finer.iter().copied().filter(is_odd).collect();
         odd.iter().for_each(|position| out.mark(*position));
         if 2 * odd.len() > rows {
             let origin = Origin { request: exchange.id, time: exchange.time };
@@ -162,7 +164,7 @@ impl QueryDetector for EqualAmounts {
             return;
         }
         self.steps.fall(&mut held.sum);
-        if held.sum.is_none() && !marked.contains(&true) {
+        if held.sum.is_none() && finer.is_empty() {
             *me = None;
         }
     }
@@ -270,45 +272,52 @@ impl Changes {
             changes.fields += 1;
             while known.next_if(|marginal| marginal.column < column).is_some() {}
             let marginal = known.peek().filter(|marginal| marginal.column == column);
-            if marginal.is_none_or(|marginal| !explains(marginal, change.by())) {
-                let grid = marginal.and_then(|marginal| marginal.grid());
-                change.is_fine = grid.is_some_and(|grid| !grid.holds(before) && !grid.holds(now));
+            let grid = marginal.and_then(|marginal| marginal.grid());
+            change.is_fine = grid.is_some_and(|grid| !grid.holds(before) && !grid.holds(now));
+            if marginal.is_none_or(|marginal| !explains(marginal, &change)) {
                 changes.counted.push(change);
             }
         }
         changes
     }
 
-    /// Whether at least a `share` of those that changed, and `fields`, moved by one amount: of all that changed, some up, some
-    /// down and not all between the same two values; or of those between finer values, both ways or beside enough that stayed.
+    /// Whether at least a `share` of those that changed, and `fields`, moved by one amount: of all that changed, some up and
+    /// some down; or of those between finer values, both ways or beside enough that stayed. Not all between the same two values.
     fn are_like_each_other(&self, fields: usize, share: f64) -> bool {
         let all = equal(self.counted.iter(), fields.max(needed(share, self.fields)));
         let of_fine = self.counted.iter().filter(|change| change.is_fine);
         let fine = equal(of_fine.clone(), fields.max(needed(share, of_fine.count())));
         let up = |equal: &[&Change]| equal.iter().filter(|change| change.by() > 0.0).count();
-        let has_others = |equal: &[&Change]| {
-            let alike = |one: &&Change| equal.iter().filter(|other| one.repeats(other.moved())).count();
-            let most = equal.iter().map(alike).max().unwrap_or(0);
-            (equal.len() - most) * OTHERS_PART >= equal.len()
-        };
         let stayed = if 2 * up(&fine) > fine.len() { self.could_rise } else { self.could_fall };
-        !all.is_empty() && turns(up(&all), all.len()) && has_others(&all)
-            || !fine.is_empty() && (turns(up(&fine), fine.len()) || stayed * STAYED_PART >= self.width)
+        turns(up(&all), all.len()) && have_others(&all)
+            || (turns(up(&fine), fine.len()) || stayed * STAYED_PART >= self.width) && have_others(&fine)
     }
 
     /// Whether at least a `share`, and `fields`, of those that go between finer values or between others than the last
-    /// time moved by what they are known to have moved by, some of them back and some on.
+    /// time moved by what they are known to have moved by: some of them back and some on, and not all between the same two
+    /// values.
     fn are_like(&self, known: &[Move], fields: usize, share: f64) -> bool {
-        let known = self.counted.iter().filter_map(|change| Some((*change, *known.get(change.column)?)));
-        let is_told = |(change, known): &(Change, Move)| change.is_fine || !change.repeats(*known);
-        let told: Vec<(Change, Move)> = known.filter(is_told).collect();
+        let known = self.counted.iter().filter_map(|change| Some((change, *known.get(change.column)?)));
+        let told: Vec<(&Change, Move)> =
+            known.filter(|(change, known)| change.is_fine || !change.repeats(*known)).collect();
         let repeated = self.counted.len() - told.len();
-        let equal = told.iter().filter(|(change, known)| are_equal(change.size(), f64::from(known.by.abs())));
-        let (on, all) = equal.fold((0, 0), |(on, all), (change, known)| {
-            (on + usize::from((change.by() > 0.0) == (known.by > 0.0)), all + 1)
-        });
-        all >= fields.max(needed(share, self.fields - repeated)) && turns(on, all)
+        let is_equal =
+            |(change, known): &&(&Change, Move)| are_equal(change.size(), f64::from(known.by.abs()));
+        let equal: Vec<&(&Change, Move)> = told.iter().filter(is_equal).collect();
+        let on = equal.iter().filter(|(change, known)| (change.by() > 0.0) == (known.by > 0.0)).count();
+        let changes: Vec<&Change> = equal.iter().map(|(change, _)| *change).collect();
+        equal.len() >= fields.max(needed(share, self.fields - repeated))
+            && turns(on, equal.len())
+            && have_others(&changes)
     }
+}
+
+/// Whether there are changes, and enough of them go between other values than most do: between two values alone, as in
+/// images of black and white, all changes are equal.
+fn have_others(equal: &[&Change]) -> bool {
+    let alike = |one: &&Change| equal.iter().filter(|other| one.repeats(other.moved())).count();
+    let most = equal.iter().map(alike).max().unwrap_or(0);
+    !equal.is_empty() && (equal.len() - most) * OTHERS_PART >= equal.len()
 }
 
 /// The changes by one amount that at least `needed` of `changes` share; none where there is no such amount.
@@ -337,11 +346,12 @@ fn are_equal(one: f64, other: f64) -> bool {
     (one - other).abs() <= SAME * one.abs().max(other.abs())
 }
 
-/// Whether a change lies on a grid so coarse that others of the same size are no wonder, or within one step of it.
-fn explains(marginal: &Marginal, change: f64) -> bool {
+/// Whether a change lies within one step of a grid, or goes between two of its values where it is so coarse that other changes
+/// of the same size are no wonder.
+fn explains(marginal: &Marginal, change: &Change) -> bool {
     marginal.grid().is_some_and(|grid| {
         let is_coarse = marginal.deviation < FINE_STEPS * grid.step();
-        change.abs() <= grid.step() || is_coarse && grid.holds(change)
+        change.size() <= grid.step() || is_coarse && !change.is_fine && grid.holds(change.by())
     })
 }
 
@@ -427,6 +437,13 @@ mod tests {
             case(4).iter().enumerate().map(step).collect::<Vec<f64>>()
         };
         assert_eq!(odd(&[noise(0), noise(1), noise(2), noise(3)]), [false; 3], "steps of its own");
+    }
+
+    #[test]
+    fn images_of_two_tones_are_not() {
+        let image = |bits: u32| (0..WIDTH).map(|at| if bits >> at & 1 == 1 { 50.37 } else { 3.21 }).collect();
+        let images: Vec<Vec<f64>> = [0x5a3, 0x1c9, 0xe36, 0x72d, 0x2b4, 0x9f1].map(image).into();
+        assert_eq!(odd(&images), [false; 5], "whatever the tones are");
     }
 
     #[test]

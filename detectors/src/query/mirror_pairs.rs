@@ -2,10 +2,11 @@
 //!
 //! Who sees answers alone and wants to know which way they change asks about a row moved by some step, and about the same
 //! row moved by the opposite: NES and ZOO estimate slopes so, SimBA tries the other side where one did not help. A new row
-//! completes a pair where an earlier row of the client is its mirror image about a base that came before both. The base is
-//! the client's own row that lies nearest, or that of the last pair. Where values stop at the end of their range, one of
-//! the two moved and the other did not: half of the fields that moved must be mirrored, and nine in ten of those that moved
-//! in both. Walks that go on and on are no pairs: there the row in the middle is not the oldest.
+//! completes a pair where an earlier row of the client is its mirror image about a base that came before both: the row
+//! before about any base, or any row about the client's own row that lies nearest, or about the base of the last pair.
+//! Where values stop at the end of their range, one of the two moved and the other did not: half of the fields that moved
+//! must be mirrored, and nine in ten of those that moved in both. Walks that go on and on are no pairs: there the row in
+//! the middle is not the oldest.
 //!
 //! Honest clients ask on both sides, too. Charts move a few fields of a case up and down, tests of robustness ask about
 //! each image a little brighter and darker. So pairs are counted by case: about one base, or about bases that follow each
@@ -15,10 +16,11 @@
 //! apart: they speak where one and the same amount moved six fields up and down, one at a time, about three bases of one
 //! case or more. Charts take a part of each value.
 //!
-//! Cost: nothing but for rows that [`off_grid`](super::off_grid) or another detector marked before, and rows on a line;
-//! those are compared with the client's first 16 and latest 112 rows, O(128 x width). Without `off_grid` only rows that
-//! differ from an earlier one in a single field are looked at. It is blind to searches that draw each direction once, that
-//! never ask about their base, or that round.
+//! Cost: nothing but for clients of whom some detector, such as [`off_grid`](super::off_grid), marked a row before, and for
+//! rows on a line; those are compared with the client's first 16 and latest 112 rows, O(128 x width). Without `off_grid`
+//! mostly rows that differ from an earlier one in a single field are looked at. It is blind to searches that draw each
+//! direction once, that never ask about their base, or that round, and to single fields that stop at the end of their range
+//! on one side.
 
 use std::cell::Cell;
 
@@ -218,10 +220,10 @@ impl QueryDetector for MirrorPairs {
 
     fn observe(&self, exchange: &Exchange<'_>, seen: &Seen, (): &mut (), me: &mut Slot, out: &mut Findings) {
         let Some(reference) = exchange.reference else { return };
-        let marks = out.marks(seen.rows().len());
+        let was_marked = exchange.neighbours.has_marked(exchange.client);
         let mut spoke = false;
         for (position, row) in seen.rows().iter().enumerate() {
-            if seen.line_hits(row).is_empty() && marks.get(position) != Some(&true) {
+            if !was_marked && seen.line_hits(row).is_empty() {
                 continue;
             }
             let last = me.as_ref().and_then(|cases| cases.last()).map(|case| case.base);
@@ -271,7 +273,7 @@ impl Case {
         let is_again = self.bases > 0 && goes_one_way(exchange.neighbours, exchange.client, self, pair);
         self.bases = self.bases.saturating_add(u16::from(self.bases == 0 || self.base != pair.base));
         (self.base, self.row) = (pair.base, pair.row);
-        if !is_finer(exchange, reference, row) {
+        if !exchange.is_finer(row.index) {
             return pair.fields == 1 && self.equal.take(pair.field, amount(reference, pair), origin);
         }
         let counts = if pair.fields < JOINTLY { add(&mut self.fields, pair.field) } else { !is_again };
@@ -295,27 +297,38 @@ fn amount(reference: &Reference, pair: &Pair) -> f64 {
     f64::from(pair.moved.abs()) * spreads.get(usize::from(pair.field)).copied().unwrap_or(1.0)
 }
 
-/// Whether a value of the row is finer than the reference's steps.
-fn is_finer(exchange: &Exchange<'_>, reference: &Reference, row: &SeenRow) -> bool {
-    let Some(columns) = exchange.columns.of_reference() else { return false };
-    let mut values = reference.marginals().on_grids(exchange.question, row.index, columns);
-    values.any(|(_, grid, value)| !grid.holds(value))
-}
-
-/// The pair that the new row at `position` completes, about the client's nearest row or about `last`.
+/// The pair that the new row at `position` completes with the row before it, about the client's nearest row, or about `last`.
 fn pair(exchange: &Exchange<'_>, position: usize, last: Option<RowId>) -> Option<Pair> {
     let (neighbours, client) = (exchange.neighbours, exchange.client);
     let (nearest, row) = neighbours.step(position)?;
     let id = neighbours.first_row() + position as RowId;
     let before = neighbours.before(client, id)?;
     let about_last = || about(&before, row, neighbours.row(client, last?)?);
-    about(&before, row, nearest).or_else(about_last).map(|pair| Pair { row: id, ..pair })
+    let pair = with_the_latest(&before, row).or_else(|| about(&before, row, nearest)).or_else(about_last);
+    pair.map(|pair| Pair { row: id, ..pair })
+}
+
+/// The pair that `row` makes with the row before it, about some row before both.
+fn with_the_latest(before: &Before<'_>, row: &[f32]) -> Option<Pair> {
+    let floor = PART / 2.0 * farthest(row, before.values);
+    let found = Cell::new(None);
+    let is_between = |base: &[f32]| {
+        found.set(mirrored(row, base, before.values, floor));
+        found.get().is_some()
+    };
+    let base = before.find(FIRST_ROWS, LATEST_ROWS, is_between)?;
+    found.get().map(|pair| Pair { base, ..pair })
+}
+
+/// By how many spreads two rows differ in the field in which they differ most.
+fn farthest(left: &[f32], right: &[f32]) -> f32 {
+    left.iter().zip(right).map(|(left, right)| (left - right).abs()).fold(0.0, f32::max)
 }
 
 /// The pair that `row` completes about `base`, one of the rows before it.
 fn about(before: &Before<'_>, row: &[f32], base: &[f32]) -> Option<Pair> {
     let id = before.find(FIRST_ROWS, LATEST_ROWS, |other| other == base)?;
-    let floor = PART * row.iter().zip(base).map(|(row, base)| (row - base).abs()).fold(0.0, f32::max);
+    let floor = PART * farthest(row, base);
     let (is_after, found) = (Cell::new(false), Cell::new(None));
     let is_mirrored = |other: &[f32]| {
         if is_after.get() {

@@ -201,6 +201,14 @@ pub struct Exchange<'a> {
 }
 
 impl<'a> Exchange<'a> {
+    /// Whether a value of row `row` of the question is finer than the steps that the reference's values keep. O(width).
+    pub(crate) fn is_finer(&self, row: usize) -> bool {
+        let (Some(reference), Some(columns)) = (self.reference, self.columns.of_reference()) else {
+            return false;
+        };
+        reference.marginals().on_grids(self.question, row, columns).any(|(_, grid, value)| !grid.holds(value))
+    }
+
     /// The reference, if an operator named it: what was learned from traffic may have been taught by an attacker.
     #[must_use]
     pub fn trusted(&self) -> Option<&'a Reference> {
@@ -300,19 +308,6 @@ impl Findings {
     #[must_use]
     pub fn marked(&self) -> &[usize] {
         &self.marked
-    }
-
-    /// For each of `rows` new rows, whether it was marked; nothing where none was.
-    #[must_use]
-    pub fn marks(&self, rows: usize) -> Vec<bool> {
-        if self.marked.is_empty() {
-            return Vec::new();
-        }
-        let mut marks = vec![false; rows];
-        for position in &self.marked {
-            marks.get_mut(*position).into_iter().for_each(|mark| *mark = true);
-        }
-        marks
     }
 
     /// Forgets everything.

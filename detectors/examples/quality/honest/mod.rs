@@ -3,8 +3,8 @@
 //! A profile is one way of using a model. Its generator gives a client's requests and the pauses between them; the
 //! same seed gives the same requests. What stands in `first` was written before anything here was run, `second`
 //! afterwards, with the thresholds untouched, `third` with a change of the sweep detectors, before it was first run, and
-//! `fourth` once charts, drawn rows, bisections and notes were told apart and frozen, and `fifth` once turned knobs were, each
-//! before any of it was run.
+//! `fourth` once charts, drawn rows, bisections and notes were told apart and frozen, `fifth` once turned knobs were, and
+//! `sixth` once mirror pairs and equal amounts were, each before any of it was run.
 
 mod fifth;
 mod first;
@@ -12,6 +12,7 @@ mod fourth;
 mod numbers;
 mod people;
 mod second;
+mod sixth;
 mod surrogate;
 mod third;
 
@@ -108,9 +109,14 @@ pub fn fifth() -> &'static [Profile] {
     fifth::PROFILES
 }
 
+/// The profiles that were written once mirror pairs and equal amounts were told.
+pub fn sixth() -> &'static [Profile] {
+    sixth::PROFILES
+}
+
 /// All profiles.
 pub fn profiles() -> impl Iterator<Item = &'static Profile> {
-    first().iter().chain(second()).chain(third()).chain(fourth()).chain(fifth())
+    first().iter().chain(second()).chain(third()).chain(fourth()).chain(fifth()).chain(sixth())
 }
 
 /// The stream of one client of a profile, from `start` seconds on.
