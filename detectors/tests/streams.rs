@@ -69,7 +69,7 @@ fn with_a_trusted_reference_searches_are_blocked_at_their_row() {
             ("copycat_uniform_digits", 32, "off_distribution"),
             ("hsj_cancer", 8, "bisection"),
             ("hsj_digits", 8, "bisection"),
-            ("jbda_digits", 64, "equal_amounts"),
+            ("jbda_digits", 65, "equal_amounts"),
             ("knockoff_adaptive_digits", 18, "boundary_walk"),
             ("mi_labelonly_digits", 9, "bisection"),
             ("nes_cancer", 15, "mirror_pairs"),
@@ -77,7 +77,7 @@ fn with_a_trusted_reference_searches_are_blocked_at_their_row() {
             ("price_enum", 34, "one_field_sweep"),
             ("price_lhs", 82, "off_distribution"),
             ("simba_digits", 17, "mirror_pairs"),
-            ("square_digits", 28, "equal_amounts"),
+            ("square_digits", 46, "equal_amounts"),
             ("zoo_cancer", 39, "mirror_pairs"),
         ],
     );

@@ -378,18 +378,24 @@ mod tests {
         row.iter().zip(spreads).map(|(value, spread)| (value / spread) as f32).collect()
     }
 
-    /// Whether each row after the first is odd, beside the one before it.
-    fn odd(rows: &[Vec<f64>]) -> Vec<bool> {
+    /// Whether each row is odd, beside the one nearest to it.
+    fn odd_of(steps: &[[Vec<f64>; 2]]) -> Vec<bool> {
         let reference = reference();
         let mut moved = vec![Move::default(); WIDTH];
-        let steps = rows.windows(2).map(|pair| {
-            let changes =
-                Changes::of(&reference, &scaled(&reference, &pair[0]), &scaled(&reference, &pair[1]));
+        let is_odd = |[before, row]: &[Vec<f64>; 2]| {
+            let changes = Changes::of(&reference, &scaled(&reference, before), &scaled(&reference, row));
             let is_odd = changes.are_like_each_other(4, 0.6) || changes.are_like(&moved, 4, 0.6);
             changes.counted.iter().for_each(|change| moved[change.column] = change.moved());
             is_odd
-        });
-        steps.collect()
+        };
+        steps.iter().map(is_odd).collect()
+    }
+
+    /// Whether each row after the first is odd, beside the one before it.
+    fn odd(rows: &[Vec<f64>]) -> Vec<bool> {
+        let steps: Vec<[Vec<f64>; 2]> =
+            rows.windows(2).map(|pair| [pair[0].clone(), pair[1].clone()]).collect();
+        odd_of(&steps)
     }
 
     fn case(number: usize) -> Vec<f64> {
@@ -414,9 +420,12 @@ mod tests {
             rows.push(patched.clone());
         }
         assert_eq!(odd(&rows), [true; 3], "patches of one amount between finer values");
-        let augmented: Vec<Vec<f64>> =
-            [0x5a3, 0x1c9, 0xe36, 0x72d].into_iter().map(|signs| augmented(&case(2), signs)).collect();
-        assert_eq!(odd(&augmented)[1..], [true; 2], "amounts known from the row before");
+        let signs = [(0x5a3, 0xa5c), (0x1c9, 0xe36), (0x72d, 0x8d6), (0x3b1, 0xc4e)];
+        let both = |(number, (one, other)): (usize, (u32, u32))| {
+            [augmented(&case(number), one), augmented(&case(number), other)]
+        };
+        let steps: Vec<[Vec<f64>; 2]> = signs.into_iter().enumerate().map(both).collect();
+        assert_eq!(odd_of(&steps)[1..], [true; 3], "amounts known from the case before");
     }
 
     #[test]
