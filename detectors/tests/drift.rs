@@ -194,46 +194,6 @@ fn play(
     rows.filter_map(told).collect()
 }
 
-/// After how many rows the watch was settled each time, with rows `apart` microseconds, the last of `batch` that come at once
-/// being the one that may settle.
-fn ticks(reference: &DriftReference, apart: u64, batch: u64) -> Vec<u64> {
-    let mut watch = Watch::new(reference, watch::Settings::default(), WEEK);
-    let row = vec![Value::Number(0.0); reference.features().len()];
-    let mut settled = Vec::new();
-    for at in 1..=240_u64 {
-        let now = Time(1_000_000 + at.div_ceil(batch) * batch * apart);
-        if watch.see(reference, &row, now) && !watch.may_wait(now, at % batch != 0) {
-            settled.push(at);
-            let _ = watch.settle(reference, now);
-        }
-    }
-    settled
-}
-
-#[test]
-fn rows_that_come_fast_share_ticks_and_never_more_than_eight() {
-    let few = many(&mut Numbers(5), 1000, 3, &|_, value| value);
-    let reference = DriftReference::of(&few, &Settings::default()).unwrap();
-    assert_eq!(ticks(&reference, 500, 1)[..4], [8, 16, 24, 32], "every eighth row at 2,000 a second");
-    let sixteen = ticks(&reference, 250, 1);
-    assert_eq!(sixteen[..4], [8, 24, 40, 56], "four milliseconds apart at 4,000 a second");
-    let fastest = ticks(&reference, 1, 1);
-    assert_eq!(fastest, [8, 72, 136, 200], "after eight times the rows at the latest");
-    let batches = ticks(&reference, 5000, 20);
-    assert_eq!(batches[..3], [20, 40, 60], "the rows of one request together");
-    let stretches = ticks(&reference, 1, 240);
-    assert_eq!(stretches, [64, 128, 192, 240], "a long request in parts");
-}
-
-#[test]
-fn the_end_of_a_stretch_does_not_wait() {
-    let settings = Settings { stretch_rows: 70, ..Settings::default() };
-    let few = many(&mut Numbers(5), 1000, 3, &|_, value| value);
-    let reference = DriftReference::of(&few, &settings).unwrap();
-    let settled = ticks(&reference, 1, 1);
-    assert!([70, 140, 210].iter().all(|end| settled.contains(end)), "{settled:?}");
-}
-
 #[test]
 fn one_finding_names_the_features_that_moved_and_no_others() {
     let reference = DriftReference::of(&wide(20_000), &Settings::default()).unwrap();

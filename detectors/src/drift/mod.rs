@@ -199,8 +199,7 @@ pub struct Early {
     pub tolerance: f64,
     /// How likely the sampling error of the reference is larger than allowed for.
     pub reference_error: f64,
-    /// Rows between two looks at the evidence; at least half as many as there are features. Where rows come faster than looks
-    /// 4 ms apart, up to eight times as many.
+    /// Rows between two looks at the evidence; at least half as many as there are features.
     pub tick_rows: u32,
 }
 

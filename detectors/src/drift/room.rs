@@ -469,7 +469,7 @@ impl Room {
         for row in 0..rows.max(1) {
             let asked = kept.values.get(row * kept.width..(row + 1) * kept.width).filter(|_| usable);
             if self.join(ended, row, asked.unwrap_or_default()) {
-                let (change, learned) = self.take(ended, row + 1 < rows, hashing);
+                let (change, learned) = self.take(ended, hashing);
                 told.extend(change);
                 frozen = frozen.or(learned);
             }
@@ -506,19 +506,14 @@ impl Room {
         self.row.iter().any(Option::is_some)
     }
 
-    /// Counts the row at hand, or learns from it. `more` of the same exchange may come.
-    fn take(
-        &mut self,
-        ended: &Ended<'_>,
-        more: bool,
-        hashing: &Hashing,
-    ) -> (Vec<Told>, Option<DriftReference>) {
+    /// Counts the row at hand, or learns from it.
+    fn take(&mut self, ended: &Ended<'_>, hashing: &Hashing) -> (Vec<Told>, Option<DriftReference>) {
         if !self.memory.shares.admit(ended.sender.client, self.settings.share_per_client) {
             self.memory.counts.over_share += 1;
             return (Vec::new(), None);
         }
         if self.memory.watched.is_some() {
-            return (self.count(ended, more, hashing), None);
+            return (self.count(ended, hashing), None);
         }
         let (client, time, wanted) = (ended.sender.client, ended.time, self.settings.warm_up_rows);
         if self.learning == Learning::Latest {
@@ -536,7 +531,7 @@ impl Room {
         (Vec::new(), learned)
     }
 
-    fn count(&mut self, ended: &Ended<'_>, more: bool, hashing: &Hashing) -> Vec<Told> {
+    fn count(&mut self, ended: &Ended<'_>, hashing: &Hashing) -> Vec<Told> {
         let Some(Watched { frozen, watch, latest, rolling, since, .. }) = &mut self.memory.watched else {
             return Vec::new();
         };
@@ -544,8 +539,7 @@ impl Room {
         let since = *since.get_or_insert(ended.time);
         let client = ended.sender.client;
         let by = By::sender(hashing.salt(client), self.memory.shares.is_most(client));
-        let is_due = watch.see_known(reference, &self.row, (by, ended.time), &mut self.slots)
-            && !watch.may_wait(ended.time, more);
+        let is_due = watch.see_known(reference, &self.row, (by, ended.time), &mut self.slots);
         if latest.take(ended.sender, &self.slots) {
             let calm = !matches!(watch.condition(), Condition::Drifting { .. } | Condition::Warned { .. });
             let learner = &self.memory.learner;

@@ -3,8 +3,6 @@
 //! [`Watch::see`] is all that happens for a row; [`Watch::settle`] turns counts into evidence and may run behind. Both
 //! take the time, and the same rows at the same times give the same findings.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 
 use super::bins::Value;
@@ -25,10 +23,6 @@ pub const UNKNOWN: u8 = u8::MAX;
 pub const TICK_ROWS: u32 = 8;
 /// Features whose evidence is looked at for each row, on average, at most.
 const FEATURES_A_ROW: usize = 2;
-/// How far ticks lie apart where rows come so fast that it costs more than it tells.
-const TICKS_APART: Duration = Duration::from_millis(4);
-/// The rows of so many ticks are joined for that, at most.
-const TICKS_JOINED: u32 = 8;
 
 /// How an endpoint is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -68,7 +62,6 @@ pub struct Watch {
     stretch: Stretch,
     stretch_ended: bool,
     since_tick: u32,
-    ticked: Time,
     rows: u64,
     state: State,
 }
@@ -131,7 +124,6 @@ impl Watch {
             stretch: Stretch::default(),
             stretch_ended: false,
             since_tick: 0,
-            ticked: Time(0),
             rows: 0,
             state: State::default(),
         }
@@ -173,17 +165,6 @@ impl Watch {
         self.stretch_ended || self.since_tick >= self.settings.tick_rows
     }
 
-    /// Whether to settle may wait although it is time: the end of a stretch never does, other counts do while more rows come
-    /// at the same time, or a tick before that time was a moment ago. At most eight times the rows of a tick wait. When to
-    /// settle follows from the times of rows and not from what is in them, so that an e-process that begins with a tick is
-    /// still worth at most one on average.
-    #[must_use]
-    pub fn may_wait(&self, now: Time, more_to_come: bool) -> bool {
-        let is_full = self.since_tick >= self.settings.tick_rows.saturating_mul(TICKS_JOINED);
-        let is_soon = now > self.ticked && now.since(self.ticked) < TICKS_APART;
-        (more_to_come || is_soon) && !is_full && !self.stretch_ended
-    }
-
     /// Goes by other settings from now on; the window of the gauges keeps its pace.
     pub fn adopt(&mut self, settings: Settings) {
         self.settings = Settings { pace: self.settings.pace, ..settings.for_features(self.features.len()) };
@@ -202,7 +183,7 @@ impl Watch {
 
     /// Turns what was counted into evidence, and tells what there is to tell.
     pub fn settle(&mut self, reference: &DriftReference, now: Time) -> Option<Finding> {
-        (self.since_tick, self.ticked) = (0, now);
+        self.since_tick = 0;
         let pairs = || reference.features().iter();
         ticks::settle(&mut self.features, reference.features(), now);
         if std::mem::take(&mut self.stretch_ended) {

@@ -16,7 +16,7 @@ use crate::facts::Time;
 use crate::reference::Trust;
 
 /// The version of the form that [`Room::save`] writes.
-pub const VERSION: u16 = 5;
+pub const VERSION: u16 = 4;
 
 /// A room's form: version, what is watched, the warm-up, the shares, and what was counted.
 type Form<W, L, S> = (u16, Option<W>, L, S, Counts);
