@@ -89,5 +89,5 @@ fn a_flood_of_marked_rows_hides_no_attack() {
             break;
         }
     }
-    assert_eq!(row_sent, 19, "the row of its block without a flood");
+    assert_eq!(row_sent, 17, "the row of its block without a flood");
 }

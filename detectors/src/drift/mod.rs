@@ -199,7 +199,7 @@ pub struct Early {
     pub tolerance: f64,
     /// How likely the sampling error of the reference is larger than allowed for.
     pub reference_error: f64,
-    /// Rows between two looks at the evidence; at least half as many as there are features.
+    /// Rows between two looks at the evidence; at least as many as there are features.
     pub tick_rows: u32,
 }
 

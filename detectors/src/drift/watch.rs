@@ -21,13 +21,11 @@ pub const UNKNOWN: u8 = u8::MAX;
 
 /// Rows between two ticks where nothing else is asked for.
 pub const TICK_ROWS: u32 = 8;
-/// Features whose evidence is looked at for each row, on average, at most.
-const FEATURES_A_ROW: usize = 2;
 
 /// How an endpoint is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
-    /// Rows between two ticks, at least 1, and at least half as many as there are features.
+    /// Rows between two ticks, at least 1, and at least as many as there are features.
     pub tick_rows: u32,
     /// How the window of the gauges goes on, where there is one.
     pub pace: Pace,
@@ -44,7 +42,7 @@ impl Default for Settings {
 /// Rows between two ticks of a reference with so many features, where `tick_rows` are asked for.
 #[must_use]
 pub fn rows_a_tick(tick_rows: u32, features: usize) -> u32 {
-    tick_rows.max(u32::try_from(features / FEATURES_A_ROW).unwrap_or(u32::MAX)).max(1)
+    tick_rows.max(u32::try_from(features).unwrap_or(u32::MAX)).max(1)
 }
 
 impl Settings {
