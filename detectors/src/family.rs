@@ -239,7 +239,8 @@ fn join(groups: &mut Groups, rows: &[&[f32]], at: usize, row: &[f32], near: f32)
     }
 }
 
-fn squared(left: &[f32], right: &[f32]) -> f32 {
+/// The squared distance between two scaled rows.
+pub(crate) fn squared(left: &[f32], right: &[f32]) -> f32 {
     left.iter().zip(right).map(|(left, right)| (left - right) * (left - right)).sum()
 }
 

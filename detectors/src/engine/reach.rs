@@ -13,6 +13,7 @@ use super::Engine;
 use super::agreement::COUNTS_FOR;
 use crate::facts::Time;
 use crate::identity::Identity;
+use crate::reference::Reference;
 
 /// What one client asked for within the window that its latest row lies in.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -68,7 +69,7 @@ impl Engine {
     /// latest row lies in this window or in the one before.
     #[must_use]
     pub fn farthest(&self, now: Time, most: usize) -> Farthest {
-        let marginals = self.memory.reference.as_ref().map(crate::reference::Reference::marginals);
+        let marginals = self.memory.reference.as_ref().map(Reference::marginals);
         let mut all: Vec<Reach> =
             (0..self.memory.clients.len()).filter_map(|index| self.reach(index, now)).collect();
         let clients = all.len() as u64;
@@ -85,36 +86,29 @@ impl Engine {
 
     fn reach(&self, index: usize, now: Time) -> Option<Reach> {
         let client = self.memory.clients.at(index)?;
-        let marginals = self.memory.reference.as_ref().map(crate::reference::Reference::marginals);
         let running = self.detectors.iter().filter_map(|running| running.detector.as_ref());
         let covers = running.filter_map(|detector| detector.covers(index)).next();
-        let Some(Covers { from, until, rows, told_apart, cells, basis }) = covers else {
-            let (rows, from) = self.memory.tallies.get(index)?.volume.within(COUNTS_FOR.as_secs());
-            let until = from.plus(COUNTS_FOR);
-            let reach = Reach {
-                client,
-                from,
-                until,
-                rows,
-                cells: None,
-                expected_cells: None,
-                by_rows: None,
-                by_cells: None,
-            };
-            return Some(reach).filter(|reach| reach.is_recent(now));
+        let (from, until, rows) = match covers {
+            Some(covers) => (covers.from, covers.until, covers.rows),
+            None => {
+                let (rows, from) = self.memory.tallies.get(index)?.volume.within(COUNTS_FOR.as_secs());
+                (from, from.plus(COUNTS_FOR), rows)
+            }
         };
-        let marginals = marginals.filter(|marginals| told_apart == 0 || marginals.basis() == basis);
-        Some(Reach {
+        let comparable = covers.zip(self.memory.reference.as_ref().map(Reference::marginals));
+        let comparable = comparable
+            .filter(|(covers, marginals)| covers.told_apart == 0 || marginals.basis() == covers.basis);
+        let reach = Reach {
             client,
             from,
             until,
             rows,
-            cells: marginals.map(|_| cells),
-            expected_cells: marginals.map(|marginals| marginals.expected_cells(told_apart)),
+            cells: comparable.map(|(covers, _)| covers.cells),
+            expected_cells: comparable.map(|(covers, marginals)| marginals.expected_cells(covers.told_apart)),
             by_rows: None,
             by_cells: None,
-        })
-        .filter(|reach| reach.is_recent(now))
+        };
+        Some(reach).filter(|reach| reach.is_recent(now))
     }
 }
 

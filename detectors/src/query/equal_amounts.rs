@@ -23,6 +23,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::sign_step::needed;
 use super::{
     Aspect, Exchange, Finding, Findings, Needs, ParameterError, Parameters, Purpose, QueryDetector, QuerySpec,
 };
@@ -329,11 +330,6 @@ fn equal<'a>(changes: impl Iterator<Item = &'a Change> + Clone, needed: usize) -
     };
     let least = sizes.windows(needed.max(1)).find(is_equal).and_then(<[f64]>::first);
     least.map_or_else(Vec::new, |least| changes.filter(|change| are_equal(change.size(), *least)).collect())
-}
-
-/// How many of `fields` fields make up a `share`; a little less, for rounding.
-fn needed(share: f64, fields: usize) -> usize {
-    libm::ceil(share * fields as f64 - 1e-6) as usize
 }
 
 /// Whether some of `all` are of one kind and some of the other.

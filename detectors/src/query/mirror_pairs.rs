@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Aspect, Exchange, Finding, Findings, Needs, ParameterError, Parameters, Purpose, QueryDetector, QuerySpec,
 };
-use crate::family::FIRST_ROWS;
+use crate::family::{FIRST_ROWS, squared};
 use crate::finding::Tier;
 use crate::lines::{Origin, Trail};
 use crate::neighbours::{Before, Neighbours, RowId};
@@ -260,10 +260,6 @@ fn goes_one_way(neighbours: &Neighbours, client: ClientIndex, case: &Case, pair:
     let product: f32 =
         ways.map(|((one, base), (other, other_base))| (one - base) * (other - other_base)).sum();
     product * product > ONE_WAY * squared(one, base) * squared(other, other_base)
-}
-
-fn squared(left: &[f32], right: &[f32]) -> f32 {
-    left.iter().zip(right).map(|(left, right)| (left - right) * (left - right)).sum()
 }
 
 impl Case {

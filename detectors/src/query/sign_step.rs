@@ -245,7 +245,7 @@ fn are_alike(one: f64, other: f64) -> bool {
 }
 
 /// How many of `fields` fields make up a `share`; a little less, for rounding.
-fn needed(share: f64, fields: usize) -> usize {
+pub(super) fn needed(share: f64, fields: usize) -> usize {
     libm::ceil(share * fields as f64 - 1e-6) as usize
 }
 
