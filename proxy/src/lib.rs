@@ -36,6 +36,7 @@ mod serve;
 #[cfg(test)]
 mod simulation;
 mod sinks;
+mod socket;
 mod state;
 mod telemetry;
 mod told;

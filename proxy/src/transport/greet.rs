@@ -5,10 +5,10 @@ use std::io;
 use super::introduced::Caller;
 use super::peer::{LOCAL, Peer};
 use super::rules::Rules;
-use super::socket::Socket;
 use super::stream::Stream;
 use super::tls::{ALPN_HTTP2, TlsHandle, certificate_names, public_key_hash};
 use super::wire::Wire;
+use crate::socket::Socket;
 
 /// What a client sends first where it knows that HTTP/2 is spoken (RFC 9113, 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -38,13 +38,13 @@ pub struct Greeted {
 /// # Errors
 /// The client left, or the handshake failed.
 pub async fn greet(
-    session: Stream,
+    session: Socket,
     caller: Caller,
     tls: Option<&TlsHandle>,
     rules: &Rules,
 ) -> io::Result<Greeted> {
     let mut peer = Peer::plain(caller.ip.unwrap_or(LOCAL));
-    let (socket, agreed) = match tls {
+    let (stream, agreed) = match tls {
         Some(tls) => {
             let stream = tls.accept(session).await?;
             let (_, connection) = stream.get_ref();
@@ -53,11 +53,11 @@ pub async fn greet(
             peer = Peer::over_tls(peer.ip, shown.and_then(public_key_hash)).named(names);
             let agreed = connection.alpn_protocol() == Some(ALPN_HTTP2);
             let protocol = if agreed { Protocol::Http2 } else { Protocol::Http1 };
-            (Socket::Tls(Box::new(stream)), Some(protocol))
+            (Stream::Tls(Box::new(stream)), Some(protocol))
         }
-        None => (Socket::Plain(session), None),
+        None => (Stream::Plain(session), None),
     };
-    let mut wire = Wire::new(socket, rules.answer_bytes_per_second);
+    let mut wire = Wire::new(stream, rules.answer_bytes_per_second);
     let protocol = match agreed {
         Some(protocol) => protocol,
         None => detect(&mut wire).await?,

@@ -11,8 +11,8 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::rejected::Rejected;
 use super::rules::Rules;
-use super::stream::Stream;
 use crate::screen::proxy_header::{self, Need, Told};
+use crate::socket::Socket;
 
 /// Whom a connection is from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub enum Unknown {
 ///
 /// # Errors
 /// A header is asked for and there is none, or it comes from somebody who is not trusted.
-pub async fn introduced(session: &mut Stream, ip: Option<IpAddr>, rules: &Rules) -> Result<Caller, Unknown> {
+pub async fn introduced(session: &mut Socket, ip: Option<IpAddr>, rules: &Rules) -> Result<Caller, Unknown> {
     let itself = Caller { ip, named: false };
     let Some(peer) = ip.filter(|_| rules.proxy_header) else { return Ok(itself) };
     if !rules.is_shared(peer) {

@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::time::sleep;
 
-use super::stream::Stream;
 use super::{App, Handler};
+use crate::socket::Socket;
 
 /// How long nothing is accepted after an attempt failed: the process or the system has run out of something, such as
 /// open files, and would refuse the next attempt at once.
@@ -62,15 +62,15 @@ impl Listener {
         }
     }
 
-    async fn accept(&self) -> io::Result<(Stream, Option<IpAddr>)> {
+    async fn accept(&self) -> io::Result<(Socket, Option<IpAddr>)> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, address) = listener.accept().await?;
                 // Without it answers come later and are the same.
                 drop(stream.set_nodelay(true));
-                Ok((Stream::Tcp(stream), Some(address.ip().to_canonical())))
+                Ok((Socket::Tcp(stream), Some(address.ip().to_canonical())))
             }
-            Self::Unix(listener) => Ok((Stream::Unix(listener.accept().await?.0), None)),
+            Self::Unix(listener) => Ok((Socket::Unix(listener.accept().await?.0), None)),
         }
     }
 }

@@ -24,7 +24,6 @@ pub mod rejected;
 pub mod rules;
 mod screened;
 mod sent;
-mod socket;
 mod stream;
 pub mod tls;
 mod turns;
@@ -51,7 +50,7 @@ pub use self::received::Received;
 use self::rejected::Rejected;
 use self::rules::Rules;
 use self::screened::{End, Screened};
-use self::stream::Stream;
+use crate::socket::Socket;
 
 /// How long a client that has said nothing yet may still begin once the process drains: what it sent may be on its way.
 const DRAINING_GREETING: Duration = Duration::from_millis(250);
@@ -94,7 +93,7 @@ impl<H: Handler> App<H> {
         Self { handler, downstream, draining }
     }
 
-    async fn serve(&self, session: Stream, ip: Option<IpAddr>) {
+    async fn serve(&self, session: Socket, ip: Option<IpAddr>) {
         let (accepted, rules) = (Instant::now(), self.downstream.rules());
         let Ok(mut place) = self.downstream.admit(ip, &rules) else { return };
         let _open = Open::new(Arc::clone(&self.handler));

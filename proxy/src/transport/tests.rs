@@ -133,7 +133,7 @@ impl Server {
     fn connect_from(&self, ip: &str) -> Connected {
         let (client, server) = duplex(PIPE_BYTES);
         let (app, ip) = (Arc::clone(&self.app), ip.parse().ok());
-        let served = tokio::spawn(async move { app.serve(Stream::Memory(server), ip).await });
+        let served = tokio::spawn(async move { app.serve(Socket::Memory(server), ip).await });
         Connected { client, served, since: Instant::now() }
     }
 

@@ -19,7 +19,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-use super::stream::Stream;
+use crate::socket::Socket;
 
 /// HTTP/2 in ALPN (RFC 9113, 3.2).
 pub const ALPN_HTTP2: &[u8] = b"h2";
@@ -87,7 +87,7 @@ impl TlsHandle {
     }
 
     /// Shakes hands.
-    pub(super) async fn accept(&self, session: Stream) -> io::Result<TlsStream<Stream>> {
+    pub(super) async fn accept(&self, session: Socket) -> io::Result<TlsStream<Socket>> {
         TlsAcceptor::from(self.config.load_full()).accept(session).await
     }
 }

@@ -1,4 +1,4 @@
-//! A socket that knows whether everything written has left, and whose other end must take what is written to it.
+//! A stream that knows whether everything written has left, and whose other end must take what is written to it.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 
 use super::alarm::Alarm;
 use super::pace::Pace;
-use super::socket::Socket;
+use super::stream::Stream;
 
 /// How long a connection is read, and thrown away, after the last word was written to it, so that the client can
 /// read that word: closing with unread bytes would reset the connection under it (RFC 9112, 9.6).
@@ -23,7 +23,7 @@ pub const EARLY_BYTES: usize = 24;
 /// One connection's bytes in both directions.
 #[derive(Debug)]
 pub struct Wire {
-    socket: Socket,
+    stream: Stream,
     early: Early,
     pace: Pace,
     alarm: Alarm,
@@ -54,11 +54,11 @@ impl Early {
 }
 
 impl Wire {
-    /// Over `socket`; the other end takes so many bytes a second, or is cut.
+    /// Over `stream`; the other end takes so many bytes a second, or is cut.
     #[must_use]
-    pub fn new(socket: Socket, answer_bytes_per_second: usize) -> Self {
+    pub fn new(stream: Stream, answer_bytes_per_second: usize) -> Self {
         Self {
-            socket,
+            stream,
             early: Early::default(),
             pace: Pace::new(answer_bytes_per_second),
             alarm: Alarm::default(),
@@ -87,13 +87,13 @@ impl Wire {
     /// The end of the stream adds none.
     pub async fn peek_more(&mut self) -> io::Result<&[u8]> {
         let free = self.early.bytes.get_mut(self.early.read..).unwrap_or_default();
-        self.early.read += self.socket.read(free).await?;
+        self.early.read += self.stream.read(free).await?;
         Ok(self.early.all())
     }
 
     /// Says that nothing more comes, to a client from which nothing more is expected.
     pub async fn hang_up(mut self) {
-        drop(timeout(LINGER, self.socket.shutdown()).await);
+        drop(timeout(LINGER, self.stream.shutdown()).await);
     }
 
     /// Writes the last word, if any, says that nothing more comes, and lets the client read it.
@@ -103,12 +103,12 @@ impl Wire {
     }
 
     async fn say_and_drain(&mut self, last: &[u8]) -> io::Result<()> {
-        self.socket.write_all(last).await?;
-        self.socket.shutdown().await?;
+        self.stream.write_all(last).await?;
+        self.stream.shutdown().await?;
         let mut thrown_away = 0;
         let mut bytes = [0; 1024];
         while thrown_away < LINGER_BYTES_MAX {
-            match self.socket.read(&mut bytes).await? {
+            match self.stream.read(&mut bytes).await? {
                 0 => break,
                 count => thrown_away += count,
             }
@@ -149,12 +149,12 @@ impl AsyncRead for Wire {
     ) -> Poll<io::Result<()>> {
         let wire = self.get_mut();
         if wire.early.taken == wire.early.read {
-            return Pin::new(&mut wire.socket).poll_read(context, buffer);
+            return Pin::new(&mut wire.stream).poll_read(context, buffer);
         }
         wire.early.take_into(buffer);
         if wire.early.taken == wire.early.read && buffer.remaining() > 0 {
             // What follows has mostly come as well; if not, the bytes in hand are enough for now.
-            drop(Pin::new(&mut wire.socket).poll_read(context, buffer));
+            drop(Pin::new(&mut wire.stream).poll_read(context, buffer));
         }
         Poll::Ready(Ok(()))
     }
@@ -166,7 +166,7 @@ impl AsyncWrite for Wire {
         if wire.frozen {
             return Poll::Pending;
         }
-        let result = Pin::new(&mut wire.socket).poll_write(context, bytes);
+        let result = Pin::new(&mut wire.stream).poll_write(context, bytes);
         wire.wrote(result, context)
     }
 
@@ -179,17 +179,17 @@ impl AsyncWrite for Wire {
         if wire.frozen {
             return Poll::Pending;
         }
-        let result = Pin::new(&mut wire.socket).poll_write_vectored(context, slices);
+        let result = Pin::new(&mut wire.stream).poll_write_vectored(context, slices);
         wire.wrote(result, context)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let wire = self.get_mut();
-        match Pin::new(&mut wire.socket).poll_flush(context) {
+        match Pin::new(&mut wire.stream).poll_flush(context) {
             Poll::Pending => wire.stalled(context),
             Poll::Ready(Ok(())) => {
                 wire.at_rest = true;

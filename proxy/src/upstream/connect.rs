@@ -22,7 +22,8 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 
 use super::connection::{Connection, Exclusive, Shared, Wanted};
-use super::socket::{Counted, Socket, Stream, Watch, Watched};
+use super::socket::{Counted, Stream, Watch, Watched};
+use crate::socket::Socket;
 
 /// Longest head of an answer, in bytes.
 const HEAD_BYTES_MAX: usize = 64 * 1024;

@@ -1,4 +1,4 @@
-//! The bytes beneath a connection to a server: a TCP or unix socket, with TLS or without.
+//! The bytes beneath a connection to a server, with TLS or without: when they are read, and what is counted of them.
 
 use std::io::{self, Read as _};
 use std::mem::MaybeUninit;
@@ -7,13 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
-use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio_rustls::client::TlsStream;
 
 use super::interim::Interim;
 use crate::quiet::Quiet;
+use crate::socket::{Socket, read_through, write_through};
 
 /// What the pool and the socket of one connection tell each other.
 #[derive(Debug, Default)]
@@ -40,15 +39,6 @@ impl Watch {
     }
 }
 
-/// A connected socket.
-#[derive(Debug)]
-pub enum Socket {
-    /// TCP.
-    Tcp(TcpStream),
-    /// A unix socket.
-    Unix(UnixStream),
-}
-
 /// A connected socket that can be looked at out of turn.
 #[derive(Debug)]
 pub struct Watched {
@@ -65,10 +55,7 @@ impl Watched {
 
     /// Reads from the kernel; `None` where it has nothing.
     fn look(&self, buffer: &mut ReadBuf<'_>) -> Option<io::Result<()>> {
-        let socket = match &self.socket {
-            Socket::Tcp(stream) => SockRef::from(stream),
-            Socket::Unix(stream) => SockRef::from(stream),
-        };
+        let socket = self.socket.in_kernel()?;
         // Mostly there is nothing, and the buffer need not be made ready for it.
         let nothing = matches!(socket.peek(&mut [MaybeUninit::uninit()]), Err(error) if is_blocked(&error));
         if nothing {
@@ -102,49 +89,11 @@ impl AsyncRead for Watched {
             self.watch.looks.store(false, Ordering::Relaxed);
         }
         let Self { socket, quiet, .. } = &mut *self;
-        quiet.poll(context, |context| match socket {
-            Socket::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
-            Socket::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
-        })
+        quiet.poll(context, |context| Pin::new(socket).poll_read(context, buffer))
     }
 }
 
-/// Hands every call of [`AsyncWrite`] on to whichever stream there is.
-macro_rules! write_through {
-    ($type:ty, $self:ident => $target:expr, $stream:ident in { $($pattern:pat),+ }) => {
-        impl AsyncWrite for $type {
-            fn poll_write(
-                mut $self: Pin<&mut Self>,
-                context: &mut Context<'_>,
-                bytes: &[u8],
-            ) -> Poll<io::Result<usize>> {
-                match $target { $($pattern => Pin::new($stream).poll_write(context, bytes),)+ }
-            }
-
-            fn poll_write_vectored(
-                mut $self: Pin<&mut Self>,
-                context: &mut Context<'_>,
-                slices: &[io::IoSlice<'_>],
-            ) -> Poll<io::Result<usize>> {
-                match $target { $($pattern => Pin::new($stream).poll_write_vectored(context, slices),)+ }
-            }
-
-            fn is_write_vectored(&self) -> bool {
-                true
-            }
-
-            fn poll_flush(mut $self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-                match $target { $($pattern => Pin::new($stream).poll_flush(context),)+ }
-            }
-
-            fn poll_shutdown(mut $self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-                match $target { $($pattern => Pin::new($stream).poll_shutdown(context),)+ }
-            }
-        }
-    };
-}
-
-write_through!(Watched, self => &mut self.socket, stream in { Socket::Tcp(stream), Socket::Unix(stream) });
+write_through!(Watched, socket in { Self { socket, .. } });
 
 /// What HTTP is spoken over.
 #[derive(Debug)]
@@ -155,20 +104,8 @@ pub enum Stream {
     Tls(Box<TlsStream<Watched>>),
 }
 
-impl AsyncRead for Stream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(socket) => Pin::new(socket).poll_read(context, buffer),
-            Self::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
-        }
-    }
-}
-
-write_through!(Stream, self => &mut *self, stream in { Self::Plain(stream), Self::Tls(stream) });
+read_through!(Stream, stream in { Self::Plain(stream), Self::Tls(stream) });
+write_through!(Stream, stream in { Self::Plain(stream), Self::Tls(stream) });
 
 /// A stream of HTTP/1.1 whose interim answers are counted: a flood of them ends it.
 #[derive(Debug)]
@@ -206,4 +143,4 @@ impl AsyncRead for Counted {
     }
 }
 
-write_through!(Counted, self => &mut *self, stream in { Self { stream, .. } });
+write_through!(Counted, stream in { Self { stream, .. } });

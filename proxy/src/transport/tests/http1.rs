@@ -70,7 +70,7 @@ async fn a_question_that_is_read_to_its_end_does_not_have_its_connection_polled_
     let (app, polls) = (Arc::clone(&server.app), Arc::new(AtomicUsize::new(0)));
     let counted = Arc::clone(&polls);
     let served = tokio::spawn(async move {
-        let mut served = pin!(app.serve(Stream::Memory(stream), None));
+        let mut served = pin!(app.serve(Socket::Memory(stream), None));
         poll_fn(|context| {
             counted.fetch_add(1, Ordering::Relaxed);
             served.as_mut().poll(context)
