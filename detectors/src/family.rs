@@ -9,6 +9,8 @@
 //! A row belongs to the group of an earlier one where it lies as close as half of the reference's rows lie to their
 //! nearest, differs from it in one column alone, or lies in the middle between it and another, as a bisection does.
 
+use std::ops::RangeInclusive;
+
 use crate::geometry::Geometry;
 
 /// Rows of a client that are looked at: its first ones, which show where it began, and its latest.
@@ -18,6 +20,8 @@ pub(crate) const LATEST_ROWS: usize = 48;
 const MIDDLE: f32 = 0.02;
 /// What a limit is multiplied by that must not be missed by rounding.
 const ROUNDING: f32 = 1.01;
+/// By how much of itself a sum of a few numbers may be off, at most.
+pub(crate) const ROUNDING_ERRORS: f32 = 16.0 * f32::EPSILON;
 /// Fewest rows of a group that somebody worked on.
 const WORKED_ROWS: usize = 5;
 /// Fewest groups of known cases that mean a choice of cases rather than one case.
@@ -278,6 +282,16 @@ impl<'a> Mirror<'a> {
         let part = 4.0 * MIDDLE / (1.0 - 2.0 * MIDDLE);
         let first = row.first().zip(left.first()).map_or(0.0, |(row, left)| 2.0 * row - left);
         Self { row, left, first, within: part * part * squared(row, left) * ROUNDING }
+    }
+
+    /// In which range the other end's value of a column lies, where it is such an end.
+    pub(crate) fn range(&self, column: usize) -> RangeInclusive<f32> {
+        let value = |row: &[f32]| row.get(column).copied().unwrap_or(f32::NAN);
+        let (row, left) = (value(self.row), value(self.left));
+        // Neither the sum nor the difference may be missed by rounding.
+        let reach = ROUNDING * self.within.sqrt() + ROUNDING_ERRORS * (row.abs() + left.abs());
+        let image = 2.0 * row - left;
+        image - reach..=image + reach
     }
 
     /// The same as [`is_middle`]. Nearly all rows are told apart by the first of their columns, most by the very first.

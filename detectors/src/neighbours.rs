@@ -16,6 +16,7 @@
 
 mod around;
 mod bytes;
+mod glance;
 mod latest;
 mod nearest;
 mod packed;
@@ -27,6 +28,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 pub use self::around::Around;
+pub use self::glance::Glance;
 use self::latest::Latest;
 pub use self::nearest::{NEAREST_MAX, Nearest, insert};
 pub use self::packed::STEPS_TO_CLOSE;
@@ -126,11 +128,21 @@ pub struct Before<'a> {
 }
 
 impl Before<'_> {
-    /// The oldest row of whose scaled values `is_it` holds, among the `first` and the `latest` but the very latest.
-    pub fn find(&self, first: usize, latest: usize, is_it: impl Fn(&[f32]) -> bool) -> Option<RowId> {
+    /// The oldest row of whose scaled values `what` gives something, with that: of those among the `first` and the `latest`
+    /// that came after the row `after`, if one is given. The very latest is none of them. The glance says which rows
+    /// `what` certainly gives nothing of.
+    pub fn find<T, const RANGES: usize>(
+        &self,
+        (first, latest): (usize, usize),
+        after: Option<RowId>,
+        glance: &Glance<RANGES>,
+        mut what: impl FnMut(&[f32]) -> Option<T>,
+    ) -> Option<(RowId, T)> {
         let Self { rows, place, .. } = *self;
-        let found = rows.find(0..first.min(place), &is_it);
-        found.or_else(|| rows.find(place.saturating_sub(latest).max(first).min(place)..place, &is_it))
+        let start = after.map_or(0, |after| rows.held_before(after + 1));
+        let mut among = |from: usize, end: usize| rows.find(from.max(start).min(end)..end, glance, &mut what);
+        let found = among(0, first.min(place));
+        found.or_else(|| among(place.saturating_sub(latest).max(first).min(place), place))
     }
 }
 

@@ -5,6 +5,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use super::bytes::{BLOCK, Block, Wide, widened};
+use super::glance::Glance;
 use super::sums::{Point, Rows, Screen, Sums, Wanted, first_of};
 use super::{Nearest, Other, RowId};
 use crate::facts::Features;
@@ -227,12 +228,21 @@ impl Packed {
         self.row(self.gap() + place).map(|row| (row.id, row.exact))
     }
 
-    /// The first row at some places, counted from the oldest, of whose scaled values `is_it` holds.
-    pub fn find(&self, places: Range<usize>, is_it: impl FnMut(&[f32]) -> bool) -> Option<RowId> {
+    /// The first row at some places, counted from the oldest, of whose scaled values `what` gives something, with that. Only
+    /// rows are asked about that the glance does not rule out.
+    pub fn find<T, const RANGES: usize>(
+        &self,
+        places: Range<usize>,
+        glance: &Glance<RANGES>,
+        mut what: impl FnMut(&[f32]) -> Option<T>,
+    ) -> Option<(RowId, T)> {
         let (first, end) = (self.gap() + places.start, self.gap() + places.end);
-        let rows = self.exact.get(first * self.width()..end * self.width())?;
-        let place = rows.chunks_exact(self.width().max(1)).position(is_it)?;
-        self.held.get(first + place).map(|held| held.id)
+        let (blocks, _) = self.blocks();
+        let glanced = self.first.get(first * blocks..end * blocks)?.chunks_exact(blocks);
+        (first..).zip(glanced).filter(|(_, blocks)| glance.may_be(blocks)).find_map(|(place, _)| {
+            let row = self.row(place)?;
+            what(row.exact).map(|found| (row.id, found))
+        })
     }
 
     /// The scaled values of all rows, the oldest first.

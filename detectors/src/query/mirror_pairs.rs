@@ -22,7 +22,7 @@
 //! direction once, that never ask about their base, or that round, and to single fields that stop at the end of their range
 //! on one side.
 
-use std::cell::Cell;
+use std::ops::RangeInclusive;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -30,10 +30,11 @@ use serde::{Deserialize, Serialize};
 use super::{
     Aspect, Exchange, Finding, Findings, Needs, ParameterError, Parameters, Purpose, QueryDetector, QuerySpec,
 };
-use crate::family::{FIRST_ROWS, squared};
+use crate::family::{FIRST_ROWS, ROUNDING_ERRORS, squared};
 use crate::finding::Tier;
+use crate::geometry::Geometry;
 use crate::lines::{Origin, Trail};
-use crate::neighbours::{Before, Neighbours, RowId};
+use crate::neighbours::{Before, Glance, Neighbours, RowId};
 use crate::reference::{Reference, Trust};
 use crate::seen::{Seen, SeenRow};
 use crate::shelf::ClientIndex;
@@ -97,6 +98,8 @@ const FIELDS_MAX: usize = 16;
 const CASES: usize = 4;
 /// Latest rows that are looked at: a sample of a slope and its mirror image come up to a hundred rows apart.
 const LATEST_ROWS: usize = 112;
+/// The rows that are looked at: so many of the first and so many of the latest.
+const ROWS: (usize, usize) = (FIRST_ROWS, LATEST_ROWS);
 /// Moves smaller than this part of the row's largest, in spreads, are none; and by how much of itself a move and its opposite
 /// may differ: values are often cut to a few decimals.
 const PART: f32 = 0.02;
@@ -296,24 +299,22 @@ fn amount(reference: &Reference, pair: &Pair) -> f64 {
 /// The pair that the new row at `position` completes with the row before it, about the client's nearest row, or about `last`.
 fn pair(exchange: &Exchange<'_>, position: usize, last: Option<RowId>) -> Option<Pair> {
     let (neighbours, client) = (exchange.neighbours, exchange.client);
+    let geometry = exchange.reference?.geometry()?;
     let (nearest, row) = neighbours.step(position)?;
     let id = neighbours.first_row() + position as RowId;
     let before = neighbours.before(client, id)?;
-    let about_last = || about(&before, row, neighbours.row(client, last?)?);
-    let pair = with_the_latest(&before, row).or_else(|| about(&before, row, nearest)).or_else(about_last);
+    let about = |base: &[f32]| about(geometry, &before, row, base);
+    let about_last = || about(neighbours.row(client, last?)?);
+    let pair = with_the_latest(geometry, &before, row).or_else(|| about(nearest)).or_else(about_last);
     pair.map(|pair| Pair { row: id, ..pair })
 }
 
 /// The pair that `row` makes with the row before it, about some row before both.
-fn with_the_latest(before: &Before<'_>, row: &[f32]) -> Option<Pair> {
+fn with_the_latest(geometry: &Geometry, before: &Before<'_>, row: &[f32]) -> Option<Pair> {
     let floor = PART / 2.0 * farthest(row, before.values);
-    let found = Cell::new(None);
-    let is_between = |base: &[f32]| {
-        found.set(mirrored(row, base, before.values, floor));
-        found.get().is_some()
-    };
-    let base = before.find(FIRST_ROWS, LATEST_ROWS, is_between)?;
-    found.get().map(|pair| Pair { base, ..pair })
+    let glance = Glance::new(geometry, unlike_max(row), |column| bases(row, before.values, floor, column));
+    let (base, pair) = before.find(ROWS, None, &glance, |base| mirrored(row, base, before.values, floor))?;
+    Some(Pair { base, ..pair })
 }
 
 /// By how many spreads two rows differ in the field in which they differ most.
@@ -322,28 +323,52 @@ fn farthest(left: &[f32], right: &[f32]) -> f32 {
 }
 
 /// The pair that `row` completes about `base`, one of the rows before it.
-fn about(before: &Before<'_>, row: &[f32], base: &[f32]) -> Option<Pair> {
-    let id = before.find(FIRST_ROWS, LATEST_ROWS, |other| other == base)?;
+fn about(geometry: &Geometry, before: &Before<'_>, row: &[f32], base: &[f32]) -> Option<Pair> {
+    let same = Glance::new(geometry, 0, |column| [value(base, column)..=value(base, column)]);
+    let (id, ()) = before.find(ROWS, None, &same, |other| (other == base).then_some(()))?;
     let floor = PART * farthest(row, base);
-    let (is_after, found) = (Cell::new(false), Cell::new(None));
-    let is_mirrored = |other: &[f32]| {
-        if is_after.get() {
-            found.set(mirrored(row, base, other, floor));
-        } else {
-            is_after.set(other == base);
-        }
-        found.get().is_some()
-    };
-    if before.find(FIRST_ROWS, LATEST_ROWS, is_mirrored).is_none() {
-        is_mirrored(before.values);
+    let glance = Glance::new(geometry, unlike_max(row), |column| images(row, base, floor, column));
+    let found = before.find(ROWS, Some(id), &glance, |other| mirrored(row, base, other, floor));
+    let pair = found.map(|(_, pair)| pair).or_else(|| mirrored(row, base, before.values, floor))?;
+    Some(Pair { base: id, ..pair })
+}
+
+/// How many of the fields that moved in both rows of a pair may not be mirrored.
+fn unlike_max(row: &[f32]) -> usize {
+    row.len() / 10
+}
+
+fn value(row: &[f32], column: usize) -> f32 {
+    row.get(column).copied().unwrap_or(f32::NAN)
+}
+
+/// Where the value of a base lies about which `row` and `other` are mirrored in a column, and where it lies beside one that
+/// did not move.
+fn bases(row: &[f32], other: &[f32], floor: f32, column: usize) -> [RangeInclusive<f32>; 3] {
+    let (row, other) = (value(row, column), value(other, column));
+    let rounding = ROUNDING_ERRORS * (row.abs() + other.abs() + floor);
+    let middle = 0.5 * (row + other);
+    let off = PART * (row - middle).abs() + rounding;
+    let still = floor + rounding;
+    [middle - off..=middle + off, row - still..=row + still, other - still..=other + still]
+}
+
+/// Where the value of a row lies in a column that is mirrored to `row` about `base`, and where it did not move.
+fn images(row: &[f32], base: &[f32], floor: f32, column: usize) -> [RangeInclusive<f32>; 2] {
+    let (row, base) = (value(row, column), value(base, column));
+    let rounding = ROUNDING_ERRORS * (row.abs() + base.abs() + floor);
+    let (mine, still) = (row - base, floor + rounding);
+    if mine.abs() <= still {
+        return [f32::NEG_INFINITY..=f32::INFINITY, base..=base];
     }
-    found.get().map(|pair| Pair { base: id, ..pair })
+    let (image, off) = (base - mine, PART * mine.abs() + rounding);
+    [image - off..=image + off, base - still..=base + still]
 }
 
 /// Whether `row` and `other` lie on opposite sides of `base`, in fields that moved by more than `floor`.
 fn mirrored(row: &[f32], base: &[f32], other: &[f32], floor: f32) -> Option<Pair> {
     let (mut most, mut theirs, mut both, mut opposite, mut first) = (0, 0, 0, 0, None);
-    let width = row.len();
+    let unlike = unlike_max(row);
     for (field, ((row, base), other)) in (0_u16..).zip(row.iter().zip(base).zip(other)) {
         let (mine, other) = (row - base, other - base);
         let rounding = 4.0 * f32::EPSILON * base.abs();
@@ -354,7 +379,7 @@ fn mirrored(row: &[f32], base: &[f32], other: &[f32], floor: f32) -> Option<Pair
             both += 1;
             opposite += usize::from((mine + other).abs() <= PART * mine.abs() + rounding);
             // Nearly all rows are told apart by their first fields.
-            if 10 * (both - opposite) > width {
+            if both - opposite > unlike {
                 return None;
             }
             first = first.or(Some((field, mine)));
@@ -419,6 +444,31 @@ mod tests {
             proptest::prop_assert_eq!(pair.map(|pair| pair.fields), Some(moves.len()));
             proptest::prop_assert_eq!(mirrored(&at(1.0), &base, &at(-1.1), floor), None);
             proptest::prop_assert_eq!(mirrored(&at(1.0), &base, &at(2.0), floor), None);
+        }
+
+        /// What the ranges of a glance leave out is no pair.
+        #[test]
+        fn no_pair_is_overlooked_at_a_glance(
+            fields in proptest::collection::vec((-50.0..50.0_f32, 0.0..2.0_f32, 0.95..1.05_f32, 0..6_u8), 1..60),
+            floor in 0.0..0.05_f32,
+        ) {
+            let base: Vec<f32> = fields.iter().map(|(value, ..)| *value).collect();
+            let row: Vec<f32> = fields.iter().map(|(value, by, ..)| value + by).collect();
+            let other = fields.iter().map(|(value, by, times, kind)| match kind {
+                0 => *value,
+                1 => value - by * times,
+                _ => value - by,
+            });
+            let other: Vec<f32> = other.collect();
+            let holds = |range: &RangeInclusive<f32>, value: f32| range.contains(&value);
+            let outside_of_bases = (0..base.len())
+                .filter(|column| !bases(&row, &other, floor, *column).iter().any(|range| holds(range, base[*column])));
+            let outside_of_images = (0..base.len())
+                .filter(|column| !images(&row, &base, floor, *column).iter().any(|range| holds(range, other[*column])));
+            if mirrored(&row, &base, &other, floor).is_some() {
+                proptest::prop_assert!(outside_of_bases.count() <= unlike_max(&row));
+                proptest::prop_assert!(outside_of_images.count() <= unlike_max(&row));
+            }
         }
     }
 
