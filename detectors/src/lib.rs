@@ -7,6 +7,7 @@
 //! `bytes -> capture -> exchange -> detectors -> finding -> policy -> decision`: this crate begins at the
 //! exchange. See `docs/ARCHITECTURE.md` for the whole way and `docs/lexicon.md` for the words.
 
+mod amounts;
 pub mod at_work;
 pub mod campaign;
 pub mod clients;

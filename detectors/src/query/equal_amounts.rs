@@ -23,10 +23,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::sign_step::needed;
 use super::{
     Aspect, Exchange, Finding, Findings, Needs, ParameterError, Parameters, Purpose, QueryDetector, QuerySpec,
 };
+use crate::amounts::{ROUNDING, SAME, is_coarse, needed};
 use crate::cumulative::{Evidence, Kept, Shares, Steps};
 use crate::finding::Tier;
 use crate::lines::Origin;
@@ -103,12 +103,6 @@ impl Parameters for Amounts {
     }
 }
 
-/// Differences up to this part of a value are rounding.
-const ROUNDING: f64 = 1e-5;
-/// By how much two equal amounts may differ.
-const SAME: f64 = 0.01;
-/// Steps of a grid to a standard deviation from which on two changes on the grid are seldom equal.
-const FINE_STEPS: f64 = 100.0;
 /// Part of the fields that must go the other way, where fields move by what they moved by before.
 const TURNED_PART: usize = 8;
 /// Part of all fields that must have stayed, where those that moved go one way.
@@ -346,8 +340,8 @@ fn are_equal(one: f64, other: f64) -> bool {
 /// of the same size are no wonder.
 fn explains(marginal: &Marginal, change: &Change) -> bool {
     marginal.grid().is_some_and(|grid| {
-        let is_coarse = marginal.deviation < FINE_STEPS * grid.step();
-        change.size() <= grid.step() || is_coarse && !change.is_fine && grid.holds(change.by())
+        let lies_on_it = || !change.is_fine && grid.holds(change.by());
+        change.size() <= grid.step() || is_coarse(marginal, grid) && lies_on_it()
     })
 }
 

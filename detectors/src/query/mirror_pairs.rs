@@ -30,6 +30,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Aspect, Exchange, Finding, Findings, Needs, ParameterError, Parameters, Purpose, QueryDetector, QuerySpec,
 };
+use crate::amounts::SAME;
 use crate::family::{FIRST_ROWS, ROUNDING_ERRORS, squared};
 use crate::finding::Tier;
 use crate::geometry::Geometry;
@@ -116,8 +117,6 @@ const FOLLOWS: f32 = 9.0;
 const FOLLOWS_PART: usize = 4;
 /// Squared cosine of the angle between two pairs from which on they go one way.
 const ONE_WAY: f32 = 0.9;
-/// By how much two equal amounts may differ.
-const SAME: f64 = 0.01;
 
 struct MirrorPairs {
     pairs: Pairs,

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Aspect, Exchange, Finding, Findings, Needs, ParameterError, Parameters, Purpose, QueryDetector, QuerySpec,
 };
+use crate::amounts::{ROUNDING, SAME, is_coarse, needed};
 use crate::finding::Tier;
 use crate::geometry::Geometry;
 use crate::lines::{Origin, Trail};
@@ -79,13 +80,6 @@ impl Parameters for Signs {
         Ok(())
     }
 }
-
-/// Differences up to this part of a value are rounding.
-const ROUNDING: f64 = 1e-5;
-/// By how much two equal changes may differ: values are often cut to a few decimals.
-const SAME: f64 = 0.01;
-/// Steps of a grid to a standard deviation from which on two changes on the grid are seldom equal.
-const FINE_STEPS: f64 = 100.0;
 
 struct SignStep {
     signs: Signs,
@@ -244,14 +238,9 @@ fn are_alike(one: f64, other: f64) -> bool {
     more <= less * (1.0 + SAME)
 }
 
-/// How many of `fields` fields make up a `share`; a little less, for rounding.
-pub(super) fn needed(share: f64, fields: usize) -> usize {
-    libm::ceil(share * fields as f64 - 1e-6) as usize
-}
-
 /// Whether a change lies on a grid so coarse that others of the same size are no wonder.
 fn explains(marginal: &Marginal, change: f64) -> bool {
-    marginal.grid().is_some_and(|grid| marginal.deviation < FINE_STEPS * grid.step() && grid.holds(change))
+    marginal.grid().is_some_and(|grid| is_coarse(marginal, grid) && grid.holds(change))
 }
 
 /// Most of the ascending `sizes` that lie within the tolerance of one of them.
