@@ -198,18 +198,18 @@ impl Marginals {
         &self.columns
     }
 
-    /// The columns that show a grid and hold a finite number in row `row` of `question`, with grid and number;
-    /// `column_of` gives the question's column for one of the reference's.
-    pub fn on_grids<'a>(
+    /// The columns in which row `row` of `question` holds a finite number that is finer than the grid of the reference's
+    /// values; `column_of` gives the question's column for one of the reference's. O(width).
+    pub fn finer<'a>(
         &'a self,
         question: &'a Features,
         row: usize,
         column_of: &'a [usize],
-    ) -> impl Iterator<Item = (&'a Marginal, Grid, f64)> {
+    ) -> impl Iterator<Item = &'a Marginal> {
         let cells = question.row(row);
-        self.columns.iter().filter_map(move |marginal| {
-            let grid = marginal.grid?;
-            Some((marginal, grid, number(cells, column_of, marginal.column)?))
+        self.columns.iter().filter(move |marginal| {
+            let value = || number(cells, column_of, marginal.column);
+            marginal.grid.is_some_and(|grid| value().is_some_and(|value| !grid.holds(value)))
         })
     }
 

@@ -17,7 +17,6 @@ use super::{
 };
 use crate::finding::Tier;
 use crate::lines::{BASE_FIELDS_MIN, BaseHit, MOVED, Marks};
-use crate::marginals::{Grid, Marginal};
 use crate::reference::Reference;
 use crate::seen::{Seen, SeenRow};
 
@@ -127,14 +126,14 @@ impl QueryDetector for FieldByField {
 /// Whether a row differs from an earlier one in a single field, and its value there is finer than the reference's steps.
 fn is_fine(exchange: &Exchange<'_>, seen: &Seen, row: &SeenRow) -> bool {
     let hits = seen.line_hits(row);
-    let (Some(reference), Some(columns)) = (exchange.trusted(), exchange.columns.of_reference()) else {
+    if hits.is_empty() || exchange.trusted().is_none() {
+        return false;
+    }
+    let Some((mut finer, columns)) = exchange.finer(row.index).zip(exchange.columns.of_reference()) else {
         return false;
     };
     let moved = |column: Option<&usize>| hits.iter().any(|hit| Some(&hit.column) == column);
-    let is_finer = |(marginal, grid, value): (&Marginal, Grid, f64)| {
-        moved(columns.get(marginal.column)) && !grid.holds(value)
-    };
-    !hits.is_empty() && reference.marginals().on_grids(exchange.question, row.index, columns).any(is_finer)
+    finer.any(|marginal| moved(columns.get(marginal.column)))
 }
 
 /// How many new rows differ from an earlier one in a single field, and lie off the reference.

@@ -13,6 +13,7 @@ use crate::engine::reach::Covers;
 use crate::facts::{Features, NotInspected, Time};
 use crate::finding::Tier;
 use crate::lines::Trail;
+use crate::marginals::Marginal;
 use crate::neighbours::{Neighbours, RowId};
 use crate::pages::Pages;
 use crate::reference::{Reference, Trust};
@@ -201,12 +202,15 @@ pub struct Exchange<'a> {
 }
 
 impl<'a> Exchange<'a> {
+    /// The reference's columns in which row `row` of the question is finer than the steps that the reference's values keep;
+    /// nothing where there is no reference that has the question's columns. O(width).
+    pub(crate) fn finer(&self, row: usize) -> Option<impl Iterator<Item = &'a Marginal>> {
+        Some(self.reference?.marginals().finer(self.question, row, self.columns.of_reference()?))
+    }
+
     /// Whether a value of row `row` of the question is finer than the steps that the reference's values keep. O(width).
     pub(crate) fn is_finer(&self, row: usize) -> bool {
-        let (Some(reference), Some(columns)) = (self.reference, self.columns.of_reference()) else {
-            return false;
-        };
-        reference.marginals().on_grids(self.question, row, columns).any(|(_, grid, value)| !grid.holds(value))
+        self.finer(row).is_some_and(|mut finer| finer.next().is_some())
     }
 
     /// The reference, if an operator named it: what was learned from traffic may have been taught by an attacker.

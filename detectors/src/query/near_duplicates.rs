@@ -176,13 +176,10 @@ fn is_turned(exchange: &Exchange<'_>, reference: &Reference, around: &Around<'_>
 
 /// Whether the values of the row at `index` of the question are multiples of the reference's steps in the columns that moved.
 fn keeps_steps(exchange: &Exchange<'_>, reference: &Reference, around: &Around<'_>, index: usize) -> bool {
-    let Some((columns, geometry)) = exchange.columns.of_reference().zip(reference.geometry()) else {
-        return false;
-    };
+    let Some((mut finer, geometry)) = exchange.finer(index).zip(reference.geometry()) else { return false };
     let moved = geometry.scales().zip(around.moved()).filter(|(_, moved)| *moved);
     let moved: Vec<usize> = moved.map(|((column, _), _)| column).collect();
-    let mut values = reference.marginals().on_grids(exchange.question, index, columns);
-    values.all(|(marginal, grid, value)| !moved.contains(&marginal.column) || grid.holds(value))
+    !finer.any(|marginal| moved.contains(&marginal.column))
 }
 
 impl NearDuplicates {

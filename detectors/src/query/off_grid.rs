@@ -140,9 +140,8 @@ impl QueryDetector for OffGrid {
         };
         let (mut off, mut field) = (0, None);
         for (position, row) in seen.rows().iter().enumerate() {
-            let values = reference.marginals().on_grids(exchange.question, row.index, columns);
-            let finer = values.filter(|(_, grid, value)| !grid.holds(*value));
-            let mut finer = finer.map(|(marginal, _, _)| marginal).peekable();
+            let finer = reference.marginals().finer(exchange.question, row.index, columns);
+            let mut finer = finer.peekable();
             if let Some(first) = finer.peek() {
                 off += 1;
                 out.mark(position);
