@@ -39,17 +39,24 @@ impl<const WORDS: usize> Places<WORDS> {
     /// Enters a place under `hash`; it must not be there yet. `hash_of` gives the hash of a place that was entered.
     pub fn insert(&mut self, hash: u64, place: usize, hash_of: impl Fn(usize) -> u64) {
         if (self.held + 1) * 4 > self.slots.len() * 3 {
-            let grown = vec![[FREE; WORDS]; (self.slots.len() * 2).max(SLOTS_MIN)];
-            let before = std::mem::replace(&mut self.slots, grown);
-            for known in before.into_iter().filter(is_taken) {
-                self.put(known, hash_at(&known, &hash_of));
-            }
+            self.grow(hash_of);
         }
         // Memories are far smaller than what four bytes can tell.
         let mut known = [hash as u32; WORDS];
         known.first_mut().into_iter().for_each(|word| *word = place as u32 + 1);
         self.put(known, hash);
         self.held += 1;
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn grow(&mut self, hash_of: impl Fn(usize) -> u64) {
+        let grown = vec![[FREE; WORDS]; (self.slots.len() * 2).max(SLOTS_MIN)];
+        let before = std::mem::replace(&mut self.slots, grown);
+        before
+            .iter()
+            .filter(|known| is_taken(known))
+            .for_each(|known| self.put(*known, hash_at(known, &hash_of)));
     }
 
     /// Takes out a place that was entered under `hash`.
@@ -89,10 +96,13 @@ impl<const WORDS: usize> Places<WORDS> {
 
     fn put(&mut self, known: [u32; WORDS], hash: u64) {
         let mut slot = self.home(hash);
-        while self.at(slot).is_some() {
+        while let Some(taken) = self.slots.get_mut(slot) {
+            if !is_taken(taken) {
+                *taken = known;
+                return;
+            }
             slot = self.after(slot);
         }
-        self.set(slot, known);
     }
 
     fn at(&self, slot: usize) -> Option<&[u32; WORDS]> {

@@ -66,6 +66,17 @@ struct Ranked {
 /// Orders clients that hold as much: the one with the oldest entry stands highest.
 type Age = (Reverse<u64>, u32);
 
+/// Who makes room for entries.
+#[derive(Clone, Copy, Debug)]
+enum Loser {
+    /// There is room, for so many.
+    Nobody { entries: usize },
+    /// The client itself, all the time or until its oldest entry was born after that of a client that holds as many.
+    Itself { until: Option<u64> },
+    /// Another client, for so many.
+    Other { client: ClientIndex, entries: usize },
+}
+
 /// No place.
 const NONE: u32 = u32::MAX;
 
@@ -150,37 +161,22 @@ impl<V: Default> Shelf<V> {
 
     /// Puts an entry under a key that the client does not hold yet; O(log clients).
     pub fn insert(&mut self, client: ClientIndex, key: u64, value: V) {
-        let entry = Entry { key, born: self.births, owner: client as u32, next: NONE, value };
-        self.births += 1;
-        match self.loser(client) {
-            Some(loser) if loser == client => {
-                self.evicted += 1;
-                self.replace_oldest(client, entry);
-            }
-            Some(loser) => {
-                self.evicted += u64::from(self.drop_oldest(loser));
-                self.append(client, [entry]);
-            }
-            None => self.append(client, [entry]),
-        }
+        self.insert_all(client, std::iter::once((key, value)));
     }
 
     /// Puts several entries under keys that the client does not hold yet, as [`Shelf::insert`] does one after the other:
-    /// where there is room for all of them, the client is ranked anew but once.
-    pub fn insert_all(&mut self, client: ClientIndex, entries: impl ExactSizeIterator<Item = (u64, V)>) {
-        let Bounds { entries: most, entries_per_client: most_of_client } = self.bounds;
-        let have_room =
-            self.held + entries.len() <= most && self.held_by(client) + entries.len() <= most_of_client;
-        if !have_room {
-            return entries.for_each(|(key, value)| self.insert(client, key, value));
+    /// but clients are ranked anew only once the loser changes.
+    pub fn insert_all(&mut self, client: ClientIndex, mut entries: impl ExactSizeIterator<Item = (u64, V)>) {
+        while entries.len() > 0 {
+            match self.loser(client, entries.len()) {
+                Loser::Itself { until } => self.replace_oldest(client, until, &mut entries),
+                Loser::Other { client: loser, entries: count } => {
+                    self.drop_oldest(loser, count);
+                    self.append(client, entries.by_ref().take(count));
+                }
+                Loser::Nobody { entries: count } => self.append(client, entries.by_ref().take(count)),
+            }
         }
-        let births = self.births..;
-        self.births += entries.len() as u64;
-        let owner = client as u32;
-        self.append(
-            client,
-            entries.zip(births).map(|((key, value), born)| Entry { key, born, owner, next: NONE, value }),
-        );
     }
 
     /// Whether the client holds anything.
@@ -191,7 +187,9 @@ impl<V: Default> Shelf<V> {
 
     /// Forgets everything of one client.
     pub fn forget(&mut self, client: ClientIndex) {
-        while self.drop_oldest(client) {}
+        let evicted = self.evicted;
+        self.drop_oldest(client, self.held_by(client));
+        self.evicted = evicted;
     }
 
     /// Bytes that grow with the clients, entries left out.
@@ -226,46 +224,82 @@ impl<V: Default> Shelf<V> {
         self.entries.get(place as usize)
     }
 
-    /// Who loses an entry where there is no room for one more of this client: somebody who holds any.
-    fn loser(&self, client: ClientIndex) -> Option<ClientIndex> {
+    /// Who makes room for entries of this client, at most so many.
+    fn loser(&self, client: ClientIndex, wanted: usize) -> Loser {
         let own = self.held_by(client);
-        if own > 0 && own >= self.bounds.entries_per_client {
-            Some(client)
-        } else if self.held >= self.bounds.entries {
-            self.ranking.first().map(|loser| loser.client as usize)
-        } else {
-            None
+        let of_client = self.bounds.entries_per_client.max(1).saturating_sub(own);
+        if of_client == 0 {
+            return Loser::Itself { until: None };
         }
+        let room = self.bounds.entries.saturating_sub(self.held).min(of_client);
+        let Some(loser) = self.ranking.first().filter(|_| room == 0) else {
+            return Loser::Nobody { entries: room.clamp(1, wanted) };
+        };
+        let next = self.next();
+        let lead = loser.entries - next.map_or(0, |next| next.entries);
+        if loser.client as usize == client {
+            let next = next.filter(|_| lead == 0).and_then(|next| self.age(next.client));
+            return Loser::Itself { until: next.map(|(Reverse(born), _)| born) };
+        }
+        // The one loses what the other gains.
+        let until_met = (loser.entries as usize - own).div_ceil(2);
+        let entries = (lead as usize).min(until_met).min(of_client).clamp(1, wanted);
+        Loser::Other { client: loser.client as usize, entries }
     }
 
-    /// Puts an entry where its client's oldest is: busy clients make room for themselves most of the time. The ring stays
-    /// as it is, but for which entry is the latest.
-    fn replace_oldest(&mut self, client: ClientIndex, entry: Entry<V>) {
-        let Some(share) = self.shares.get_mut(client) else { return };
-        let Some(place) = self.entries.get(share.latest as usize).map(|latest| latest.next) else { return };
-        let Some(oldest) = self.entries.get_mut(place as usize) else { return };
-        share.latest = place;
-        let (before, key) = (oldest.key, entry.key);
-        *oldest = Entry { next: oldest.next, ..entry };
-        let known = &self.entries;
-        self.places.remove(before, place as usize, |place| key_at(known, place));
-        self.places.insert(key, place as usize, |place| key_at(known, place));
+    /// Who would lose next but for the one who does.
+    fn next(&self) -> Option<&Ranked> {
+        let below = self.ranking.iter().skip(1).take(2);
+        below.reduce(|one, other| if self.outranks(*other, *one) { other } else { one })
+    }
+
+    /// Puts entries where their client's oldest are, until the oldest was born after `until`: busy clients make room for
+    /// themselves most of the time. The ring stays as it is, but for which entry is the latest.
+    fn replace_oldest(
+        &mut self,
+        client: ClientIndex,
+        until: Option<u64>,
+        entries: impl Iterator<Item = (u64, V)>,
+    ) {
+        let Some(share) = self.shares.get_mut(client) else { return entries.for_each(drop) };
+        let mut place = self.entries.get(share.latest as usize).map_or(NONE, |latest| latest.next);
+        for (key, value) in entries {
+            let Some(oldest) = self.entries.get_mut(place as usize) else { return };
+            share.latest = place;
+            let (before, next) = (oldest.key, oldest.next);
+            *oldest = Entry { key, born: self.births, owner: oldest.owner, next, value };
+            self.births += 1;
+            self.evicted += 1;
+            let known = &self.entries;
+            self.places.remove(before, place as usize, |place| key_at(known, place));
+            self.places.insert(key, place as usize, |place| key_at(known, place));
+            place = next;
+            if until.is_some_and(|until| known.get(place as usize).is_none_or(|oldest| oldest.born > until)) {
+                break;
+            }
+        }
         self.seat_of(client).into_iter().for_each(|seat| self.sink(seat));
     }
 
-    /// Adds entries younger than all others of their client, the oldest of them first.
-    fn append(&mut self, client: ClientIndex, entries: impl IntoIterator<Item = Entry<V>>) {
+    /// Adds entries, the oldest of them first.
+    fn append(&mut self, client: ClientIndex, entries: impl Iterator<Item = (u64, V)>) {
+        let births = self.births..;
+        self.append_born(client, entries.zip(births));
+    }
+
+    /// Adds entries with their births, younger than all others of their client, the oldest of them first.
+    fn append_born(&mut self, client: ClientIndex, entries: impl Iterator<Item = ((u64, V), u64)>) {
         let seat = self.seat_of(client);
         let latest = self.shares.get(client).filter(|_| seat.is_some()).map(|share| share.latest);
         // The latest leads to the oldest; the one before leads to the latest.
         let mut oldest = latest.and_then(|latest| self.entry(latest)).map(|latest| latest.next);
         let (mut last, mut added) = (latest, 0);
-        for entry in entries {
-            let key = entry.key;
-            let place = self.put(entry);
+        for ((key, value), born) in entries {
+            let place = self.put(Entry { key, born, owner: client as u32, next: NONE, value });
             last.into_iter().for_each(|last| self.link(last, place));
             let known = &self.entries;
             self.places.insert(key, place as usize, |place| key_at(known, place));
+            self.births = born + 1;
             oldest = oldest.or(Some(place));
             last = Some(place);
             added += 1;
@@ -311,33 +345,34 @@ impl<V: Default> Shelf<V> {
         self.entries.get_mut(place as usize).into_iter().for_each(|entry| entry.next = next);
     }
 
-    fn drop_oldest(&mut self, client: ClientIndex) -> bool {
-        let Some(&Share { latest, .. }) = self.shares.get(client).filter(|share| share.seat > 0) else {
-            return false;
-        };
-        let place = self.entry(latest).map_or(NONE, |latest| latest.next);
-        let after = self.entry(place).map_or(NONE, |oldest| oldest.next);
-        self.link(latest, after);
-        let key = key_at(&self.entries, place as usize);
-        let known = &self.entries;
-        self.places.remove(key, place as usize, |place| key_at(known, place));
-        if let Some(oldest) = self.entries.get_mut(place as usize) {
+    /// Drops the oldest entries of a client that holds so many, to make room.
+    fn drop_oldest(&mut self, client: ClientIndex, count: usize) {
+        let Some(seat) = self.seat_of(client) else { return };
+        let latest = self.shares.get(client).map_or(NONE, |share| share.latest);
+        let mut place = self.entry(latest).map_or(NONE, |latest| latest.next);
+        for _ in 0..count {
+            let Some(oldest) = self.entries.get_mut(place as usize) else { return };
+            let key = oldest.key;
             oldest.value = V::default();
-            oldest.next = std::mem::replace(&mut self.free, place);
+            let after = std::mem::replace(&mut oldest.next, std::mem::replace(&mut self.free, place));
+            let known = &self.entries;
+            self.places.remove(key, place as usize, |place| key_at(known, place));
+            place = after;
         }
-        self.held -= 1;
-        self.take_one_off(client);
-        true
+        self.held -= count;
+        self.evicted += count as u64;
+        self.take_off(seat, count as u32, (latest, place));
     }
 
-    /// Ranks a client anew that holds one entry less than before.
-    fn take_one_off(&mut self, client: ClientIndex) {
-        let Some(seat) = self.seat_of(client) else { return };
+    /// Ranks a client anew that holds so many entries less than before, of which the latest now leads to that oldest.
+    fn take_off(&mut self, seat: usize, count: u32, (latest, oldest): (u32, u32)) {
         let Some(ranked) = self.ranking.get_mut(seat) else { return };
-        ranked.entries -= 1;
+        ranked.entries -= count;
         if ranked.entries > 0 {
+            self.link(latest, oldest);
             self.sink(seat);
         } else {
+            let client = ranked.client as usize;
             self.shares.get_mut(client).into_iter().for_each(|share| share.seat = 0);
             self.unrank(seat);
         }
@@ -416,7 +451,7 @@ impl<V: Default> From<Stored<V>> for Shelf<V> {
     fn from(stored: Stored<V>) -> Self {
         let mut shelf = Self::new(stored.bounds);
         for (owner, key, born, value) in stored.entries {
-            shelf.append(owner as usize, [Entry { key, born, owner, next: NONE, value }]);
+            shelf.append_born(owner as usize, std::iter::once(((key, value), born)));
         }
         Self { births: stored.births, evicted: stored.evicted, ..shelf }
     }
@@ -489,21 +524,35 @@ mod tests {
     }
 
     proptest! {
+        /// Most shelves are full after a few turns: with quotas that are seldom reached, and ones that are all the time.
         #[test]
         fn several_at_once_are_what_they_are_one_by_one(
-            counts in prop::collection::vec((0..4_usize, 0..6_u64), 0..30),
+            entries in 1..32_usize,
+            entries_per_client in 1..32_usize,
+            turns in prop::collection::vec((0..6_usize, 0..24_u64, prop::bool::weighted(0.05)), 0..40),
         ) {
-            let (mut together, mut one_by_one) = (shelf(), shelf());
-            for (turn, (client, count)) in (0..).zip(counts) {
-                let entries: Vec<(u64, u64)> = (0..count).map(|number| (10 * turn + number, number)).collect();
+            let bounds = Bounds { entries, entries_per_client };
+            let (mut together, mut one_by_one) = (Shelf::new(bounds), Shelf::new(bounds));
+            for (turn, (client, count, forgets)) in (0..).zip(turns) {
+                if forgets {
+                    together.forget(client);
+                    one_by_one.forget(client);
+                }
+                let entries: Vec<(u64, u64)> = (0..count).map(|number| (100 * turn + number, number)).collect();
                 entries.iter().for_each(|(key, value)| one_by_one.insert(client, *key, *value));
-                together.insert_all(client, entries.into_iter());
+                together.insert_all(client, entries.iter().copied());
                 let saved = [&together, &one_by_one].map(|shelf| postcard::to_stdvec(shelf).unwrap());
                 prop_assert_eq!(&saved[0], &saved[1]);
+                prop_assert!(together.len() <= bounds.entries);
                 prop_assert_eq!(together.ranking.len(), one_by_one.ranking.len());
                 for at in 1..together.ranking.len() {
                     let (above, below) = (together.ranking[(at - 1) / 2], together.ranking[at]);
                     prop_assert!(together.outranks(above, below), "the ranking is a heap");
+                }
+                for (key, value) in entries {
+                    let found = [&together, &one_by_one].map(|shelf| shelf.get(client, key));
+                    prop_assert_eq!(found[0], found[1]);
+                    prop_assert!(found[0].is_none_or(|found| *found == value));
                 }
             }
         }
