@@ -11,12 +11,6 @@ pub const BLOCK: usize = 16;
 pub type Block = [u8; BLOCK];
 /// So many rows are compared at a time.
 pub const EIGHT: usize = 8;
-/// Rows that a vector holds a byte of each of.
-pub const PART: usize = 32;
-/// So many times as many rows are compared at a time, column by column.
-pub const PARTS: usize = 4;
-/// A byte to each of them.
-pub type Group = [[u8; PART]; PARTS];
 
 #[cfg(not(target_arch = "x86_64"))]
 pub use self::plain::{Eight, differences, squares};
@@ -45,10 +39,6 @@ pub trait Sizes: Copy {
 
     /// The sum of the squares of the differences between the bytes at the same places.
     fn squares(self, one: &[Block], two: &[Wide]) -> u32;
-
-    /// A bit to each of 128 rows whose sum of differences from the bytes `from`, one to a column, is at most `limit`;
-    /// nothing where none is. Sums stop at 255, which `limit` must be below.
-    fn within(self, columns: &[Group], from: &[u8], limit: u8) -> Option<[u32; PARTS]>;
 }
 
 /// The way that every processor of this kind has.
@@ -68,19 +58,6 @@ impl Sizes for Basic {
     #[inline(always)]
     fn squares(self, one: &[Block], two: &[Wide]) -> u32 {
         squares(one, two)
-    }
-
-    #[inline(always)]
-    fn within(self, columns: &[Group], from: &[u8], limit: u8) -> Option<[u32; PARTS]> {
-        let mut sums: Group = [[0; PART]; PARTS];
-        for (column, from) in columns.iter().zip(from) {
-            for (sum, byte) in sums.as_flattened_mut().iter_mut().zip(column.as_flattened()) {
-                *sum = sum.saturating_add(byte.abs_diff(*from));
-            }
-        }
-        let bits = |sums: [u8; PART]| sums.iter().rfold(0, |bits, sum| bits << 1 | u32::from(*sum <= limit));
-        let least = sums.as_flattened().iter().fold(u8::MAX, |least, sum| least.min(*sum));
-        (least <= limit).then(|| sums.map(bits))
     }
 }
 
@@ -114,11 +91,6 @@ impl Sizes for pulp::x86::V3 {
         }
         pulp::cast::<_, [u32; 8]>(sum).iter().sum()
     }
-
-    #[inline(always)]
-    fn within(self, columns: &[Group], from: &[u8], limit: u8) -> Option<[u32; PARTS]> {
-        avx2::within(self, columns, from, limit)
-    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -128,42 +100,7 @@ mod avx2 {
     use pulp::cast;
     use pulp::x86::V3;
 
-    use super::{Block, EIGHT, Eight, Group, PART, PARTS};
-
-    /// Those of 128 rows within a limit.
-    #[inline(always)]
-    pub fn within(v3: V3, columns: &[Group], from: &[u8], limit: u8) -> Option<[u32; PARTS]> {
-        let every = |byte: u8| v3.avx._mm256_set1_epi8(byte.cast_signed());
-        let mut sums = [every(0); PARTS];
-        for ([one, two, three, four], from) in columns.iter().zip(from) {
-            let from = every(*from);
-            let [first, second, third, fourth] = sums;
-            sums = [
-                plus_differences(v3, first, *one, from),
-                plus_differences(v3, second, *two, from),
-                plus_differences(v3, third, *three, from),
-                plus_differences(v3, fourth, *four, from),
-            ];
-        }
-        let limit = every(limit);
-        let [first, second, third, fourth] = sums;
-        let least = v3
-            .avx2
-            ._mm256_min_epu8(v3.avx2._mm256_min_epu8(first, second), v3.avx2._mm256_min_epu8(third, fourth));
-        let bits = |sums: __m256i| {
-            let stays = v3.avx2._mm256_cmpeq_epi8(v3.avx2._mm256_min_epu8(sums, limit), sums);
-            v3.avx2._mm256_movemask_epi8(stays).cast_unsigned()
-        };
-        (bits(least) != 0).then(|| [bits(first), bits(second), bits(third), bits(fourth)])
-    }
-
-    /// The sums, with the differences between the bytes of a column and the same byte of all added to them.
-    #[inline(always)]
-    fn plus_differences(v3: V3, sums: __m256i, column: [u8; PART], from: __m256i) -> __m256i {
-        let column = cast(column);
-        let (more, less) = (v3.avx2._mm256_max_epu8(column, from), v3.avx2._mm256_min_epu8(column, from));
-        v3.avx2._mm256_adds_epu8(sums, v3.avx2._mm256_sub_epi8(more, less))
-    }
+    use super::{Block, EIGHT, Eight};
 
     /// The sums of eight rows of one block.
     #[inline(always)]
@@ -428,29 +365,6 @@ mod tests {
             prop_assert_eq!(bits != 0, together.any_at_most(Eight::all(limit)));
             for (place, sum) in each.iter().enumerate() {
                 prop_assert_eq!(bits >> place & 1 == 1, *sum <= limit);
-            }
-        }
-
-        #[test]
-        fn rows_within_a_limit_are_told_by_columns(
-            bytes in vec((any::<[[u8; PART]; PARTS]>(), any::<u8>()), 0..17),
-            different in 1..=255_u8,
-            limit in 0..255_u8,
-        ) {
-            // Few different bytes, so that some sums are low.
-            let columns: Vec<Group> =
-                bytes.iter().map(|(column, _)| column.map(|part| part.map(|byte| byte % different))).collect();
-            let from: Vec<u8> = bytes.iter().map(|(_, from)| from % different).collect();
-            let sum = |part: usize, row: usize| -> u32 {
-                columns.iter().zip(&from).map(|(column, from)| u32::from(column[part][row].abs_diff(*from))).sum()
-            };
-            let bit = |part: usize, row: usize| u32::from(sum(part, row) <= u32::from(limit)) << row;
-            let bits = [0, 1, 2, 3].map(|part| (0..PART).fold(0, |bits, row| bits | bit(part, row)));
-            let expected = (bits != [0; PARTS]).then_some(bits);
-            prop_assert_eq!(Basic.within(&columns, &from, limit), expected);
-            #[cfg(target_arch = "x86_64")]
-            if let Some(simd) = pulp::x86::V3::try_new() {
-                prop_assert_eq!(simd.within(&columns, &from, limit), expected);
             }
         }
 

@@ -1,21 +1,31 @@
-//! The model's latest rows, and narrow ones once more by columns: then what lies far from a row is told of 128 rows at a
-//! time, in half of the instructions that a look row by row takes.
+//! The model's latest rows, and narrow ones once more by cuts: then what lies far from a row in any column is told of 64
+//! rows by one instruction, or of 256.
 //!
-//! By columns, a byte of each of 128 rows lies side by side in a ring of the latest rows. Rows of more than 16 columns are
-//! looked through as they lie: their sums exceed what a byte tells.
+//! A cut is a byte between two sixteenths of the range; for each cut of each column there is a bit to each of the latest
+//! rows, which says whether the row's byte lies below it. Two cuts hold the rows that lie within reach in one column; those
+//! that all columns hold are few, and looked at one by one. Wide rows are looked through as they lie: the more columns, the
+//! farther two rows of one cluster may lie apart in one of them.
 
 use serde::{Deserialize, Serialize};
 
-use super::bytes::{BLOCK, Basic, Block, Group, PART, PARTS, Sizes};
+use super::bytes::{BLOCK, Block, differences};
 use super::packed::{Packed, Scaled, Within};
 use super::sums::{Processor, Screen, Sums};
 use super::{Other, RECENT_ROWS, RowId};
 use crate::shelf::ClientIndex;
 
-/// Rows of a group.
-const GROUP: usize = PARTS * PART;
+/// Bits of a word.
+const WORD: usize = u64::BITS as usize;
+/// Words with a bit to each of the latest rows, and a few more.
+const WORDS: usize = RECENT_ROWS.div_ceil(WORD);
 /// Places of the ring.
-const PLACES: usize = RECENT_ROWS.next_multiple_of(GROUP);
+const PLACES: usize = WORDS * WORD;
+/// Parts that cuts divide the range of a byte into.
+const PARTS: usize = 16;
+/// A bit to each place.
+type Bits = [u64; WORDS];
+/// The places whose byte lies below each cut of a column: none for the first, all for the last.
+type Cuts = [Bits; PARTS + 1];
 
 /// The latest rows of all clients, [`RECENT_ROWS`] at most.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -65,13 +75,13 @@ impl Latest {
         sums: &mut Sums,
         out: &mut Vec<Other>,
     ) {
-        let limit = Screen::new(within.ratio, self.rows.width()).in_a_byte();
-        let (Some(limit), [block], true) = (limit, from.coarse(), self.are_narrow()) else {
+        let ([block], true) = (from.coarse(), self.are_narrow()) else {
             return self.rows.others_within(within, client, from, sums, out);
         };
-        self.columns.keep_up_with(&self.rows);
-        let found = self.columns.look(block, limit);
-        out.extend(found.filter_map(|place| self.rows.other_at(place, within, client, from)));
+        let Self { rows, columns } = self;
+        columns.keep_up_with(rows);
+        let screen = Screen::new(within.ratio, rows.width());
+        columns.look(block, screen, |back| out.extend(rows.other_at(back, within, client, from)));
     }
 
     fn are_narrow(&self) -> bool {
@@ -79,18 +89,16 @@ impl Latest {
     }
 }
 
-/// Bytes by columns.
+/// The bytes of the latest rows in a ring, and by cuts.
 #[derive(Debug, Default)]
 struct Ring {
     width: usize,
-    /// As many as there are columns for each 128 places.
-    groups: Vec<Group>,
+    blocks: Vec<Block>,
+    columns: Vec<Cuts>,
     /// Rows ever put in.
     rows: usize,
     last: Option<RowId>,
     processor: Processor,
-    /// Scratch.
-    found: Vec<usize>,
 }
 
 impl Ring {
@@ -100,80 +108,93 @@ impl Ring {
             return;
         }
         self.width = rows.width();
-        self.groups.clear();
-        self.groups.resize(PLACES / GROUP * self.width, [[0; PART]; PARTS]);
+        self.blocks = vec![[0; BLOCK]; PLACES];
+        // All bytes are 0: they lie below every cut but the first.
+        let mut cuts = [[u64::MAX; WORDS]; PARTS + 1];
+        cuts.first_mut().into_iter().for_each(|first| *first = [0; WORDS]);
+        self.columns = vec![cuts; self.width];
         (self.rows, self.last) = (0, None);
         rows.first_blocks().for_each(|(id, blocks)| self.put(id, blocks));
     }
 
     fn put(&mut self, id: RowId, blocks: &[Block]) {
         let place = self.rows % PLACES;
-        let columns = self.groups.get_mut(place / GROUP * self.width..).unwrap_or_default();
-        for (column, byte) in columns.iter_mut().zip(blocks.as_flattened()).take(self.width) {
-            column.as_flattened_mut().get_mut(place % GROUP).into_iter().for_each(|known| *known = *byte);
+        let (word, bit) = (place / WORD, 1 << (place % WORD));
+        let (Some(known), [block]) = (self.blocks.get_mut(place), blocks) else { return };
+        for (cuts, (was, is)) in self.columns.iter_mut().zip(known.iter().zip(block)) {
+            let (was, is) = (part_of(*was), part_of(*is));
+            let between = cuts.get_mut(was.min(is) + 1..was.max(is) + 1).unwrap_or_default();
+            between.iter_mut().filter_map(|cut| cut.get_mut(word)).for_each(|bits| *bits ^= bit);
         }
+        *known = *block;
         self.rows += 1;
         self.last = Some(id);
     }
 
-    /// The rows whose sum of differences is at most `limit`, counted back from the latest, and perhaps places that are
-    /// free or hold older rows.
-    fn look(&mut self, from: &Block, limit: u8) -> impl Iterator<Item = usize> {
-        self.found.clear();
-        let used = self.rows.min(PLACES).div_ceil(GROUP) * self.width;
-        let groups = self.groups.get(..used).unwrap_or_default();
-        let look = Look { groups, width: self.width, from, limit, found: &mut self.found, by: Basic };
-        look.by_what_is_there(self.processor);
+    /// Calls `found` with the rows that pass, counted back from the latest, and perhaps with places that hold older rows.
+    fn look(&self, from: &Block, screen: Screen, mut found: impl FnMut(usize)) {
+        let look = Look { columns: &self.columns, from, reach: screen.reach() };
+        let within = look.by_what_is_there(self.processor);
         let latest = self.rows.wrapping_sub(1);
-        self.found.iter().map(move |place| latest.wrapping_sub(*place) % PLACES)
-    }
-}
-
-/// A look at all groups, with a way to add up.
-struct Look<'a, S> {
-    groups: &'a [Group],
-    width: usize,
-    from: &'a Block,
-    limit: u8,
-    found: &'a mut Vec<usize>,
-    by: S,
-}
-
-#[cfg(target_arch = "x86_64")]
-impl<S: Sizes> pulp::WithSimd for Look<'_, S> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<V: pulp::Simd>(self, _: V) {
-        self.all();
-    }
-}
-
-impl Look<'_, Basic> {
-    #[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables))]
-    fn by_what_is_there(self, processor: Processor) {
-        #[cfg(target_arch = "x86_64")]
-        if let Some(simd) = processor.avx2 {
-            let Self { groups, width, from, limit, found, .. } = self;
-            return pulp::Simd::vectorize(simd, Look { groups, width, from, limit, found, by: simd });
-        }
-        self.all();
-    }
-}
-
-impl<S: Sizes> Look<'_, S> {
-    #[inline(always)]
-    fn all(self) {
-        let Self { groups, width, from, limit, found, by } = self;
-        for (group, columns) in groups.chunks_exact(width.max(1)).enumerate() {
-            let Some(parts) = by.within(columns, from, limit) else { continue };
-            for (part, mut within) in parts.into_iter().enumerate() {
-                while within != 0 {
-                    found.push(group * GROUP + part * PART + within.trailing_zeros() as usize);
-                    within &= within - 1;
+        let used = within.get(..self.rows.div_ceil(WORD).min(WORDS)).unwrap_or_default();
+        for (word, bits) in used.iter().enumerate() {
+            let mut bits = *bits;
+            while bits != 0 {
+                let place = word * WORD + bits.trailing_zeros() as usize;
+                bits &= bits - 1;
+                let block = self.blocks.get(place);
+                if block.is_some_and(|block| screen.admits(differences(&[*block], &[*from]))) {
+                    found(latest.wrapping_sub(place) % PLACES);
                 }
             }
         }
+    }
+}
+
+/// Which part of its range a byte lies in.
+fn part_of(byte: u8) -> usize {
+    usize::from(byte) * PARTS / (1 << u8::BITS)
+}
+
+/// A look for the places that lie within reach in every column.
+struct Look<'a> {
+    columns: &'a [Cuts],
+    from: &'a Block,
+    reach: u8,
+}
+
+#[cfg(target_arch = "x86_64")]
+impl pulp::WithSimd for Look<'_> {
+    type Output = Bits;
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) -> Bits {
+        self.all()
+    }
+}
+
+impl Look<'_> {
+    #[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables))]
+    fn by_what_is_there(self, processor: Processor) -> Bits {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(simd) = processor.avx2 {
+            return pulp::Simd::vectorize(simd, self);
+        }
+        self.all()
+    }
+
+    #[inline(always)]
+    fn all(self) -> Bits {
+        let mut within = [u64::MAX; WORDS];
+        for (cuts, from) in self.columns.iter().zip(self.from) {
+            let first = part_of(from.saturating_sub(self.reach));
+            let last = part_of(from.saturating_add(self.reach));
+            let (Some(before), Some(until)) = (cuts.get(first), cuts.get(last + 1)) else { continue };
+            for (within, (before, until)) in within.iter_mut().zip(before.iter().zip(until)) {
+                *within &= until & !before;
+            }
+        }
+        within
     }
 }
 
@@ -203,7 +224,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
-        fn the_same_rows_are_found_by_columns_as_row_by_row(
+        fn the_same_rows_are_found_by_cuts_as_row_by_row(
             width in 1..18_usize, rows in 0..2300_usize, seed: u32, restored: bool, processor: bool,
         ) {
             let number = |row: usize, column: usize| {

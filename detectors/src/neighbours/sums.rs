@@ -17,6 +17,8 @@ pub struct Screen {
     sum: u32,
     /// Largest sum of their squares.
     squares: u32,
+    /// Largest of them.
+    reach: u8,
 }
 
 impl Screen {
@@ -24,12 +26,18 @@ impl Screen {
     pub fn new(ratio: f32, width: usize) -> Self {
         let steps = ratio * STEPS_TO_CLOSE as f32 + 1.0;
         let width = width as f32;
-        Self { sum: (width * steps) as u32, squares: (width * steps * steps) as u32 }
+        let reach = (ratio * STEPS_TO_CLOSE as f32 * width.sqrt() + 1.0).ceil();
+        Self { sum: (width * steps) as u32, squares: (width * steps * steps) as u32, reach: reach as u8 }
     }
 
-    /// The largest sum of differences, where a sum that stops at the end of a byte is above it.
-    pub fn in_a_byte(self) -> Option<u8> {
-        u8::try_from(self.sum).ok().filter(|sum| *sum < u8::MAX)
+    /// The largest difference in one column.
+    pub fn reach(self) -> u8 {
+        self.reach
+    }
+
+    /// Whether a row with this sum of differences may pass.
+    pub fn admits(self, sum: u32) -> bool {
+        sum <= self.sum
     }
 }
 
@@ -391,8 +399,8 @@ mod tests {
         ) {
             // Few different bytes, so that sums are equal now and then.
             let rows: Vec<Block> = bytes.as_chunks().0.to_vec();
-            check(&rows, &vec![[from % 9; BLOCK]; blocks], Screen { sum, squares });
-            check(&rows, &vec![[from; BLOCK]; blocks], Screen { sum: sum * 32, squares: squares * 1024 });
+            check(&rows, &vec![[from % 9; BLOCK]; blocks], Screen { sum, squares, reach: 0 });
+            check(&rows, &vec![[from; BLOCK]; blocks], Screen { sum: sum * 32, squares: squares * 1024, reach: 0 });
         }
     }
 
@@ -405,7 +413,7 @@ mod tests {
             let from = vec![[120; BLOCK]; blocks];
             let some = differences(&rows[..blocks], &from);
             for (count, sum) in (0..=100).zip([0, some, some + 1, u32::MAX].into_iter().cycle()) {
-                check(&rows[..count * blocks], &from, Screen { sum, squares: some * 50 });
+                check(&rows[..count * blocks], &from, Screen { sum, squares: some * 50, reach: 0 });
             }
         }
     }
