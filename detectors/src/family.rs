@@ -9,9 +9,8 @@
 //! A row belongs to the group of an earlier one where it lies as close as half of the reference's rows lie to their
 //! nearest, differs from it in one column alone, or lies in the middle between it and another, as a bisection does.
 
-use std::ops::RangeInclusive;
-
 use crate::geometry::Geometry;
+use crate::neighbours::{Glance, Sketch, steps};
 
 /// Rows of a client that are looked at: its first ones, which show where it began, and its latest.
 pub(crate) const FIRST_ROWS: usize = 16;
@@ -284,14 +283,13 @@ impl<'a> Mirror<'a> {
         Self { row, left, first, within: part * part * squared(row, left) * ROUNDING }
     }
 
-    /// In which range the other end's value of a column lies, where it is such an end.
-    pub(crate) fn range(&self, column: usize) -> RangeInclusive<f32> {
-        let value = |row: &[f32]| row.get(column).copied().unwrap_or(f32::NAN);
-        let (row, left) = (value(self.row), value(self.left));
-        // Neither the sum nor the difference may be missed by rounding.
-        let reach = ROUNDING * self.within.sqrt() + ROUNDING_ERRORS * (row.abs() + left.abs());
-        let image = 2.0 * row - left;
-        image - reach..=image + reach
+    /// What rules rows out that are no such end, by the sketches of the row and of the one before it. `to_one` is how many
+    /// steps a scaled value of 1 is.
+    pub(crate) fn glance(&self, row: Sketch<'_>, left: Sketch<'_>, to_one: f32) -> Glance<1> {
+        let rounding = ROUNDING_ERRORS * (largest(self.row) + largest(self.left));
+        // The image is off by half a step for the left row and by a whole one for the row itself, an end by half of one.
+        let reach = steps((ROUNDING * self.within.sqrt() + rounding) * to_one + 2.0);
+        Glance::new([row, left], 0, |[row, left]| [(2 * row - left - reach, 2 * row - left + reach)])
     }
 
     /// The same as [`is_middle`]. Nearly all rows are told apart by the first of their columns, most by the very first.
@@ -311,6 +309,11 @@ impl<'a> Mirror<'a> {
         });
         near && is_middle(self.row, self.left, right)
     }
+}
+
+/// The largest value of a row, signs aside.
+pub(crate) fn largest(row: &[f32]) -> f32 {
+    row.iter().fold(0.0, |largest, value| value.abs().max(largest))
 }
 
 /// Which rows belong together.
@@ -355,6 +358,14 @@ mod tests {
                 for row in [&between, &beside] {
                     let mirror = Mirror::new(row, &left);
                     proptest::prop_assert_eq!(mirror.is_middle(&right), is_middle(row, &left, &right));
+                    let sketches = [row, &left, &right].map(|row| {
+                        let mut bytes: Vec<u8> = row.iter().map(|value| (value * 9.0 + 128.0).round() as u8).collect();
+                        bytes.resize(48, 0);
+                        bytes.as_chunks::<16>().0.to_vec()
+                    });
+                    let [of_row, of_left, of_right] = &sketches;
+                    let glance = mirror.glance(of_row, of_left, 9.0);
+                    proptest::prop_assert!(!mirror.is_middle(&right) || glance.may_be(of_right));
                 }
             }
         }

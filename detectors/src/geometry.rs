@@ -172,16 +172,16 @@ impl Geometry {
 
     /// Fills `out` with a byte to a scaled value: its distance from the column's mean in sixteenths of what is close.
     pub fn coarsen(&self, scaled: &[f32], out: &mut Vec<u8>) {
-        let Steps { centers, to_one } = self.steps();
+        let steps = self.steps();
+        let byte = |(value, center): (&f32, &f64)| nearest_byte((f64::from(*value) - center) * steps + 128.0);
         out.clear();
-        out.extend(scaled.iter().zip(centers).map(|(value, center)| byte_of(*value, *center, to_one)));
+        out.extend(scaled.iter().zip(&self.centers).map(byte));
     }
 
-    /// From scaled values to the bytes of [`Geometry::coarsen`], one by one.
+    /// How many steps of those bytes a scaled value of 1 is.
     #[must_use]
-    pub fn steps(&self) -> Steps<'_> {
-        let to_one = STEPS_TO_CLOSE / (self.close_squared_sum / self.width().max(1) as f64).sqrt();
-        Steps { centers: &self.centers, to_one }
+    pub fn steps(&self) -> f64 {
+        STEPS_TO_CLOSE / (self.close_squared_sum / self.width().max(1) as f64).sqrt()
     }
 
     /// Whether a scaled row lies as close to a reference row as half of the reference rows do to theirs.
@@ -489,27 +489,6 @@ fn nearest_byte(number: f64) -> u8 {
     let least = if number > 0.0 { number } else { 0.0 };
     let within = if least < 255.0 { least } else { 255.0 };
     (within + ONES).to_bits() as u8
-}
-
-/// From a scaled value to its byte.
-#[derive(Clone, Copy, Debug)]
-pub struct Steps<'a> {
-    centers: &'a [f64],
-    /// Steps to a scaled value of 1.
-    to_one: f64,
-}
-
-impl Steps<'_> {
-    /// The byte of a scaled value of a column. It never falls while the value rises.
-    #[must_use]
-    pub fn byte(&self, column: usize, value: f32) -> u8 {
-        byte_of(value, self.centers.get(column).copied().unwrap_or_default(), self.to_one)
-    }
-}
-
-#[inline]
-fn byte_of(value: f32, center: f64, steps_to_one: f64) -> u8 {
-    nearest_byte((f64::from(value) - center) * steps_to_one + 128.0)
 }
 
 /// The value below which a `share` of the ascending `values` lies; 0 where there are none.

@@ -23,12 +23,10 @@ mod packed;
 mod store;
 mod sums;
 
-use std::ops::Range;
-
 use serde::{Deserialize, Serialize};
 
 pub use self::around::Around;
-pub use self::glance::Glance;
+pub use self::glance::{ALL, Glance, Range, Sketch, steps};
 use self::latest::Latest;
 pub use self::nearest::{NEAREST_MAX, Nearest, insert};
 pub use self::packed::STEPS_TO_CLOSE;
@@ -44,6 +42,9 @@ use crate::shelf::ClientIndex;
 
 /// A row's number, in the order in which rows came.
 pub type RowId = u64;
+
+/// Places of a client's rows, counted from the oldest.
+type Places = std::ops::Range<usize>;
 
 /// Rows of one client that are looked back upon.
 const OWN_ROWS_PER_CLIENT: usize = 1000;
@@ -98,8 +99,9 @@ struct Now {
 pub struct Neighbourhood {
     /// The client's own earlier rows, those closer than the reference's.
     pub own: Nearest,
-    /// Where the values of the client's own earlier row that lies nearest are.
-    nearest_own: Range<usize>,
+    /// The client's own earlier row that lies nearest, and where its values are.
+    nearest: Option<RowId>,
+    nearest_own: Places,
     /// Rows of other clients in one cluster with it, nearest first: at most 10, three of one client, one of those that
     /// are equally far, and no copies of the row itself.
     pub others: Vec<Other>,
@@ -127,22 +129,42 @@ pub struct Before<'a> {
     place: usize,
 }
 
-impl Before<'_> {
+impl<'a> Before<'a> {
+    /// The bytes of the first columns of the client's row `id`, that is still remembered.
+    #[must_use]
+    pub fn sketch(&self, id: RowId) -> Option<Sketch<'a>> {
+        self.rows.sketch(id)
+    }
+
     /// The oldest row of whose scaled values `what` gives something, with that: of those among the `first` and the `latest`
     /// that came after the row `after`, if one is given. The very latest is none of them. The glance says which rows
     /// `what` certainly gives nothing of.
     pub fn find<T, const RANGES: usize>(
         &self,
-        (first, latest): (usize, usize),
+        among: (usize, usize),
         after: Option<RowId>,
         glance: &Glance<RANGES>,
         mut what: impl FnMut(&[f32]) -> Option<T>,
     ) -> Option<(RowId, T)> {
-        let Self { rows, place, .. } = *self;
-        let start = after.map_or(0, |after| rows.held_before(after + 1));
-        let mut among = |from: usize, end: usize| rows.find(from.max(start).min(end)..end, glance, &mut what);
-        let found = among(0, first.min(place));
-        found.or_else(|| among(place.saturating_sub(latest).max(first).min(place), place))
+        let start = after.map_or(0, |after| self.rows.held_before(after + 1));
+        let mut looked_at = self.looked_at(among).into_iter();
+        looked_at.find_map(|places| {
+            let places = places.start.max(start).min(places.end)..places.end;
+            self.rows.find(places, glance, &mut what)
+        })
+    }
+
+    /// Whether the row `id` is one of those that [`Before::find`] looks at.
+    #[must_use]
+    pub fn is_among(&self, among: (usize, usize), id: RowId) -> bool {
+        self.rows.has(id)
+            && self.looked_at(among).iter().any(|places| places.contains(&self.rows.held_before(id)))
+    }
+
+    /// The places of the `first` rows and the `latest`.
+    fn looked_at(&self, (first, latest): (usize, usize)) -> [Places; 2] {
+        let place = self.place;
+        [0..first.min(place), place.saturating_sub(latest).max(first).min(place)..place]
     }
 }
 
@@ -215,6 +237,12 @@ impl Neighbours {
         (!before.is_empty()).then_some((before, row.exact.as_slice()))
     }
 
+    /// Which of the client's own earlier rows lies nearest to the new row at `position`.
+    #[must_use]
+    pub fn nearest(&self, position: usize) -> Option<RowId> {
+        self.now.found.get(position)?.nearest
+    }
+
     /// The new row at `position` as [`Geometry::scale`] gives it; nothing where it could not be measured.
     #[must_use]
     pub fn scaled(&self, position: usize) -> Option<&[f64]> {
@@ -233,7 +261,8 @@ impl Neighbours {
     #[must_use]
     pub fn around(&self, position: usize, reference: &Reference, ratio: f64) -> Option<Around<'_>> {
         let row = self.now.rows.get(position)?.as_ref()?;
-        let within = Within { ratio: ratio as f32, close: reference.geometry()?.close() };
+        let geometry = reference.geometry()?;
+        let within = Within::new(ratio as f32, geometry.close(), geometry.width());
         let mut around = Around::new(&row.exact);
         let mut sums = Sums::default();
         let own = self.own.of(self.now.client);
@@ -370,10 +399,11 @@ impl Neighbours {
             suspects.scan_beyond(self.own.of(client), row, &mut own, sums);
         }
         let start = self.now.nearest.len();
-        self.now.nearest.extend_from_slice(nearest.unwrap_or_default());
+        self.now.nearest.extend_from_slice(nearest.map(|(_, values)| values).unwrap_or_default());
+        found.nearest = nearest.map(|(id, _)| id);
         found.nearest_own = start..self.now.nearest.len();
         found.own = own;
-        let within = Within { ratio: CLUSTER_RATIO, close };
+        let within = Within::new(CLUSTER_RATIO, close, geometry.width());
         let mut others = Vec::new();
         for rows in self.suspects.shares() {
             rows.others_within(within, client, row, sums, &mut others);
@@ -389,7 +419,7 @@ impl Neighbours {
         self.own.insert(client, row);
         let company = self.now.found.get(position).and_then(|found| found.own.nth(COMPANY_MIN));
         if company.is_some_and(|ratio| ratio < f64::from(CLUSTER_RATIO)) {
-            let within = Within { ratio: CLUSTER_RATIO, close: geometry.close() };
+            let within = Within::new(CLUSTER_RATIO, geometry.close(), geometry.width());
             let own = self.own.of(client).map(|own| own.before(row, within, &mut self.now.sums));
             let mut ids: Vec<RowId> = own.unwrap_or_default().into_iter().map(|(id, _)| id).collect();
             ids.push(row.id);

@@ -1,17 +1,26 @@
 //! A glance at remembered rows: what the bytes of their first columns rule out need not be looked at in full.
 //!
-//! Who looks for a row of some kind says in which ranges its values lie. A row's bytes rise with its values, so a value
-//! whose byte lies outside of the bytes of a range lies outside of the range.
-
-use std::ops::RangeInclusive;
+//! Who looks for a row of some kind says in which ranges its bytes lie, as steps beside the bytes of known rows. A byte is
+//! its value in steps, but for rounding to half a step and for those at either end, which stand for all values beyond.
 
 use super::bytes::{BLOCK, Block};
-use crate::geometry::Geometry;
 
 /// Most blocks of a row that are glanced at: all rows have as many among their first ones.
 const BLOCKS: usize = 2;
+/// Ends of what a byte tells.
+const LEAST: i16 = 0;
+const MOST: i16 = 255;
 
-/// Ranges of scaled values for each of a row's first columns, as bytes.
+/// The bytes of a row's first columns.
+pub type Sketch<'a> = &'a [Block];
+
+/// Steps from one byte to another, ends included, that a value is looked for in.
+pub type Range = (i16, i16);
+
+/// The range of all values.
+pub const ALL: Range = (LEAST, MOST);
+
+/// Ranges of bytes for each of a row's first columns.
 #[derive(Clone, Copy, Debug)]
 pub struct Glance<const RANGES: usize> {
     blocks: [[Bytes; RANGES]; BLOCKS],
@@ -21,51 +30,62 @@ pub struct Glance<const RANGES: usize> {
     outside_max: u32,
 }
 
-/// A range of bytes for each column of a block, ends included.
+/// A range of bytes for each column of a block: where it begins, and how far it goes.
 #[derive(Clone, Copy, Debug)]
 struct Bytes {
     low: Block,
-    high: Block,
+    span: Block,
 }
 
 /// Every byte.
-const ALL: Bytes = Bytes { low: [0; BLOCK], high: [u8::MAX; BLOCK] };
+const EVERY: Bytes = Bytes { low: [0; BLOCK], span: [u8::MAX; BLOCK] };
+
+/// So many steps, rounded up; more than there are where it is no number.
+#[must_use]
+pub fn steps(number: f32) -> i16 {
+    // As what a byte tells ends far below, so may this.
+    if number < f32::from(MOST) { libm::ceilf(number) as i16 } else { MOST }
+}
 
 impl<const RANGES: usize> Glance<RANGES> {
-    /// For rows that `geometry` scaled, of which at most `outside_max` columns lie in none of the ranges that `ranges` gives
-    /// for a column. A range whose ends are no numbers holds everything.
+    /// For rows of which at most `outside_max` columns lie in none of the ranges that `ranges` gives for the bytes of the
+    /// `known` rows in a column. Where one of these stands for all values beyond, every value is looked for.
     #[must_use]
-    pub fn new(
-        geometry: &Geometry,
+    #[inline]
+    pub fn new<const KNOWN: usize>(
+        known: [Sketch<'_>; KNOWN],
         outside_max: usize,
-        ranges: impl Fn(usize) -> [RangeInclusive<f32>; RANGES],
+        ranges: impl Fn([i16; KNOWN]) -> [Range; RANGES],
     ) -> Self {
-        let mut blocks = [[ALL; RANGES]; BLOCKS];
-        let steps = geometry.steps();
         // Where so many may lie outside, one block seldom tells.
         let used = if 4 * outside_max > 3 * BLOCK { BLOCKS } else { 1 };
-        for column in 0..(used * BLOCK).min(geometry.width()) {
-            let Some(block) = blocks.get_mut(column / BLOCK) else { break };
-            for (bytes, range) in block.iter_mut().zip(ranges(column)) {
-                let (low, high) = range.into_inner();
-                let place = column % BLOCK;
-                if low <= high
-                    && let (Some(lowest), Some(highest)) =
-                        (bytes.low.get_mut(place), bytes.high.get_mut(place))
-                {
-                    (*lowest, *highest) = (steps.byte(column, low), steps.byte(column, high));
+        let mut blocks = [[EVERY; RANGES]; BLOCKS];
+        for (place, block) in blocks.iter_mut().take(used).enumerate() {
+            let known = known.map(|row| row.get(place).copied().unwrap_or_default());
+            for column in 0..BLOCK {
+                let bytes = known.map(|block| block.get(column).copied().map_or(LEAST, i16::from));
+                let is_told = bytes.iter().fold(true, |told, byte| told & (*byte > LEAST) & (*byte < MOST));
+                for (bytes, (low, high)) in block.iter_mut().zip(ranges(bytes)) {
+                    let (low, high) = if is_told { (low.max(LEAST), high.min(MOST)) } else { ALL };
+                    // Of a range beyond the ends nothing is left but the end.
+                    let low = low.min(MOST);
+                    if let (Some(begins), Some(goes)) =
+                        (bytes.low.get_mut(column), bytes.span.get_mut(column))
+                    {
+                        (*begins, *goes) = (low as u8, (high - low).max(0) as u8);
+                    }
                 }
             }
         }
         Self { blocks, used, outside_max: u32::try_from(outside_max).unwrap_or(u32::MAX) }
     }
 
-    /// Whether a row with these first blocks may be what is looked for.
+    /// Whether a row of this sketch may be what is looked for.
     #[inline]
     #[must_use]
-    pub fn may_be(&self, first: &[Block]) -> bool {
+    pub fn may_be(&self, row: Sketch<'_>) -> bool {
         let mut outside = 0;
-        self.blocks.iter().take(self.used).zip(first).all(|(ranges, block)| {
+        self.blocks.iter().take(self.used).zip(row).all(|(ranges, block)| {
             outside += outside_of(ranges, block);
             outside <= self.outside_max
         })
@@ -76,9 +96,9 @@ impl<const RANGES: usize> Glance<RANGES> {
 #[inline]
 fn outside_of<const RANGES: usize>(ranges: &[Bytes; RANGES], block: &Block) -> u32 {
     let mut outside = [1_u8; BLOCK];
-    for Bytes { low, high } in ranges {
-        for (outside, (byte, (low, high))) in outside.iter_mut().zip(block.iter().zip(low.iter().zip(high))) {
-            *outside &= u8::from(byte < low) | u8::from(byte > high);
+    for Bytes { low, span } in ranges {
+        for (outside, (byte, (low, span))) in outside.iter_mut().zip(block.iter().zip(low.iter().zip(span))) {
+            *outside &= u8::from(byte.wrapping_sub(*low) > *span);
         }
     }
     outside.iter().map(|outside| u32::from(*outside)).sum()
@@ -92,42 +112,34 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_lies_within_is_never_ruled_out_and_what_lies_far_off_is(
-            values in prop::collection::vec((-9.0..9.0_f32, 0.0..2.0_f32, -1.0..1.0_f32), 1..60), outside in 0..4_usize,
+        fn a_row_passes_where_as_few_columns_as_may_lie_outside_of_all_ranges(
+            one: [[u8; BLOCK]; BLOCKS], other: [[u8; BLOCK]; BLOCKS], row: [[u8; BLOCK]; BLOCKS],
+            reach in 0..90_i16, outside_max in 0..20_usize,
         ) {
-            let width = values.len();
-            let number = |row: usize, column: usize| (row as f64 * 0.754_877_666 * (column + 1) as f64).fract() * 4.0;
-            let geometry = Geometry::of(200, width, |row, column| Some(number(row, column))).unwrap();
-            let around = |column: usize| {
-                let (value, reach, _) = values[column];
-                [value - reach..=value + reach, 0.0..=0.5]
+            let ranges = |[one, other]: [i16; 2]| [(one - reach, one + reach), (other - 1, other + 2 * reach)];
+            let glance = Glance::new([&one, &other], outside_max, ranges);
+            let lies_outside = |((one, other), byte): ((&u8, &u8), &u8)| {
+                let is_told = [*one, *other].iter().all(|byte| (1..255).contains(byte));
+                let holds = |(low, high): Range| (low..=high).contains(&i16::from(*byte));
+                is_told && !ranges([i16::from(*one), i16::from(*other)]).into_iter().any(holds)
             };
-            let glance = Glance::new(&geometry, outside, around);
-            let first = |row: Vec<f32>| {
-                let mut bytes = Vec::new();
-                geometry.coarsen(&row, &mut bytes);
-                bytes.resize(width.next_multiple_of(BLOCK), 0);
-                bytes.as_chunks().0.iter().copied().take(BLOCKS).collect::<Vec<Block>>()
-            };
-            let mut row: Vec<f32> = values.iter().map(|(value, reach, at)| value + at * reach).collect();
-            row.iter_mut().step_by(3).for_each(|value| *value = 0.25);
-            row.iter_mut().take(outside).for_each(|value| *value = 99.0);
-            prop_assert!(glance.may_be(&first(row.clone())));
-            row.iter_mut().for_each(|value| *value = 99.0);
-            // Bytes stop at their end, where everything above is one.
-            let is_told = |column: &usize| {
-                let [around, other] = around(*column);
-                geometry.steps().byte(*column, around.end().max(*other.end())) < u8::MAX
-            };
-            let told = (0..width.min(BLOCK)).filter(is_told).count();
-            prop_assert_eq!(glance.may_be(&first(row)), told <= outside);
+            let used = if outside_max > 12 { BLOCKS } else { 1 };
+            let columns = one.as_flattened().iter().zip(other.as_flattened()).zip(row.as_flattened());
+            let outside = columns.take(used * BLOCK).filter(|column| lies_outside(*column)).count();
+            prop_assert_eq!(glance.may_be(&row), outside <= outside_max);
         }
     }
 
     #[test]
-    fn a_range_without_numbers_rules_nothing_out() {
-        let geometry = Geometry::of(200, 3, |row, column| Some((row * (column + 1) % 7) as f64)).unwrap();
-        let glance = Glance::new(&geometry, 0, |_| [f32::NAN..=f32::NAN]);
-        assert!(glance.may_be(&[[0; BLOCK]]) && glance.may_be(&[[u8::MAX; BLOCK]]));
+    fn steps_are_rounded_up_and_end_where_bytes_do() {
+        assert_eq!([0.0, 0.1, 3.0, 1e9, f32::NAN].map(steps), [0, 1, 3, 255, 255]);
+    }
+
+    #[test]
+    fn a_range_beyond_the_ends_of_a_byte_holds_the_end() {
+        let beyond = Glance::new([&[[250; BLOCK]]], 0, |[byte]| [(byte + 20, byte + 30)]);
+        assert!(beyond.may_be(&[[255; BLOCK]]) && !beyond.may_be(&[[254; BLOCK]]));
+        let below = Glance::new([&[[9; BLOCK]]], 0, |[byte]| [(byte - 30, byte - 20)]);
+        assert!(below.may_be(&[[0; BLOCK]]) && !below.may_be(&[[1; BLOCK]]));
     }
 }

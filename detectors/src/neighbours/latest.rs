@@ -80,8 +80,7 @@ impl Latest {
         };
         let Self { rows, columns } = self;
         columns.keep_up_with(rows);
-        let screen = Screen::new(within.ratio, rows.width());
-        columns.look(block, screen, |back| out.extend(rows.other_at(back, within, client, from)));
+        columns.look(block, within.screen(), |back| out.extend(rows.other_at(back, within, client, from)));
     }
 
     fn are_narrow(&self) -> bool {
@@ -231,7 +230,7 @@ mod tests {
                 (f64::from(seed) + row as f64 * 0.754_877_666 * (column + 1) as f64).fract() * 4.0
             };
             let geometry = Geometry::of(200, width, |row, column| Some(number(row, column))).unwrap();
-            let within = Within { ratio: 0.9 / width as f32 + 0.4, close: geometry.close() };
+            let within = Within::new(0.9 / width as f32 + 0.4, geometry.close(), width);
             let value = |row: usize| (0..width).map(|column| number(row % 1500 * 7, column)).collect::<Vec<_>>();
             let mut latest = Latest::new(width);
             if !processor {

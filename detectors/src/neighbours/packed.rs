@@ -5,7 +5,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use super::bytes::{BLOCK, Block, Wide, widened};
-use super::glance::Glance;
+use super::glance::{Glance, Sketch};
 use super::sums::{Point, Rows, Screen, Sums, Wanted, first_of};
 use super::{Nearest, Other, RowId};
 use crate::facts::Features;
@@ -187,6 +187,13 @@ impl Packed {
         Some(self.row(self.find_id(id)?)?.exact)
     }
 
+    /// The first blocks of row `id`.
+    #[must_use]
+    pub fn sketch(&self, id: RowId) -> Option<Sketch<'_>> {
+        let (place, (blocks, _)) = (self.find_id(id)?, self.blocks());
+        self.first.get(place * blocks..(place + 1) * blocks)
+    }
+
     fn gap(&self) -> usize {
         self.gap as usize
     }
@@ -238,8 +245,8 @@ impl Packed {
     ) -> Option<(RowId, T)> {
         let (first, end) = (self.gap() + places.start, self.gap() + places.end);
         let (blocks, _) = self.blocks();
-        let glanced = self.first.get(first * blocks..end * blocks)?.chunks_exact(blocks);
-        (first..).zip(glanced).filter(|(_, blocks)| glance.may_be(blocks)).find_map(|(place, _)| {
+        let sketches = self.first.get(first * blocks..end * blocks)?.chunks_exact(blocks);
+        (first..).zip(sketches).filter(|(_, sketch)| glance.may_be(sketch)).find_map(|(place, _)| {
             let row = self.row(place)?;
             what(row.exact).map(|found| (row.id, found))
         })
@@ -312,10 +319,11 @@ impl Packed {
         own.for_each(|held| held.owner = NOBODY);
     }
 
-    /// Offers every row to `nearest`, and gives the exact values of the one that is nearest by bytes.
-    pub fn scan(&self, from: &Scaled, nearest: &mut Nearest, sums: &mut Sums) -> Option<&[f32]> {
+    /// Offers every row to `nearest`, and gives the one that is nearest by bytes, with its exact values.
+    pub fn scan(&self, from: &Scaled, nearest: &mut Nearest, sums: &mut Sums) -> Option<(RowId, &[f32])> {
         self.offer(|_| true, from, nearest, sums, Wanted::WithinAndLeast);
-        Some(self.row(self.gap() + sums.place_of_least()?)?.exact)
+        let row = self.row(self.gap() + sums.place_of_least()?)?;
+        Some((row.id, row.exact))
     }
 
     /// Offers the rows that `known` does not hold to `nearest`.
@@ -332,7 +340,7 @@ impl Packed {
         sums: &mut Sums,
         out: &mut Vec<Other>,
     ) {
-        self.screen(from, within.ratio, sums, Wanted::Within);
+        self.screen(from, within.screen, sums, Wanted::Within);
         sums.each_within(|place| out.extend(self.other(self.gap() + place, within, client, from)));
     }
 
@@ -353,7 +361,7 @@ impl Packed {
     /// Gives the rows within reach of `from` that came before it, in order.
     pub fn before(&self, from: &Scaled, within: Within, sums: &mut Sums) -> Vec<(RowId, &[f32])> {
         let mut rows = Vec::new();
-        self.screen(from, within.ratio, sums, Wanted::Within);
+        self.screen(from, within.screen, sums, Wanted::Within);
         sums.each_within(|place| {
             if let Some(row) = self.row(self.gap() + place)
                 && row.id < from.id
@@ -373,7 +381,7 @@ impl Packed {
         sums: &mut Sums,
         wanted: Wanted,
     ) {
-        self.screen(from, nearest.cutoff_ratio(), sums, wanted);
+        self.screen(from, Screen::new(nearest.cutoff_ratio(), self.width()), sums, wanted);
         sums.each_within(|place| {
             if let Some(row) = self.row(self.gap() + place)
                 && let Some(sum) = squared_sum(row.exact, &from.exact, nearest.cutoff())
@@ -384,15 +392,15 @@ impl Packed {
         });
     }
 
-    /// Finds the rows that may lie within `ratio`.
-    fn screen(&self, from: &Scaled, ratio: f32, sums: &mut Sums, wanted: Wanted) {
+    /// Finds the rows that pass.
+    fn screen(&self, from: &Scaled, screen: Screen, sums: &mut Sums, wanted: Wanted) {
         let (first, rest) = self.blocks();
         let held = Rows {
             first: self.first.get(self.gap() * first..).unwrap_or_default(),
             rest: self.rest.get(self.gap() * rest..).unwrap_or_default(),
         };
         let from = Point { blocks: &from.coarse, wide: &from.wide };
-        sums.fill(held, from, Screen::new(ratio, self.width()), wanted);
+        sums.fill(held, from, screen, wanted);
     }
 
     /// Blocks of a row that are looked at first, and the others.
@@ -411,13 +419,25 @@ impl Packed {
 /// What is within reach: at most `ratio` times the distance whose squared sum is `close`.
 #[derive(Clone, Copy, Debug)]
 pub struct Within {
-    /// The ratio.
-    pub ratio: f32,
-    /// The squared sum that counts as a ratio of 1.
-    pub close: f32,
+    ratio: f32,
+    close: f32,
+    /// What passes by bytes.
+    screen: Screen,
 }
 
 impl Within {
+    /// Within `ratio` of a row of `width` columns, where the squared sum `close` counts as a ratio of 1.
+    #[must_use]
+    pub fn new(ratio: f32, close: f32, width: usize) -> Self {
+        Self { ratio, close, screen: Screen::new(ratio, width) }
+    }
+
+    /// What passes by bytes.
+    #[must_use]
+    pub fn screen(self) -> Screen {
+        self.screen
+    }
+
     /// The squared sum from which on a row is out of reach.
     fn cutoff(self) -> f32 {
         self.close * self.ratio * self.ratio

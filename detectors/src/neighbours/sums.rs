@@ -19,15 +19,26 @@ pub struct Screen {
     squares: u32,
     /// Largest of them.
     reach: u8,
+    /// Largest sum of the differences in the blocks that are looked at first. Sizes bound it: the sum of n differences is at
+    /// most the root of n times the sum of their squares (Cauchy and Schwarz). So a part of a row tells more than the sum
+    /// of all would let it.
+    first: u32,
 }
 
 impl Screen {
     /// What lies within `ratio` of a row of `width` columns passes.
     pub fn new(ratio: f32, width: usize) -> Self {
+        let blocks = width.max(1).div_ceil(BLOCK);
         let steps = ratio * STEPS_TO_CLOSE as f32 + 1.0;
         let width = width as f32;
         let reach = (ratio * STEPS_TO_CLOSE as f32 * width.sqrt() + 1.0).ceil();
-        Self { sum: (width * steps) as u32, squares: (width * steps * steps) as u32, reach: reach as u8 }
+        let (sum, squares) = ((width * steps) as u32, (width * steps * steps) as u32);
+        Self { reach: reach as u8, ..Self::of(sum, squares, blocks) }
+    }
+
+    fn of(sum: u32, squares: u32, blocks: usize) -> Self {
+        let first = (u64::from(squares) * (first_of(blocks) * BLOCK) as u64).isqrt();
+        Self { sum, squares, reach: u8::MAX, first: u32::try_from(first).map_or(sum, |first| first.min(sum)) }
     }
 
     /// The largest difference in one column.
@@ -225,7 +236,8 @@ impl<S: Sizes> Look<'_, S> {
         let Self { sums: all, rows, from, screen, by } = self;
         let Some(from) = Halves::<FIRST>::of(from) else { return };
         let (eights, last) = rows.first.as_chunks::<FIRST>().0.as_chunks::<EIGHT>();
-        let limits = screen.limits(FIRST);
+        // No sum of 256 bytes exceeds what two bytes tell.
+        let limits = [screen.first, screen.sum].map(|limit| u16::try_from(limit).unwrap_or(u16::MAX));
         all.within.resize(eights.len(), 0);
         let bounds_with = |least: Least| limits.map(|limit| Eight::all(limit.max(least.sum)));
         let mut bounds = bounds_with(all.least);
@@ -274,18 +286,6 @@ impl<'a, const FIRST: usize> Halves<'a, FIRST> {
     #[inline(always)]
     fn squares(&self, first: &[Block; FIRST], rest: &[Block], by: impl Sizes) -> u32 {
         by.squares(first, self.wide) + by.squares(rest, self.wide_rest)
-    }
-}
-
-impl Screen {
-    /// The largest sums of the first so many blocks, and of all, with which a row may pass. Sizes bound both: the sum of
-    /// n differences is at most the root of n times the sum of their squares (Cauchy and Schwarz). So a part of a row
-    /// tells more than the sum of all would let it.
-    fn limits(self, first: usize) -> [u16; 2] {
-        let by_squares = (u64::from(self.squares) * (first * BLOCK) as u64).isqrt();
-        // No sum of 256 bytes exceeds what two bytes tell.
-        [by_squares.min(u64::from(self.sum)), u64::from(self.sum)]
-            .map(|limit| u16::try_from(limit).unwrap_or(u16::MAX))
     }
 }
 
@@ -399,8 +399,8 @@ mod tests {
         ) {
             // Few different bytes, so that sums are equal now and then.
             let rows: Vec<Block> = bytes.as_chunks().0.to_vec();
-            check(&rows, &vec![[from % 9; BLOCK]; blocks], Screen { sum, squares, reach: 0 });
-            check(&rows, &vec![[from; BLOCK]; blocks], Screen { sum: sum * 32, squares: squares * 1024, reach: 0 });
+            check(&rows, &vec![[from % 9; BLOCK]; blocks], Screen::of(sum, squares, blocks));
+            check(&rows, &vec![[from; BLOCK]; blocks], Screen::of(sum * 32, squares * 1024, blocks));
         }
     }
 
@@ -413,7 +413,7 @@ mod tests {
             let from = vec![[120; BLOCK]; blocks];
             let some = differences(&rows[..blocks], &from);
             for (count, sum) in (0..=100).zip([0, some, some + 1, u32::MAX].into_iter().cycle()) {
-                check(&rows[..count * blocks], &from, Screen { sum, squares: some * 50, reach: 0 });
+                check(&rows[..count * blocks], &from, Screen::of(sum, some * 50, blocks));
             }
         }
     }

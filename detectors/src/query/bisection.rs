@@ -19,7 +19,7 @@ use super::{
 use crate::family::{FIRST_ROWS, LATEST_ROWS, Mirror};
 use crate::finding::Tier;
 use crate::lines::{Origin, Trail};
-use crate::neighbours::{Glance, RowId};
+use crate::neighbours::RowId;
 use crate::reference::Trust;
 use crate::seen::Seen;
 
@@ -129,7 +129,8 @@ fn step(exchange: &Exchange<'_>, position: usize, ends: Option<(RowId, RowId)>) 
     {
         return Some(Step::Continues(before.latest, end));
     }
-    let glance = Glance::new(exchange.reference?.geometry()?, 0, |column| [mirror.range(column)]);
+    let to_one = exchange.reference?.geometry()?.steps() as f32;
+    let glance = mirror.glance(before.sketch(at)?, before.sketch(before.latest)?, to_one);
     let is_end = |end: &[f32]| mirror.is_middle(end).then_some(());
     let (end, ()) = before.find((FIRST_ROWS, LATEST_ROWS), None, &glance, is_end)?;
     Some(Step::Begins(before.latest, end))
