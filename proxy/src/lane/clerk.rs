@@ -58,6 +58,8 @@ pub(super) struct Clerk {
     journal: Option<JournalWriter>,
     outlets: Outlets,
     stopping: Arc<AtomicBool>,
+    /// When it last took something.
+    took: Instant,
     refreshed: Instant,
     /// By model, when its drift was left with the keeper and how far it was.
     kept: BTreeMap<(Option<u16>, String), Kept>,
@@ -134,6 +136,7 @@ impl Clerk {
             journal,
             outlets,
             stopping,
+            took: Instant::now(),
             refreshed: Instant::now(),
             kept: BTreeMap::new(),
             warned: false,
@@ -142,7 +145,7 @@ impl Clerk {
 
     /// Serves until told to stop and nothing waits.
     pub(super) fn run(mut self) {
-        let mut idle_since = Instant::now();
+        let mut idle_since = None;
         give_way();
         self.refresh_gauges();
         loop {
@@ -156,11 +159,11 @@ impl Clerk {
                 if self.is_deposed() {
                     return;
                 }
-                idle_since = Instant::now();
+                idle_since = None;
             } else if self.stopping.load(Ordering::SeqCst) {
                 break;
             } else {
-                self.rest(idle_since.elapsed());
+                self.rest(idle_since.get_or_insert_with(Instant::now).elapsed());
             }
         }
         self.flush();
@@ -375,6 +378,7 @@ impl Clerk {
         let refused_by = if self.duty == Duty::Decides {
             self.take(parcel.entry)
         } else {
+            self.took = Instant::now();
             self.outlets.metrics.captures_lost.inc();
             None
         };
@@ -383,7 +387,7 @@ impl Clerk {
             bell.send(refused_by).ok();
         }
         self.seat.queue.done(client, cost);
-        if self.refreshed.elapsed() >= REFRESH_EVERY && !self.is_deposed() {
+        if self.took.duration_since(self.refreshed) >= REFRESH_EVERY && !self.is_deposed() {
             self.end_lessons();
             self.refresh_gauges();
             self.keep_drift(false);
@@ -396,7 +400,8 @@ impl Clerk {
         self.record(&entry);
         let (desk, step) = (&mut self.desk, &mut self.step);
         // A decoder's panic costs this capture, not the lane; detectors are caught one by one in the engine.
-        self.seat.pulse.begin();
+        self.took = Instant::now();
+        self.seat.pulse.begin(self.took);
         let panicked = catch_unwind(AssertUnwindSafe(|| desk.step(entry, step))).is_err();
         if self.is_deposed() {
             // Whoever took over began afresh; what this thread thinks it found is nobody's business any more.

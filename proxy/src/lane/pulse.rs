@@ -22,8 +22,8 @@ pub struct Pulse {
 
 impl Pulse {
     /// A step begins.
-    pub fn begin(&self) {
-        self.began.store(millis(ORIGIN.elapsed()).max(1), Ordering::Relaxed);
+    pub fn begin(&self, now: Instant) {
+        self.began.store(millis(now.saturating_duration_since(*ORIGIN)).max(1), Ordering::Relaxed);
     }
 
     /// It is over.
@@ -61,7 +61,7 @@ mod tests {
     fn a_step_is_seen_while_it_lasts_and_a_term_ends_once() {
         let pulse = Pulse::default();
         assert_eq!(pulse.step_takes(), None);
-        pulse.begin();
+        pulse.begin(Instant::now());
         assert!(pulse.step_takes().is_some());
         assert_eq!((pulse.term(), pulse.depose(), pulse.term()), (0, 1, 1));
         assert_eq!(pulse.step_takes(), None, "the next thread begins between steps");
