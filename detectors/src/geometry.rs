@@ -4,6 +4,7 @@
 //! columns. How far is far follows from the reference itself: from how far its rows lie from each other.
 
 use std::hash::Hasher;
+use std::sync::OnceLock;
 
 use rustc_hash::FxHasher;
 use serde::{Deserialize, Serialize};
@@ -62,6 +63,31 @@ pub struct Geometry {
     far: Option<Far>,
     /// Tells this geometry from others.
     basis: u64,
+    #[serde(skip)]
+    fours: Fours,
+}
+
+/// The rows once more, where they are narrow, four at a time with their values of one column side by side. This follows
+/// from the rows, and is there once it is asked for.
+#[derive(Clone, Debug, Default)]
+struct Fours(OnceLock<Vec<[f64; 4]>>);
+
+impl PartialEq for Fours {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Fours {
+    /// The last four are filled up with rows that are near nothing.
+    fn of(&self, rows: &[f64], width: usize) -> &[[f64; 4]] {
+        let four = |rows: &[f64]| -> Vec<[f64; 4]> {
+            let value =
+                |column: usize, row: usize| rows.get(row * width + column).copied().unwrap_or(f64::NAN);
+            (0..width).map(|column| std::array::from_fn(|row| value(column, row))).collect()
+        };
+        self.0.get_or_init(|| rows.chunks(4 * width.max(1)).flat_map(four).collect())
+    }
 }
 
 /// What is far in many columns at once.
@@ -111,6 +137,7 @@ impl Geometry {
             dense_squared_sum: 0.0,
             far: None,
             basis: 0,
+            fours: Fours::default(),
         };
         let nearest = geometry.held_out_nearest();
         geometry.limit_squared_sum = quantile(&nearest, QUANTILE) * MARGIN * MARGIN;
@@ -276,7 +303,16 @@ impl Geometry {
 
     /// Whether the sum of squares to any row of the reference is at most `limit`.
     fn has_row_within(&self, row: &[f64], limit: f64) -> bool {
-        self.has_row(Within { row, limit })
+        let width = self.width();
+        if width >= LANES || row.len() != width {
+            return self.has_row(Within { row, limit });
+        }
+        let look = LookByFours { fours: self.fours.of(&self.rows, width), row, limit };
+        #[cfg(target_arch = "x86_64")]
+        if let Some(simd) = pulp::x86::V3::try_new() {
+            return pulp::Simd::vectorize(simd, look);
+        }
+        look.finds_any()
     }
 
     /// Whether any row of the reference passes.
@@ -394,6 +430,55 @@ impl<T: Test> Look<'_, T> {
             }
         }
         false
+    }
+}
+
+/// A look for any row of a narrow reference whose sum of squares, column by column, is at most `limit`: a branch for each
+/// row would be taken now and then, and one for four is taken seldom.
+struct LookByFours<'a> {
+    fours: &'a [[f64; 4]],
+    row: &'a [f64],
+    limit: f64,
+}
+
+#[cfg(target_arch = "x86_64")]
+impl pulp::WithSimd for LookByFours<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) -> bool {
+        self.finds_any()
+    }
+}
+
+impl LookByFours<'_> {
+    #[inline(always)]
+    fn finds_any(self) -> bool {
+        let Self { fours, row, limit } = self;
+        // Two columns at a time, for one costs no more than the loop around it.
+        let (pairs, last) = row.as_chunks();
+        for four in fours.chunks_exact(row.len().max(1)) {
+            let (four, last_of_four) = four.as_chunks();
+            let mut sums = [0.0; 4];
+            for ([one, two], [value, other]) in four.iter().zip(pairs) {
+                add_squares(&mut sums, one, *value);
+                add_squares(&mut sums, two, *other);
+            }
+            for (one, value) in last_of_four.iter().zip(last) {
+                add_squares(&mut sums, one, *value);
+            }
+            if sums.iter().fold(false, |any, sum| any | (*sum <= limit)) {
+                return true;
+            }
+        }
+        false
+    }
+}
+
+#[inline(always)]
+fn add_squares(sums: &mut [f64; 4], values: &[f64; 4], value: f64) {
+    for (sum, other) in sums.iter_mut().zip(values) {
+        *sum += (value - other) * (value - other);
     }
 }
 
@@ -658,6 +743,29 @@ mod tests {
             if let Some(value) = gap.and_then(|gap| left.get_mut(gap)) {
                 *value = f64::NAN;
                 prop_assert_eq!(squared_sum(&left, &right, f64::INFINITY), None);
+            }
+        }
+
+        #[test]
+        fn four_rows_at_a_time_give_what_each_gives(
+            width in 1..20_usize,
+            values in proptest::collection::vec(-9.0..9.0_f64, 100 * 20..120 * 20),
+            row in proptest::collection::vec(-9.0..9.0_f64, 20),
+            gap in proptest::option::of(0..40_usize),
+        ) {
+            let geometry = Geometry::of(values.len() / width, width, |row, column| {
+                values.get(row * width + column).copied()
+            }).unwrap();
+            let mut row = row[..width].to_vec();
+            if let Some(value) = gap.and_then(|gap| row.get_mut(gap)) {
+                *value = f64::NAN;
+            }
+            let sums = geometry.scaled_rows().map(|other| whole_sum(&row, other, f64::INFINITY));
+            let least = sums.flatten().fold(f64::INFINITY, f64::min);
+            for limit in [least, least.next_down(), 0.0, f64::MAX] {
+                let expected = least.is_finite() && least <= limit;
+                prop_assert_eq!(geometry.has_row_within(&row, limit), expected);
+                prop_assert_eq!(geometry.has_row(Within { row: &row, limit }), expected);
             }
         }
 
