@@ -20,6 +20,7 @@ mod glance;
 mod latest;
 mod nearest;
 mod packed;
+mod ranking;
 mod store;
 mod sums;
 

@@ -5,12 +5,11 @@
 //! clients ask about other things. Company has at most half of the room; beyond that, whoever holds most of it loses the
 //! oldest, so that no flood of company takes what else is remembered.
 
-use std::collections::BTreeSet;
-
 use serde::{Deserialize, Serialize};
 
 use super::RowId;
 use super::packed::{Packed, Scaled};
+use super::ranking::Ranking;
 use crate::pages::Pages;
 use crate::shelf::ClientIndex;
 
@@ -32,10 +31,10 @@ pub struct Store {
     held: usize,
     company: usize,
     evicted: u64,
-    /// Clients by the number of their rows without company: the last holds most.
-    ranking: BTreeSet<(u32, u32)>,
+    /// Clients by the number of their rows without company.
+    ranking: Ranking,
     /// Clients with company, by how much of it.
-    ranking_of_company: BTreeSet<(u32, u32)>,
+    ranking_of_company: Ranking,
 }
 
 impl Store {
@@ -53,7 +52,7 @@ impl Store {
 
     /// The rows of all clients.
     pub fn shares(&self) -> impl Iterator<Item = &Packed> {
-        self.ranking.iter().filter_map(|(_, client)| self.of(*client as ClientIndex))
+        self.ranking.clients().filter_map(|client| self.of(client))
     }
 
     /// Whether `client` holds the row.
@@ -115,19 +114,18 @@ impl Store {
     }
 
     fn make_room(&mut self) {
-        let most = |ranking: &BTreeSet<(u32, u32)>| ranking.last().copied();
-        let (loser, company) = match most(&self.ranking) {
+        let (loser, company) = match self.ranking.most() {
             Some((held, client)) if held > 0 => (Some(client), false),
-            _ => (most(&self.ranking_of_company).map(|(_, client)| client), true),
+            _ => (self.ranking_of_company.most().map(|(_, client)| client), true),
         };
-        loser.into_iter().for_each(|client| self.drop_oldest_of(client as ClientIndex, company));
+        loser.into_iter().for_each(|client| self.drop_oldest_of(client, company));
     }
 
     fn let_company_go(&mut self) {
         while self.company > self.quota.rows / 2
-            && let Some(&(_, most)) = self.ranking_of_company.last()
+            && let Some((_, most)) = self.ranking_of_company.most()
         {
-            self.drop_oldest_of(most as ClientIndex, true);
+            self.drop_oldest_of(most, true);
         }
     }
 
@@ -152,16 +150,9 @@ impl Store {
         if held == 0 {
             *share = None;
         }
-        let rank = |count: usize| (count as u32, client as u32);
-        self.ranking.remove(&rank(held_before - company_before));
-        if held > 0 {
-            self.ranking.insert(rank(held - company));
-        }
+        self.ranking.set(client, (held > 0).then_some((held - company) as u32));
         if company_before != company {
-            self.ranking_of_company.remove(&rank(company_before));
-            if company > 0 {
-                self.ranking_of_company.insert(rank(company));
-            }
+            self.ranking_of_company.set(client, (company > 0).then_some(company as u32));
         }
         self.held = self.held + held - held_before;
         self.company = self.company + company - company_before;
