@@ -204,6 +204,13 @@ impl Base {
     }
 }
 
+/// Which memories hold anything of a client.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    suspects: bool,
+    around: bool,
+}
+
 /// A line as a row joined it.
 struct Joined {
     /// Its first row.
@@ -279,12 +286,11 @@ impl Lines {
         base_hits: &mut Vec<BaseHit>,
     ) {
         let counted = row.fields.iter().zip(row.cells).enumerate().filter(|(_, (field, _))| field.counts());
+        let mut known = self.known(row.client);
         for (column, (field, &cell)) in counted {
             let line = row.key.wrapping_sub(cell);
-            let Some(Joined { base, before, values, trail }) = self.join(row, line, Marks::of(cell), rows)
-            else {
-                continue;
-            };
+            let joined = self.join(row, known, (line, Marks::of(cell)), rows);
+            let Some(Joined { base, before, values, trail }) = joined else { continue };
             let varied = Varied { field: field.mark(), values };
             if self.bases.get(row.client, base).is_none() {
                 self.keep_around(row, base, column);
@@ -298,6 +304,7 @@ impl Lines {
             let latest = self.bases.get(row.client, before).map_or(0, |base| base.crossings(varied.field));
             let crossed = first.max(this) > 1 || first > 0 && this.max(latest) > 0 && before != base;
             line_hits.push(LineHit { column, values, trail, crossed });
+            known = self.known(row.client);
         }
         self.fresh.insert_all(row.client, self.begun.drain(..));
     }
@@ -328,10 +335,21 @@ impl Lines {
     /// Most entries ever held.
     pub const ENTRIES_MAX: usize = FRESH_LINES + AROUND_LINES + SUSPECT_LINES + BASES;
 
-    /// Joins `row` to the line under `key`: gives what the line is then, or nothing where the row is the line's first or its value is known there.
-    fn join(&mut self, row: NewRow<'_>, key: u64, value: u32, rows: &Shelf<Origin>) -> Option<Joined> {
-        // Most clients have none, and each look at a large table is one that no cache holds.
-        if self.suspects.holds(row.client)
+    /// Most clients have neither, and each look at a large table is one that no cache holds.
+    fn known(&self, client: ClientIndex) -> Known {
+        Known { suspects: self.suspects.holds(client), around: self.around.holds(client) }
+    }
+
+    /// Joins `row` to the line under `key`: gives what the line is then, or nothing where the row is the line's first or its
+    /// value is known there.
+    fn join(
+        &mut self,
+        row: NewRow<'_>,
+        known: Known,
+        (key, value): (u64, u32),
+        rows: &Shelf<Origin>,
+    ) -> Option<Joined> {
+        if known.suspects
             && let Some(line) = self.suspects.get_mut(row.client, key)
         {
             return line.values.add(value).then(|| {
@@ -340,8 +358,7 @@ impl Lines {
                 Joined { base: line.base, before, values: line.values.len(), trail: line.trail }
             });
         }
-        // Mostly nothing is kept around anything.
-        let around = || self.around.holds(row.client).then(|| self.around.get(row.client, key)).flatten();
+        let around = || known.around.then(|| self.around.get(row.client, key)).flatten();
         let Some(&first) = self.fresh.get(row.client, key).or_else(around) else {
             self.begun.push((key, First { row: row.key, value }));
             return None;

@@ -2,12 +2,15 @@
 //!
 //! The other memory knows what stands at a place, so keys are not kept here twice. With one word to a slot a table is
 //! smallest; with two, the second keeps half of the hash, so that the other memory is asked only where it matches: for
-//! memories that no cache holds. Open addressing with linear probing, at most three quarters full; what is taken out
-//! leaves no trace, since those behind it move up.
+//! memories that no cache holds. Open addressing with linear probing; what is taken out leaves no trace, since those
+//! behind it move up. Tables are at most three quarters full, those for large memories at most half: they are looked into
+//! more than grown, and as memories hold a power of two at most, or a little less, they end as large either way.
 
 /// Places are told by one more than they are, so that memory which the system gives out zeroed is free as it comes.
 const FREE: u32 = 0;
 const SLOTS_MIN: usize = 8;
+/// Quarters of the slots that are taken at most, with one word to a slot and with two.
+const QUARTERS_MAX: [usize; 2] = [3, 2];
 
 /// Places by hash. Hashes must be keyed or mixed: whoever chooses them chooses the cost.
 #[derive(Clone, Debug, Default)]
@@ -38,7 +41,8 @@ impl<const WORDS: usize> Places<WORDS> {
 
     /// Enters a place under `hash`; it must not be there yet. `hash_of` gives the hash of a place that was entered.
     pub fn insert(&mut self, hash: u64, place: usize, hash_of: impl Fn(usize) -> u64) {
-        if (self.held + 1) * 4 > self.slots.len() * 3 {
+        let [one_word, two_words] = QUARTERS_MAX;
+        if (self.held + 1) * 4 > self.slots.len() * if WORDS == 1 { one_word } else { two_words } {
             self.grow(hash_of);
         }
         // Memories are far smaller than what four bytes can tell.
