@@ -77,9 +77,13 @@ impl Contract {
         out.extend(self.rules.iter().filter_map(|rule| rule.judge_presence(answer)));
         for row in 0..answer.rows() {
             for (column, &cell) in answer.row(row).iter().enumerate() {
-                out.extend(self.judge_cell(answer, row, column, cell));
+                if let Some(violation) = self.judge_cell(answer, row, column, cell) {
+                    out.push(violation);
+                }
             }
-            out.extend(self.rules.iter().find_map(|rule| rule.judge_sum(answer, row)));
+            if let Some(violation) = self.rules.iter().find_map(|rule| rule.judge_sum(answer, row)) {
+                out.push(violation);
+            }
         }
     }
 
