@@ -198,11 +198,13 @@ impl Geometry {
     }
 
     /// Fills `out` with a byte to a scaled value: its distance from the column's mean in sixteenths of what is close.
-    pub fn coarsen(&self, scaled: &[f32], out: &mut Vec<u8>) {
-        let steps = self.steps();
-        let byte = |(value, center): (&f32, &f64)| nearest_byte((f64::from(*value) - center) * steps + 128.0);
-        out.clear();
-        out.extend(scaled.iter().zip(&self.centers).map(byte));
+    pub fn coarsen(&self, scaled: &[f32], out: &mut [u8]) {
+        let coarsen = Coarsen { scaled, centers: &self.centers, steps: self.steps(), out };
+        #[cfg(target_arch = "x86_64")]
+        if let Some(simd) = pulp::x86::V3::try_new() {
+            return pulp::Simd::vectorize(simd, coarsen);
+        }
+        coarsen.all();
     }
 
     /// How many steps of those bytes a scaled value of 1 is.
@@ -433,6 +435,34 @@ impl<T: Test> Look<'_, T> {
     }
 }
 
+/// What rounds scaled values to bytes, compiled once more for processors with AVX2.
+struct Coarsen<'a> {
+    scaled: &'a [f32],
+    centers: &'a [f64],
+    steps: f64,
+    out: &'a mut [u8],
+}
+
+#[cfg(target_arch = "x86_64")]
+impl pulp::WithSimd for Coarsen<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        self.all();
+    }
+}
+
+impl Coarsen<'_> {
+    #[inline(always)]
+    fn all(self) {
+        let Self { scaled, centers, steps, out } = self;
+        for (byte, (value, center)) in out.iter_mut().zip(scaled.iter().zip(centers)) {
+            *byte = nearest_byte((f64::from(*value) - center) * steps + 128.0);
+        }
+    }
+}
+
 /// A look for any row of a narrow reference whose sum of squares, column by column, is at most `limit`: a branch for each
 /// row would be taken now and then, and one for four is taken seldom.
 struct LookByFours<'a> {
@@ -570,6 +600,7 @@ const ONES: f64 = 4_503_599_627_370_496.0;
 
 /// The number rounded to the nearest byte, halves to the even one; what lies beyond stops at either end. As `libm::rint`
 /// has it, without a call or a branch.
+#[inline(always)]
 fn nearest_byte(number: f64) -> u8 {
     let least = if number > 0.0 { number } else { 0.0 };
     let within = if least < 255.0 { least } else { 255.0 };

@@ -25,8 +25,6 @@ pub struct Scaled {
     /// either end. Filled up with zeros to whole blocks.
     coarse: Vec<Block>,
     wide: Vec<Wide>,
-    /// Scratch.
-    bytes: Vec<u8>,
 }
 
 impl Scaled {
@@ -49,10 +47,9 @@ impl Scaled {
         self.exact.clear();
         self.exact.extend(self.values.iter().map(|value| *value as f32));
         self.exact.iter().fold(true, |finite, value| finite & value.is_finite()) && {
-            geometry.coarsen(&self.exact, &mut self.bytes);
-            self.bytes.resize(blocks_of(self.exact.len()) * BLOCK, 0);
             self.coarse.clear();
-            self.coarse.extend_from_slice(self.bytes.as_chunks().0);
+            self.coarse.resize(blocks_of(self.exact.len()), [0; BLOCK]);
+            geometry.coarsen(&self.exact, self.coarse.as_flattened_mut());
             self.wide.clear();
             self.wide.extend(self.coarse.iter().map(widened));
             true

@@ -31,7 +31,8 @@ impl Screen {
         let blocks = width.max(1).div_ceil(BLOCK);
         let steps = ratio * STEPS_TO_CLOSE as f32 + 1.0;
         let width = width as f32;
-        let reach = (ratio * STEPS_TO_CLOSE as f32 * width.sqrt() + 1.0).ceil();
+        // All of a distance may lie in one column; one step more allows for how the square root is rounded.
+        let reach = ratio * STEPS_TO_CLOSE as f32 * width.sqrt() + 2.0;
         let (sum, squares) = ((width * steps) as u32, (width * steps * steps) as u32);
         Self { reach: reach as u8, ..Self::of(sum, squares, blocks) }
     }
