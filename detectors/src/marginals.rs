@@ -207,10 +207,11 @@ impl Marginals {
         column_of: &'a [usize],
     ) -> impl Iterator<Item = &'a Marginal> {
         let cells = question.row(row);
-        self.columns.iter().filter(move |marginal| {
-            let value = || number(cells, column_of, marginal.column);
-            marginal.grid.is_some_and(|grid| value().is_some_and(|value| !grid.holds(value)))
-        })
+        let values = self.columns.iter().filter_map(move |marginal| {
+            let grid = marginal.grid?;
+            Some((marginal, grid, number(cells, column_of, marginal.column)?))
+        });
+        values.filter(|(_, grid, value)| !grid.holds(*value)).map(|(marginal, ..)| marginal)
     }
 
     /// The cell of feature space that a row lies in, below [`CELLS`]: for each of up to eleven columns, whether its
