@@ -32,6 +32,8 @@ const BODIES: usize = 32;
 const REFERENCE_ROWS: usize = 1000;
 /// Exchanges before the first counted one; after them every table of the engine has its usual shape.
 const WARM_UP: u64 = 2000;
+/// The same for rows of 96 columns to fill the memory of lines, which they do after 2,390.
+const FULL_WARM_UP: u64 = 2500;
 /// Rows that a reference of drift is learned from.
 const WARM_UP_ROWS: u32 = 1000;
 /// Clients that ask in turn.
@@ -43,7 +45,9 @@ enum Case {
     Question(usize),
     Answer,
     Observe(usize),
-    /// The same with drift watched by a reference that the first exchanges taught.
+    /// The same once lines make room for lines.
+    Full(usize),
+    /// The first of these with drift watched by a reference that the first exchanges taught.
     Watch(usize),
 }
 
@@ -59,6 +63,7 @@ fn cases() -> Vec<(&'static str, &'static str, Case)> {
         ("observe", "row-10", Case::Observe(10)),
         ("observe", "row-96", Case::Observe(96)),
         ("observe", "row-104", Case::Observe(104)),
+        ("observe", "row-96-full", Case::Full(96)),
         ("watch", "row-10", Case::Watch(10)),
         ("watch", "row-104", Case::Watch(104)),
     ]
@@ -92,8 +97,9 @@ fn work(wanted: &str, times: &str) -> anyhow::Result<f64> {
         Case::Screen(head) => screen(&head, times)?,
         Case::Question(width) => questions(width, times)?,
         Case::Answer => answers(times)?,
-        Case::Observe(width) => observe(width, None, times)?,
-        Case::Watch(width) => observe(width, Some(watched()), times)?,
+        Case::Observe(width) => observe(width, None, WARM_UP, times)?,
+        Case::Full(width) => observe(width, None, FULL_WARM_UP, times)?,
+        Case::Watch(width) => observe(width, Some(watched()), WARM_UP, times)?,
     };
     Ok(spent.as_nanos() as f64 / times.max(1) as f64)
 }
@@ -153,13 +159,13 @@ fn decode(
     Ok(spent)
 }
 
-fn observe(width: usize, drift: Option<Drift>, times: u64) -> anyhow::Result<Duration> {
+fn observe(width: usize, drift: Option<Drift>, warm_up: u64, times: u64) -> anyhow::Result<Duration> {
     let mut random = Random(width as u64);
     let mut engine = engine(width, drift, &mut random)?;
     let (mut rows, mut predictions) = (reader()?, reader()?);
     let (mut out, mut spent) = (Outbox::default(), Duration::ZERO);
-    for id in 0..WARM_UP + times {
-        if id == WARM_UP {
+    for id in 0..warm_up + times {
+        if id == warm_up {
             spent = Duration::ZERO;
         }
         let (question, answer) = (question(width, &mut random), answer(&mut random));
@@ -171,7 +177,7 @@ fn observe(width: usize, drift: Option<Drift>, times: u64) -> anyhow::Result<Dur
             engine.asked(&asked, &mut out);
             engine.answered(&answered, &mut out);
         };
-        if id < WARM_UP {
+        if id < warm_up {
             exchange();
         } else {
             timed(exchange, &mut spent);
