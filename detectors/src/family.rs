@@ -268,8 +268,8 @@ fn is_middle(row: &[f32], left: &[f32], right: &[f32]) -> bool {
 pub(crate) struct Mirror<'a> {
     row: &'a [f32],
     left: &'a [f32],
-    /// The first column of the left row's mirror image.
-    first: f32,
+    /// The first two columns of the left row's mirror image.
+    first: [f32; 2],
     /// How far from the left row's mirror image the other end may lie at most, squared.
     within: f32,
 }
@@ -279,24 +279,31 @@ impl<'a> Mirror<'a> {
         // An end lies twice as far from the image as the row lies from the middle, which is at most a part of the whole
         // way; and the whole way is at most twice the half that is known and twice what the row lies off.
         let part = 4.0 * MIDDLE / (1.0 - 2.0 * MIDDLE);
-        let first = row.first().zip(left.first()).map_or(0.0, |(row, left)| 2.0 * row - left);
+        let image =
+            |column: usize| row.get(column).zip(left.get(column)).map_or(0.0, |(row, left)| 2.0 * row - left);
+        let first = [image(0), image(1)];
         Self { row, left, first, within: part * part * squared(row, left) * ROUNDING }
     }
 
     /// What rules rows out that are no such end, by the sketches of the row and of the one before it. `to_one` is how many
     /// steps a scaled value of 1 is.
-    pub(crate) fn glance(&self, row: Sketch<'_>, left: Sketch<'_>, to_one: f32) -> Glance<1> {
+    pub(crate) fn glance(&self, [row, left]: [Sketch<'_>; 2], to_one: f32) -> Glance<1> {
         let rounding = ROUNDING_ERRORS * (largest(self.row) + largest(self.left));
         // The image is off by half a step for the left row and by a whole one for the row itself, an end by half of one.
         let reach = steps((ROUNDING * self.within.sqrt() + rounding) * to_one + 2.0);
         Glance::new([row, left], 0, |[row, left]| [(2 * row - left - reach, 2 * row - left + reach)])
     }
 
-    /// The same as [`is_middle`]. Nearly all rows are told apart by the first of their columns, most by the very first.
+    /// The same as [`is_middle`]. Nearly all rows are told apart by the first two of their columns.
     #[inline(always)]
     pub(crate) fn is_middle(&self, right: &[f32]) -> bool {
-        right.first().is_some_and(|right| (self.first - right) * (self.first - right) <= self.within)
-            && self.is_middle_of_all(right)
+        let ([first, second], off) = (self.first, |image: f32, end: f32| (image - end) * (image - end));
+        let is_near = match right {
+            [one, two, ..] => off(first, *one) + off(second, *two) <= self.within,
+            [one] => off(first, *one) <= self.within,
+            [] => false,
+        };
+        is_near && self.is_middle_of_all(right)
     }
 
     #[inline(never)]
@@ -364,7 +371,7 @@ mod tests {
                         bytes.as_chunks::<16>().0.to_vec()
                     });
                     let [of_row, of_left, of_right] = &sketches;
-                    let glance = mirror.glance(of_row, of_left, 9.0);
+                    let glance = mirror.glance([of_row, of_left], 9.0);
                     proptest::prop_assert!(!mirror.is_middle(&right) || glance.may_be(of_right));
                 }
             }

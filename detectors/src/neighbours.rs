@@ -137,6 +137,12 @@ impl<'a> Before<'a> {
         self.rows.sketch(id)
     }
 
+    /// The bytes of the first columns of the row at hand, and of the latest before it.
+    #[must_use]
+    pub fn sketches(&self) -> Option<[Sketch<'a>; 2]> {
+        Some([self.rows.sketch_at(self.place + 1)?, self.rows.sketch_at(self.place)?])
+    }
+
     /// The oldest row of whose scaled values `what` gives something, with that: of those among the `first` and the `latest`
     /// that came after the row `after`, if one is given. The very latest is none of them. The glance says which rows
     /// `what` certainly gives nothing of.

@@ -13,13 +13,20 @@ pub type Block = [u8; BLOCK];
 pub const EIGHT: usize = 8;
 
 #[cfg(not(target_arch = "x86_64"))]
-pub use self::plain::{Eight, differences, squares};
+pub use self::plain::{Eight, differences, outside, squares};
 #[cfg(target_arch = "x86_64")]
-pub use self::vectors::{Eight, differences, squares};
+pub use self::vectors::{Eight, differences, outside, squares};
 
 /// A block with room for differences: its lower and its upper half.
 #[derive(Clone, Copy, Debug)]
 pub struct Wide([[i16; BLOCK / 2]; 2]);
+
+/// For each byte of a block, where a span of bytes begins and how much farther it goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Span {
+    pub low: Block,
+    pub length: Block,
+}
 
 /// The block with room for differences.
 pub fn widened(block: &Block) -> Wide {
@@ -150,14 +157,26 @@ mod avx2 {
 #[cfg(target_arch = "x86_64")]
 mod vectors {
     use safe_arch::{
-        add_i16_m128i, add_i32_m128i, add_i64_m128i, bitor_m128i, cmp_eq_mask_i16_m128i,
-        load_unaligned_m128i, m128i, move_mask_i8_m128i, mul_i16_horizontal_add_m128i, pack_i16_to_i8_m128i,
-        set_splat_i16_m128i, shl_imm_u64_m128i, sub_i16_m128i, sub_saturating_u16_m128i,
-        sum_of_u8_abs_diff_m128i, unpack_high_i8_m128i, unpack_high_i64_m128i, unpack_low_i8_m128i,
-        unpack_low_i64_m128i, zeroed_m128i,
+        add_i16_m128i, add_i32_m128i, add_i64_m128i, bitor_m128i, cmp_eq_mask_i8_m128i,
+        cmp_eq_mask_i16_m128i, load_unaligned_m128i, m128i, min_u8_m128i, move_mask_i8_m128i,
+        mul_i16_horizontal_add_m128i, pack_i16_to_i8_m128i, set_splat_i16_m128i, shl_imm_u64_m128i,
+        sub_i8_m128i, sub_i16_m128i, sub_saturating_u16_m128i, sum_of_u8_abs_diff_m128i,
+        unpack_high_i8_m128i, unpack_high_i64_m128i, unpack_low_i8_m128i, unpack_low_i64_m128i, zeroed_m128i,
     };
 
-    use super::{Block, EIGHT, Wide};
+    use super::{Block, EIGHT, Span, Wide};
+
+    /// A bit to each byte of a block that lies in none of the spans.
+    #[inline(always)]
+    pub fn outside(spans: &[Span], block: &Block) -> u32 {
+        let block = load_unaligned_m128i(block);
+        let inside = spans.iter().fold(zeroed_m128i(), |inside, span| {
+            let (low, length) = (load_unaligned_m128i(&span.low), load_unaligned_m128i(&span.length));
+            let above = sub_i8_m128i(block, low);
+            bitor_m128i(inside, cmp_eq_mask_i8_m128i(min_u8_m128i(above, length), above))
+        });
+        !move_mask_i8_m128i(inside).cast_unsigned() & u32::from(u16::MAX)
+    }
 
     /// The sum of the differences between the bytes at the same places.
     #[inline(always)]
@@ -261,7 +280,17 @@ mod vectors {
 
 #[cfg(any(test, not(target_arch = "x86_64")))]
 mod plain {
-    use super::{Block, EIGHT, Wide};
+    use super::{Block, EIGHT, Span, Wide};
+
+    /// A bit to each byte of a block that lies in none of the spans.
+    pub fn outside(spans: &[Span], block: &Block) -> u32 {
+        let is_outside = |(place, byte): (usize, &u8)| {
+            spans.iter().all(|Span { low, length }| byte.wrapping_sub(low[place]) > length[place])
+        };
+        let bits =
+            block.iter().enumerate().map(|(place, byte)| u32::from(is_outside((place, byte))) << place);
+        bits.sum()
+    }
 
     /// The sum of the differences between the bytes at the same places.
     #[inline(always)]
@@ -366,6 +395,16 @@ mod tests {
             for (place, sum) in each.iter().enumerate() {
                 prop_assert_eq!(bits >> place & 1 == 1, *sum <= limit);
             }
+        }
+
+        #[test]
+        fn bytes_outside_of_all_spans_are_told(spans: [[[u8; 4]; 2]; 3], block: [u8; 4]) {
+            // Few different bytes, so that some lie at the ends.
+            let of_block = |bytes: [u8; 4]| std::array::from_fn(|place| bytes[place % 4] % 8);
+            let spans = spans.map(|[low, length]| Span { low: of_block(low), length: of_block(length) });
+            let block = of_block(block);
+            prop_assert_eq!(outside(&spans, &block), plain::outside(&spans, &block));
+            prop_assert_eq!(outside(&[], &block), u32::from(u16::MAX));
         }
 
         #[test]

@@ -3,7 +3,7 @@
 //! Who looks for a row of some kind says in which ranges its bytes lie, as steps beside the bytes of known rows. A byte is
 //! its value in steps, but for rounding to half a step and for those at either end, which stand for all values beyond.
 
-use super::bytes::{BLOCK, Block};
+use super::bytes::{BLOCK, Block, Span, outside};
 
 /// Most blocks of a row that are glanced at: all rows have as many among their first ones.
 const BLOCKS: usize = 2;
@@ -23,22 +23,15 @@ pub const ALL: Range = (LEAST, MOST);
 /// Ranges of bytes for each of a row's first columns.
 #[derive(Clone, Copy, Debug)]
 pub struct Glance<const RANGES: usize> {
-    blocks: [[Bytes; RANGES]; BLOCKS],
+    blocks: [[Span; RANGES]; BLOCKS],
     /// How many of the blocks are glanced at.
     used: usize,
     /// Most columns that may lie in none of their ranges.
     outside_max: u32,
 }
 
-/// A range of bytes for each column of a block: where it begins, and how far it goes.
-#[derive(Clone, Copy, Debug)]
-struct Bytes {
-    low: Block,
-    span: Block,
-}
-
 /// Every byte.
-const EVERY: Bytes = Bytes { low: [0; BLOCK], span: [u8::MAX; BLOCK] };
+const EVERY: Span = Span { low: [0; BLOCK], length: [u8::MAX; BLOCK] };
 
 /// So many steps, rounded up; more than there are where it is no number.
 #[must_use]
@@ -49,7 +42,8 @@ pub fn steps(number: f32) -> i16 {
 
 impl<const RANGES: usize> Glance<RANGES> {
     /// For rows of which at most `outside_max` columns lie in none of the ranges that `ranges` gives for the bytes of the
-    /// `known` rows in a column. Where one of these stands for all values beyond, every value is looked for.
+    /// `known` rows in a column. Where one of these stands for all values beyond, every value is looked for. Of narrow rows
+    /// none is ruled out.
     #[must_use]
     #[inline]
     pub fn new<const KNOWN: usize>(
@@ -57,22 +51,27 @@ impl<const RANGES: usize> Glance<RANGES> {
         outside_max: usize,
         ranges: impl Fn([i16; KNOWN]) -> [Range; RANGES],
     ) -> Self {
-        // Where so many may lie outside, one block seldom tells.
-        let used = if 4 * outside_max > 3 * BLOCK { BLOCKS } else { 1 };
+        let is_narrow = known.iter().any(|row| row.len() < BLOCKS);
+        let used = match outside_max {
+            // The values of so few columns are looked at as quickly.
+            _ if is_narrow => 0,
+            // Where so many may lie outside, one block seldom tells.
+            _ if 4 * outside_max > 3 * BLOCK => BLOCKS,
+            _ => 1,
+        };
         let mut blocks = [[EVERY; RANGES]; BLOCKS];
         for (place, block) in blocks.iter_mut().take(used).enumerate() {
             let known = known.map(|row| row.get(place).copied().unwrap_or_default());
             for column in 0..BLOCK {
                 let bytes = known.map(|block| block.get(column).copied().map_or(LEAST, i16::from));
                 let is_told = bytes.iter().fold(true, |told, byte| told & (*byte > LEAST) & (*byte < MOST));
-                for (bytes, (low, high)) in block.iter_mut().zip(ranges(bytes)) {
+                for (span, (low, high)) in block.iter_mut().zip(ranges(bytes)) {
                     let (low, high) = if is_told { (low.max(LEAST), high.min(MOST)) } else { ALL };
                     // Of a range beyond the ends nothing is left but the end.
                     let low = low.min(MOST);
-                    if let (Some(begins), Some(goes)) =
-                        (bytes.low.get_mut(column), bytes.span.get_mut(column))
-                    {
-                        (*begins, *goes) = (low as u8, (high - low).max(0) as u8);
+                    let (begins, length) = (span.low.get_mut(column), span.length.get_mut(column));
+                    if let (Some(begins), Some(length)) = (begins, length) {
+                        (*begins, *length) = (low as u8, (high - low).max(0) as u8);
                     }
                 }
             }
@@ -80,28 +79,23 @@ impl<const RANGES: usize> Glance<RANGES> {
         Self { blocks, used, outside_max: u32::try_from(outside_max).unwrap_or(u32::MAX) }
     }
 
+    /// Whether any row may be ruled out.
+    #[inline]
+    #[must_use]
+    pub fn rules_out(&self) -> bool {
+        self.used > 0
+    }
+
     /// Whether a row of this sketch may be what is looked for.
     #[inline]
     #[must_use]
     pub fn may_be(&self, row: Sketch<'_>) -> bool {
-        let mut outside = 0;
+        let mut columns = 0;
         self.blocks.iter().take(self.used).zip(row).all(|(ranges, block)| {
-            outside += outside_of(ranges, block);
-            outside <= self.outside_max
+            columns += outside(ranges, block).count_ones();
+            columns <= self.outside_max
         })
     }
-}
-
-/// How many bytes of a block lie in none of their ranges.
-#[inline]
-fn outside_of<const RANGES: usize>(ranges: &[Bytes; RANGES], block: &Block) -> u32 {
-    let mut outside = [1_u8; BLOCK];
-    for Bytes { low, span } in ranges {
-        for (outside, (byte, (low, span))) in outside.iter_mut().zip(block.iter().zip(low.iter().zip(span))) {
-            *outside &= u8::from(byte.wrapping_sub(*low) > *span);
-        }
-    }
-    outside.iter().map(|outside| u32::from(*outside)).sum()
 }
 
 #[cfg(test)]
@@ -137,9 +131,9 @@ mod tests {
 
     #[test]
     fn a_range_beyond_the_ends_of_a_byte_holds_the_end() {
-        let beyond = Glance::new([&[[250; BLOCK]]], 0, |[byte]| [(byte + 20, byte + 30)]);
+        let beyond = Glance::new([&[[250; BLOCK]; BLOCKS]], 0, |[byte]| [(byte + 20, byte + 30)]);
         assert!(beyond.may_be(&[[255; BLOCK]]) && !beyond.may_be(&[[254; BLOCK]]));
-        let below = Glance::new([&[[9; BLOCK]]], 0, |[byte]| [(byte - 30, byte - 20)]);
+        let below = Glance::new([&[[9; BLOCK]; BLOCKS]], 0, |[byte]| [(byte - 30, byte - 20)]);
         assert!(below.may_be(&[[0; BLOCK]]) && !below.may_be(&[[1; BLOCK]]));
     }
 }

@@ -187,7 +187,13 @@ impl Packed {
     /// The first blocks of row `id`.
     #[must_use]
     pub fn sketch(&self, id: RowId) -> Option<Sketch<'_>> {
-        let (place, (blocks, _)) = (self.find_id(id)?, self.blocks());
+        self.sketch_at(self.find_id(id)? - self.gap())
+    }
+
+    /// The first blocks of the row at a place, counted from the oldest.
+    #[must_use]
+    pub fn sketch_at(&self, place: usize) -> Option<Sketch<'_>> {
+        let (place, (blocks, _)) = (self.gap() + place, self.blocks());
         self.first.get(place * blocks..(place + 1) * blocks)
     }
 
@@ -241,12 +247,16 @@ impl Packed {
         mut what: impl FnMut(&[f32]) -> Option<T>,
     ) -> Option<(RowId, T)> {
         let (first, end) = (self.gap() + places.start, self.gap() + places.end);
-        let (blocks, _) = self.blocks();
-        let sketches = self.first.get(first * blocks..end * blocks)?.chunks_exact(blocks);
-        (first..).zip(sketches).filter(|(_, sketch)| glance.may_be(sketch)).find_map(|(place, _)| {
-            let row = self.row(place)?;
-            what(row.exact).map(|found| (row.id, found))
-        })
+        let (width, (blocks, _)) = (self.width(), self.blocks());
+        let found = if glance.rules_out() {
+            let sketches = self.first.get(first * blocks..end * blocks)?.chunks_exact(blocks);
+            let mut places = (first..).zip(sketches).filter(|(_, sketch)| glance.may_be(sketch));
+            places.find_map(|(place, _)| Some((place, what(self.row(place)?.exact)?)))
+        } else {
+            let rows = self.exact.get(first * width..end * width)?.chunks_exact(width.max(1));
+            (first..).zip(rows).find_map(|(place, row)| Some((place, what(row)?)))
+        };
+        found.and_then(|(place, found)| Some((self.held.get(place)?.id, found)))
     }
 
     /// The scaled values of all rows, the oldest first.

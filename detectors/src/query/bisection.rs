@@ -130,7 +130,7 @@ fn step(exchange: &Exchange<'_>, position: usize, ends: Option<(RowId, RowId)>) 
         return Some(Step::Continues(before.latest, end));
     }
     let to_one = exchange.reference?.geometry()?.steps() as f32;
-    let glance = mirror.glance(before.sketch(at)?, before.sketch(before.latest)?, to_one);
+    let glance = mirror.glance(before.sketches()?, to_one);
     let is_end = |end: &[f32]| mirror.is_middle(end).then_some(());
     let (end, ()) = before.find((FIRST_ROWS, LATEST_ROWS), None, &glance, is_end)?;
     Some(Step::Begins(before.latest, end))

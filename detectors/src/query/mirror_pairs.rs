@@ -299,7 +299,7 @@ fn pair(exchange: &Exchange<'_>, position: usize, last: Option<RowId>) -> Option
     let id = neighbours.first_row() + position as RowId;
     let before = neighbours.before(client, id)?;
     let to_one = exchange.reference?.geometry()?.steps() as f32;
-    let latest = Latest { row, sketch: before.sketch(id)?, before, to_one };
+    let latest = Latest { row, sketches: before.sketches()?, before, to_one };
     let about = |base: Option<RowId>| latest.about(base?, neighbours.row(client, base?)?);
     let pair = latest.with_the_row_before().or_else(|| about(neighbours.nearest(position)));
     pair.or_else(|| about(last)).map(|pair| Pair { row: id, ..pair })
@@ -308,7 +308,8 @@ fn pair(exchange: &Exchange<'_>, position: usize, last: Option<RowId>) -> Option
 /// A new row, and the rows before it.
 struct Latest<'a> {
     row: &'a [f32],
-    sketch: Sketch<'a>,
+    /// Of the row and of the one before it.
+    sketches: [Sketch<'a>; 2],
     before: Before<'a>,
     /// Steps of a sketch to a scaled value of 1.
     to_one: f32,
@@ -320,8 +321,7 @@ impl Latest<'_> {
         let Self { row, before, .. } = self;
         let floor = PART / 2.0 * farthest(row, before.values);
         let off = self.off(before.values, floor);
-        let sketches = [self.sketch, before.sketch(before.latest)?];
-        let glance = Glance::new(sketches, unlike_max(row), |[row, other]| off.bases(row, other));
+        let glance = Glance::new(self.sketches, unlike_max(row), |[row, other]| off.bases(row, other));
         let mirrored = |base: &[f32]| mirrored(row, base, before.values, floor);
         before.find(ROWS, None, &glance, mirrored).map(|(base, pair)| Pair { base, ..pair })
     }
@@ -334,7 +334,8 @@ impl Latest<'_> {
         }
         let floor = PART * farthest(row, base);
         let off = self.off(base, floor);
-        let sketches = [self.sketch, before.sketch(id)?];
+        let [of_row, _] = self.sketches;
+        let sketches = [of_row, before.sketch(id)?];
         let glance = Glance::new(sketches, unlike_max(row), |[row, base]| off.images(row, base));
         let mirrored = |other: &[f32]| mirrored(row, base, other, floor);
         let found = before.find(ROWS, Some(id), &glance, mirrored).map(|(_, pair)| pair);
