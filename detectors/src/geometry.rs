@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::facts::{Cell, Features};
 use crate::linkage::Linkage;
 use crate::neighbours::{NEAREST_MAX, STEPS_TO_CLOSE, WIDTH_MAX, insert};
+use crate::processor::{Processor, Work};
 
 /// Smallest part of the median spread that a column is divided by: a nearly constant column must not outweigh all.
 const SPREAD_FLOOR: f64 = 0.25;
@@ -200,11 +201,7 @@ impl Geometry {
     /// Fills `out` with a byte to a scaled value: its distance from the column's mean in sixteenths of what is close.
     pub fn coarsen(&self, scaled: &[f32], out: &mut [u8]) {
         let coarsen = Coarsen { scaled, centers: &self.centers, steps: self.steps(), out };
-        #[cfg(target_arch = "x86_64")]
-        if let Some(simd) = pulp::x86::V3::try_new() {
-            return pulp::Simd::vectorize(simd, coarsen);
-        }
-        coarsen.all();
+        Processor::default().run(coarsen);
     }
 
     /// How many steps of those bytes a scaled value of 1 is.
@@ -310,21 +307,12 @@ impl Geometry {
             return self.has_row(Within { row, limit });
         }
         let look = LookByFours { fours: self.fours.of(&self.rows, width), row, limit };
-        #[cfg(target_arch = "x86_64")]
-        if let Some(simd) = pulp::x86::V3::try_new() {
-            return pulp::Simd::vectorize(simd, look);
-        }
-        look.finds_any()
+        Processor::default().run(look)
     }
 
     /// Whether any row of the reference passes.
     fn has_row(&self, test: impl Test) -> bool {
-        let look = Look { rows: &self.rows, width: self.columns.len(), test };
-        #[cfg(target_arch = "x86_64")]
-        if let Some(simd) = pulp::x86::V3::try_new() {
-            return pulp::Simd::vectorize(simd, look);
-        }
-        look.finds_any()
+        Processor::default().run(Look { rows: &self.rows, width: self.columns.len(), test })
     }
 
     fn scaled_rows(&self) -> impl Iterator<Item = &[f64]> {
@@ -413,19 +401,11 @@ struct Look<'a, T> {
     test: T,
 }
 
-#[cfg(target_arch = "x86_64")]
-impl<T: Test> pulp::WithSimd for Look<'_, T> {
+impl<T: Test, By> Work<By> for Look<'_, T> {
     type Output = bool;
 
     #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) -> bool {
-        self.finds_any()
-    }
-}
-
-impl<T: Test> Look<'_, T> {
-    #[inline(always)]
-    fn finds_any(self) -> bool {
+    fn by(self, _: By) -> bool {
         for other in self.rows.chunks_exact(self.width.max(1)) {
             if self.test.passes(other) {
                 return true;
@@ -443,19 +423,11 @@ struct Coarsen<'a> {
     out: &'a mut [u8],
 }
 
-#[cfg(target_arch = "x86_64")]
-impl pulp::WithSimd for Coarsen<'_> {
+impl<By> Work<By> for Coarsen<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) {
-        self.all();
-    }
-}
-
-impl Coarsen<'_> {
-    #[inline(always)]
-    fn all(self) {
+    fn by(self, _: By) {
         let Self { scaled, centers, steps, out } = self;
         for (byte, (value, center)) in out.iter_mut().zip(scaled.iter().zip(centers)) {
             *byte = nearest_byte((f64::from(*value) - center) * steps + 128.0);
@@ -471,19 +443,11 @@ struct LookByFours<'a> {
     limit: f64,
 }
 
-#[cfg(target_arch = "x86_64")]
-impl pulp::WithSimd for LookByFours<'_> {
+impl<By> Work<By> for LookByFours<'_> {
     type Output = bool;
 
     #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) -> bool {
-        self.finds_any()
-    }
-}
-
-impl LookByFours<'_> {
-    #[inline(always)]
-    fn finds_any(self) -> bool {
+    fn by(self, _: By) -> bool {
         let Self { fours, row, limit } = self;
         // Two columns at a time, for one costs no more than the loop around it.
         let (pairs, last) = row.as_chunks();

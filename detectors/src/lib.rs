@@ -41,6 +41,7 @@ pub mod places;
 pub mod policy;
 pub mod population;
 pub mod prints;
+pub mod processor;
 pub mod query;
 pub mod reference;
 pub mod rules;

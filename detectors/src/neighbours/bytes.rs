@@ -5,6 +5,10 @@
 //! AVX2 as well, by which it takes about half of it ([`Sizes`]). Elsewhere the plain loops stand. All are sums of whole
 //! numbers: tests hold that each gives the same.
 
+#[cfg(target_arch = "x86_64")]
+use crate::processor::Avx2;
+use crate::processor::Basic;
+
 /// So many bytes are compared at a time.
 pub const BLOCK: usize = 16;
 /// Bytes of a part of a row.
@@ -48,10 +52,6 @@ pub trait Sizes: Copy {
     fn squares(self, one: &[Block], two: &[Wide]) -> u32;
 }
 
-/// The way that every processor of this kind has.
-#[derive(Clone, Copy, Debug)]
-pub struct Basic;
-
 impl Sizes for Basic {
     #[inline(always)]
     fn differences<const BLOCKS: usize>(
@@ -69,7 +69,7 @@ impl Sizes for Basic {
 }
 
 #[cfg(target_arch = "x86_64")]
-impl Sizes for pulp::x86::V3 {
+impl Sizes for Avx2 {
     /// Two blocks at a time: two rows of one block, or two blocks of a row.
     #[inline(always)]
     fn differences<const BLOCKS: usize>(
@@ -366,7 +366,7 @@ mod tests {
             prop_assert_eq!(differences(&one, &two), plain::differences(&one, &two));
             prop_assert_eq!(squares(&one, &wide(&two)), plain::squares(&one, &wide(&two)));
             #[cfg(target_arch = "x86_64")]
-            if let Some(simd) = pulp::x86::V3::try_new() {
+            if let Some(simd) = Avx2::try_new() {
                 prop_assert_eq!(simd.squares(&one, &wide(&two)), plain::squares(&one, &wide(&two)));
             }
         }
@@ -432,7 +432,7 @@ mod tests {
         let each = rows.map(|row| plain::differences(&row, &from) as u16);
         assert_eq!(Basic.differences(&rows, &from).numbers(), each);
         #[cfg(target_arch = "x86_64")]
-        if let Some(simd) = pulp::x86::V3::try_new() {
+        if let Some(simd) = Avx2::try_new() {
             assert_eq!(simd.differences(&rows, &from).numbers(), each, "{BLOCKS}");
         }
     }
@@ -447,7 +447,7 @@ mod tests {
         assert_eq!(differences(&low, &high), 255 * 256);
         assert_eq!(squares(&high, &wide(&low)), 255 * 255 * 256);
         #[cfg(target_arch = "x86_64")]
-        if let Some(simd) = pulp::x86::V3::try_new() {
+        if let Some(simd) = Avx2::try_new() {
             assert_eq!(simd.squares(&high, &wide(&low)), 255 * 255 * 256);
         }
         let eight = Eight::differences([&low; EIGHT], &high);

@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::bytes::{BLOCK, Block, differences};
 use super::packed::{Packed, Scaled, Within};
-use super::sums::{Processor, Screen, Sums};
+use super::sums::{Screen, Sums};
 use super::{Other, RECENT_ROWS, RowId};
+use crate::processor::{Processor, Work};
 use crate::shelf::ClientIndex;
 
 /// Bits of a word.
@@ -133,7 +134,7 @@ impl Ring {
     /// Calls `found` with the rows that pass, counted back from the latest, and perhaps with places that hold older rows.
     fn look(&self, from: &Block, screen: Screen, mut found: impl FnMut(usize)) {
         let look = Look { columns: &self.columns, from, reach: screen.reach() };
-        let within = look.by_what_is_there(self.processor);
+        let within = self.processor.run(look);
         let latest = self.rows.wrapping_sub(1);
         let used = within.get(..self.rows.div_ceil(WORD).min(WORDS)).unwrap_or_default();
         for (word, bits) in used.iter().enumerate() {
@@ -162,28 +163,11 @@ struct Look<'a> {
     reach: u8,
 }
 
-#[cfg(target_arch = "x86_64")]
-impl pulp::WithSimd for Look<'_> {
+impl<By> Work<By> for Look<'_> {
     type Output = Bits;
 
     #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) -> Bits {
-        self.all()
-    }
-}
-
-impl Look<'_> {
-    #[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables))]
-    fn by_what_is_there(self, processor: Processor) -> Bits {
-        #[cfg(target_arch = "x86_64")]
-        if let Some(simd) = processor.avx2 {
-            return pulp::Simd::vectorize(simd, self);
-        }
-        self.all()
-    }
-
-    #[inline(always)]
-    fn all(self) -> Bits {
+    fn by(self, _: By) -> Bits {
         let mut within = [u64::MAX; WORDS];
         for (cuts, from) in self.columns.iter().zip(self.from) {
             let first = part_of(from.saturating_sub(self.reach));

@@ -6,8 +6,9 @@
 //!
 //! All of it is compiled once more for processors with AVX2, which the program finds out when it runs.
 
-use super::bytes::{BLOCK, Basic, Block, EIGHT, Eight, Sizes, Wide, differences};
+use super::bytes::{BLOCK, Block, EIGHT, Eight, Sizes, Wide, differences};
 use super::packed::STEPS_TO_CLOSE;
+use crate::processor::{Processor, Work};
 
 /// Tells by bytes alone what cannot lie within a ratio. Rounding adds at most one step to each difference, and the sum
 /// of n differences is at most n times their root mean square.
@@ -93,33 +94,6 @@ pub struct Sums {
     processor: Processor,
 }
 
-/// What the processor has beyond what every one of its kind has.
-#[derive(Clone, Copy, Debug)]
-pub struct Processor {
-    #[cfg(target_arch = "x86_64")]
-    pub avx2: Option<pulp::x86::V3>,
-}
-
-impl Default for Processor {
-    fn default() -> Self {
-        Self {
-            #[cfg(target_arch = "x86_64")]
-            avx2: pulp::x86::V3::try_new(),
-        }
-    }
-}
-
-#[cfg(test)]
-impl Processor {
-    /// One that has nothing more.
-    pub fn plain() -> Self {
-        Self {
-            #[cfg(target_arch = "x86_64")]
-            avx2: None,
-        }
-    }
-}
-
 #[derive(Clone, Copy, Debug)]
 struct Least {
     sum: u16,
@@ -150,16 +124,8 @@ impl Sums {
             Wanted::Within => Least { sum: 0, place: None },
             Wanted::WithinAndLeast => Least::default(),
         };
-        self.look(rows, from, screen);
+        self.processor.run(Look { sums: self, rows, from, screen });
         self.within.resize(self.within.len().next_multiple_of(size_of::<u64>()), 0);
-    }
-
-    fn look(&mut self, rows: Rows<'_>, from: Point<'_>, screen: Screen) {
-        #[cfg(target_arch = "x86_64")]
-        if let Some(simd) = self.processor.avx2 {
-            return pulp::Simd::vectorize(simd, Look { sums: self, rows, from, screen, by: simd });
-        }
-        Look { sums: self, rows, from, screen, by: Basic }.all();
     }
 
     /// The first place with the least sum, where that was wanted; nothing where there are no rows.
@@ -188,53 +154,46 @@ impl Sums {
     }
 }
 
-/// A look at many rows, with a way to add up.
-struct Look<'a, S> {
+/// A look at many rows.
+struct Look<'a> {
     sums: &'a mut Sums,
     rows: Rows<'a>,
     from: Point<'a>,
     screen: Screen,
-    by: S,
 }
 
-#[cfg(target_arch = "x86_64")]
-impl<S: Sizes> pulp::WithSimd for Look<'_, S> {
+impl<S: Sizes> Work<S> for Look<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<V: pulp::Simd>(self, _: V) {
-        self.all();
-    }
-}
-
-impl<S: Sizes> Look<'_, S> {
-    #[inline(always)]
-    fn all(self) {
+    fn by(self, by: S) {
         match self.from.blocks.len() {
-            1 => self.blocks::<1, 0>(),
-            2 => self.blocks::<2, 0>(),
-            3 => self.blocks::<2, 1>(),
-            4 => self.blocks::<2, 2>(),
-            5 => self.blocks::<4, 1>(),
-            6 => self.blocks::<4, 2>(),
-            7 => self.blocks::<4, 3>(),
-            8 => self.blocks::<4, 4>(),
-            9 => self.blocks::<4, 5>(),
-            10 => self.blocks::<4, 6>(),
-            11 => self.blocks::<4, 7>(),
-            12 => self.blocks::<6, 6>(),
-            13 => self.blocks::<6, 7>(),
-            14 => self.blocks::<6, 8>(),
-            15 => self.blocks::<6, 9>(),
-            16 => self.blocks::<6, 10>(),
+            1 => self.blocks::<1, 0>(by),
+            2 => self.blocks::<2, 0>(by),
+            3 => self.blocks::<2, 1>(by),
+            4 => self.blocks::<2, 2>(by),
+            5 => self.blocks::<4, 1>(by),
+            6 => self.blocks::<4, 2>(by),
+            7 => self.blocks::<4, 3>(by),
+            8 => self.blocks::<4, 4>(by),
+            9 => self.blocks::<4, 5>(by),
+            10 => self.blocks::<4, 6>(by),
+            11 => self.blocks::<4, 7>(by),
+            12 => self.blocks::<6, 6>(by),
+            13 => self.blocks::<6, 7>(by),
+            14 => self.blocks::<6, 8>(by),
+            15 => self.blocks::<6, 9>(by),
+            16 => self.blocks::<6, 10>(by),
             _ => {}
         }
     }
+}
 
+impl Look<'_> {
     /// Looks at the first blocks of eight rows, and at the others where not all of the eight are seen to be of no interest.
     #[inline(always)]
-    fn blocks<const FIRST: usize, const REST: usize>(self) {
-        let Self { sums: all, rows, from, screen, by } = self;
+    fn blocks<const FIRST: usize, const REST: usize>(self, by: impl Sizes) {
+        let Self { sums: all, rows, from, screen } = self;
         let Some(from) = Halves::<FIRST>::of(from) else { return };
         let (eights, last) = rows.first.as_chunks::<FIRST>().0.as_chunks::<EIGHT>();
         // No sum of 256 bytes exceeds what two bytes tell.

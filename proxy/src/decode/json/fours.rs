@@ -1,5 +1,9 @@
 //! Four decimals of a list at once, where the processor has AVX2.
 
+#[cfg(target_arch = "x86_64")]
+use checkgate_detectors::processor::Avx2;
+use checkgate_detectors::processor::Basic;
+
 use crate::eight::EIGHT;
 
 #[cfg(target_arch = "x86_64")]
@@ -31,10 +35,7 @@ pub trait Fours: Copy {
 }
 
 /// Leaves all numbers to whoever reads them one by one.
-#[derive(Clone, Copy, Debug)]
-pub struct OneByOne;
-
-impl Fours for OneByOne {
+impl Fours for Basic {
     #[inline(always)]
     fn four<const SPACED: bool>(self, _: &[u8; WINDOW]) -> Option<Four> {
         None
@@ -42,7 +43,7 @@ impl Fours for OneByOne {
 }
 
 #[cfg(target_arch = "x86_64")]
-impl Fours for pulp::x86::V3 {
+impl Fours for Avx2 {
     #[inline(always)]
     fn four<const SPACED: bool>(self, window: &[u8; WINDOW]) -> Option<Four> {
         avx2::read::<SPACED>(self, window)

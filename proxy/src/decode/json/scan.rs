@@ -1,8 +1,9 @@
 //! The scan: one pass over the text that writes the index.
 
 use checkgate_detectors::facts::NotInspected;
+use checkgate_detectors::processor::{Processor, Work};
 
-use super::fours::{BEFORE, FOUR, Fours, OneByOne};
+use super::fours::{BEFORE, FOUR, Fours};
 use super::{DEPTH_MAX, Index, Kind, Node, Number, Place};
 use crate::decode::decimal;
 use crate::eight::{self, EIGHT};
@@ -173,14 +174,7 @@ impl Scanner<'_> {
     /// the place behind the last one and what follows it.
     #[inline(never)]
     fn short_numbers<const SPACED: bool>(&mut self, at: usize) -> usize {
-        let numbers =
-            Short::<SPACED, _> { text: self.text, at, numbers: &mut self.index.numbers, by: OneByOne };
-        #[cfg(target_arch = "x86_64")]
-        if let Some(simd) = pulp::x86::V3::try_new() {
-            let Short { text, at, numbers, .. } = numbers;
-            return pulp::Simd::vectorize(simd, Short::<SPACED, _> { text, at, numbers, by: simd });
-        }
-        numbers.all()
+        Processor::default().run(Short::<SPACED> { text: self.text, at, numbers: &mut self.index.numbers })
     }
 
     /// Takes numbers of any kind from `at` on, up to one that is as long as short ones are: others like it may follow.
@@ -255,30 +249,21 @@ fn next(text: &[u8], at: usize) -> (usize, u8) {
     }
 }
 
-/// Short numbers from a place on, and a way to read several.
-struct Short<'s, const SPACED: bool, B> {
+/// Short numbers from a place on.
+struct Short<'s, const SPACED: bool> {
     text: &'s [u8],
     at: usize,
     numbers: &'s mut Vec<Number>,
-    by: B,
 }
 
-#[cfg(target_arch = "x86_64")]
-impl<const SPACED: bool, B: Fours> pulp::WithSimd for Short<'_, SPACED, B> {
+impl<const SPACED: bool, B: Fours> Work<B> for Short<'_, SPACED> {
     type Output = usize;
 
-    #[inline(always)]
-    fn with_simd<V: pulp::Simd>(self, _: V) -> usize {
-        self.all()
-    }
-}
-
-impl<const SPACED: bool, B: Fours> Short<'_, SPACED, B> {
     /// Four at a time are tried once so many were read one by one, and after each time in vain twice as many: many lists are
     /// short, and others hold numbers of another kind.
     #[inline(always)]
-    fn all(self) -> usize {
-        let Self { text, mut at, numbers, by } = self;
+    fn by(self, by: B) -> usize {
+        let Self { text, mut at, numbers } = self;
         let (mut alone, mut patience) = (FOUR, FOUR);
         let gap = 1 + usize::from(SPACED);
         loop {
