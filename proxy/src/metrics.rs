@@ -180,7 +180,7 @@ families! {
     pub captures_lost: IntCounter = "checkgate_captures_lost_total", [];
     /// Captures that were skipped, for looking at them made a lane panic.
     pub lane_panics: IntCounter = "checkgate_lane_panics_total", [];
-    /// Lanes that do not move: what they were asked to look at takes longer than anything should.
+    /// Lanes that do not move, for what they look at takes longer than anything should, and that get no other thread.
     pub lanes_stuck: IntGauge = "checkgate_lanes_stuck", [];
     /// Threads of lanes that did not come back and were replaced; what they remembered is lost.
     pub lanes_replaced: IntCounter = "checkgate_lanes_replaced_total", [];

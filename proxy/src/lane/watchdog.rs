@@ -37,13 +37,14 @@ impl Lanes {
 
     /// Looks at every lane once; replaces the thread of one that does not move.
     fn look_after(&self) {
-        let stuck: Vec<usize> = self.stuck();
-        self.outlets.metrics.lanes_stuck.set(i64::try_from(stuck.len()).unwrap_or(i64::MAX));
-        for lane in stuck {
+        let mut hopeless = 0;
+        for lane in self.stuck() {
             if let Err(error) = self.replace(lane) {
+                hopeless += 1;
                 tracing::error!(lane, %error, "the lane does not move and gets no other thread; requests flow");
             }
         }
+        self.outlets.metrics.lanes_stuck.set(hopeless);
     }
 
     /// Lanes whose step at hand has taken too long.
