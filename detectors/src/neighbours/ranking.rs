@@ -38,6 +38,9 @@ impl Ranking {
         match (seat, held) {
             (None, None) => {}
             (None, Some(held)) => {
+                if self.heap.len() == self.heap.capacity() {
+                    self.heap.reserve_exact(self.heap.len() / 8 + 8);
+                }
                 self.heap.push((held, client as u32));
                 self.seats.entry(client);
                 self.rise(self.heap.len() - 1);
