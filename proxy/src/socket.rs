@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use socket2::SockRef;
 #[cfg(test)]
 use tokio::io::DuplexStream;
-use tokio::io::{AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 /// Slices of up to so many bytes together are joined: to copy them costs less than to have the kernel read a list of them,
@@ -42,7 +42,7 @@ impl Socket {
 
 /// Hands every call of `AsyncRead` on to the stream that one of the patterns finds.
 macro_rules! read_through {
-    ($type:ty, $stream:ident in { $($(#[$attribute:meta])* $pattern:pat),+ $(,)? }) => {
+    ($type:ty, $stream:ident in { $($pattern:pat),+ }) => {
         impl tokio::io::AsyncRead for $type {
             #[inline]
             fn poll_read(
@@ -51,7 +51,7 @@ macro_rules! read_through {
                 buffer: &mut tokio::io::ReadBuf<'_>,
             ) -> std::task::Poll<std::io::Result<()>> {
                 match self.get_mut() {
-                    $($(#[$attribute])* $pattern => std::pin::Pin::new($stream).poll_read(context, buffer),)+
+                    $($pattern => std::pin::Pin::new($stream).poll_read(context, buffer),)+
                 }
             }
         }
@@ -61,7 +61,7 @@ pub(crate) use read_through;
 
 /// Hands every call of `AsyncWrite` on to the stream that one of the patterns finds.
 macro_rules! write_through {
-    ($type:ty, $stream:ident in { $($(#[$attribute:meta])* $pattern:pat),+ $(,)? }) => {
+    ($type:ty, $stream:ident in { $($pattern:pat),+ }) => {
         impl tokio::io::AsyncWrite for $type {
             #[inline]
             fn poll_write(
@@ -70,7 +70,7 @@ macro_rules! write_through {
                 bytes: &[u8],
             ) -> std::task::Poll<std::io::Result<usize>> {
                 match self.get_mut() {
-                    $($(#[$attribute])* $pattern => std::pin::Pin::new($stream).poll_write(context, bytes),)+
+                    $($pattern => std::pin::Pin::new($stream).poll_write(context, bytes),)+
                 }
             }
 
@@ -81,7 +81,7 @@ macro_rules! write_through {
                 slices: &[std::io::IoSlice<'_>],
             ) -> std::task::Poll<std::io::Result<usize>> {
                 match self.get_mut() {
-                    $($(#[$attribute])* $pattern => {
+                    $($pattern => {
                         std::pin::Pin::new($stream).poll_write_vectored(context, slices)
                     })+
                 }
@@ -90,7 +90,7 @@ macro_rules! write_through {
             #[inline]
             fn is_write_vectored(&self) -> bool {
                 match self {
-                    $($(#[$attribute])* $pattern => $stream.is_write_vectored(),)+
+                    $($pattern => $stream.is_write_vectored(),)+
                 }
             }
 
@@ -100,7 +100,7 @@ macro_rules! write_through {
                 context: &mut std::task::Context<'_>,
             ) -> std::task::Poll<std::io::Result<()>> {
                 match self.get_mut() {
-                    $($(#[$attribute])* $pattern => std::pin::Pin::new($stream).poll_flush(context),)+
+                    $($pattern => std::pin::Pin::new($stream).poll_flush(context),)+
                 }
             }
 
@@ -110,7 +110,7 @@ macro_rules! write_through {
                 context: &mut std::task::Context<'_>,
             ) -> std::task::Poll<std::io::Result<()>> {
                 match self.get_mut() {
-                    $($(#[$attribute])* $pattern => std::pin::Pin::new($stream).poll_shutdown(context),)+
+                    $($pattern => std::pin::Pin::new($stream).poll_shutdown(context),)+
                 }
             }
         }
@@ -118,12 +118,6 @@ macro_rules! write_through {
 }
 pub(crate) use write_through;
 
-read_through!(Socket, stream in {
-    Self::Tcp(stream),
-    Self::Unix(stream),
-    #[cfg(test)]
-    Self::Memory(stream),
-});
 /// Calls one method of whatever the socket is.
 macro_rules! each {
     ($self:expr, $stream:ident => $call:expr) => {
@@ -134,6 +128,17 @@ macro_rules! each {
             Self::Memory($stream) => $call,
         }
     };
+}
+
+impl AsyncRead for Socket {
+    #[inline]
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        each!(self.get_mut(), stream => Pin::new(stream).poll_read(context, buffer))
+    }
 }
 
 impl AsyncWrite for Socket {
